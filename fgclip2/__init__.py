@@ -1,0 +1,86 @@
+"""A toolkit around FG-CLIP 2: dense, bilingual vision-language features.
+
+    >>> import fgclip2
+    >>> model = fgclip2.load("tiny")
+    >>> features = model.dense_features("street.jpg")
+    >>> features.similarity(model.text_features(["黑猫", "a red car"], kind="box"))
+
+Names are imported when they are first used, so that ``import fgclip2`` costs no more than the standard library.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from fgclip2 import losses
+    from fgclip2.config import Fgclip2Config, Fgclip2TextConfig, Fgclip2VisionConfig, preset
+    from fgclip2.errors import Fgclip2Error
+    from fgclip2.features import DenseFeatures, TextFeatures
+    from fgclip2.images import open_image
+    from fgclip2.modeling import Fgclip2Model
+    from fgclip2.predictor import FGCLIP2, dense_features, load
+    from fgclip2.processing import ImageProcessor, Processor, TextProcessor
+    from fgclip2.visualize import draw_boxes, heat_map
+    from fgclip2.vocabulary import Vocabulary
+
+__version__: Final = "0.1.0"
+
+_HOME: Final = {
+    "FGCLIP2": "predictor",
+    "DenseFeatures": "features",
+    "Fgclip2Config": "config",
+    "Fgclip2Error": "errors",
+    "Fgclip2Model": "modeling",
+    "Fgclip2TextConfig": "config",
+    "Fgclip2VisionConfig": "config",
+    "ImageProcessor": "processing",
+    "Processor": "processing",
+    "TextFeatures": "features",
+    "TextProcessor": "processing",
+    "Vocabulary": "vocabulary",
+    "dense_features": "predictor",
+    "draw_boxes": "visualize",
+    "heat_map": "visualize",
+    "load": "predictor",
+    "open_image": "images",
+    "preset": "config",
+}
+_MODULES: Final = ("data", "evaluation", "losses", "search", "train")
+
+__all__ = [
+    "FGCLIP2",
+    "DenseFeatures",
+    "Fgclip2Config",
+    "Fgclip2Error",
+    "Fgclip2Model",
+    "Fgclip2TextConfig",
+    "Fgclip2VisionConfig",
+    "ImageProcessor",
+    "Processor",
+    "TextFeatures",
+    "TextProcessor",
+    "Vocabulary",
+    "dense_features",
+    "draw_boxes",
+    "heat_map",
+    "load",
+    "losses",
+    "open_image",
+    "preset",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        value = getattr(import_module(f"fgclip2.{_HOME[name]}"), name)
+        globals()[name] = value
+        return value
+    if name in _MODULES:
+        return import_module(f"fgclip2.{name}")
+    raise AttributeError(f"module 'fgclip2' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
