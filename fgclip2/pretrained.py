@@ -1,0 +1,73 @@
+"""From a model's name to the directory that holds it: the embedded ``tiny``, a local path, or a hub id."""
+
+from __future__ import annotations
+
+import os
+import re
+from importlib.resources import files
+from pathlib import Path
+from typing import Final
+
+from fgclip2.errors import Fgclip2Error
+
+DEFAULT_MODEL: Final = "qihoo360/fg-clip2-base"
+ENVIRONMENT_VARIABLE: Final = "FGCLIP2_MODEL"
+EMBEDDED: Final = ("tiny",)
+
+_HUB_ID: Final = re.compile(r"[\w.-]+/[\w.-]+")
+_FILES: Final = ("config.json", "tokenizer.json", "tokenizer_config.json", "*.safetensors", "*.safetensors.index.json")
+
+
+def resolve(name: str | os.PathLike[str] | None = None) -> Path:
+    """Find the directory of a model, downloading it when the name is a hub id.
+
+    Args:
+        name: ``"tiny"`` for the embedded model, a directory, or a hub id such as ``"qihoo360/fg-clip2-base"``. Without
+            one, ``$FGCLIP2_MODEL`` is taken, else the released base model. The embedded model is never a fallback.
+
+    Returns:
+        A directory with ``config.json``, ``tokenizer.json`` and safetensors weights.
+
+    Raises:
+        Fgclip2Error: nothing by that name, an incomplete directory, or a download that failed; the message names the
+            ways to get weights.
+    """
+    name = os.fspath(name or os.environ.get(ENVIRONMENT_VARIABLE) or DEFAULT_MODEL)
+    if name in EMBEDDED:
+        return _checked(Path(str(files("fgclip2") / "assets" / name)))
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return _checked(path)
+    if not _HUB_ID.fullmatch(name) or path.exists():
+        raise Fgclip2Error(
+            f"no model {name!r}: it is neither an existing directory, nor a hub id like {DEFAULT_MODEL}. {_WAYS}"
+        )
+    return _checked(_download(name))
+
+
+_WAYS: Final = (
+    f"Three ways to get one: let it download ({DEFAULT_MODEL}, needs the network), give the directory of a copy "
+    f"(also through ${ENVIRONMENT_VARIABLE}), or ask for the small embedded model by the name 'tiny'"
+)
+
+
+def _checked(directory: Path) -> Path:
+    lacking = [file for file in ("config.json", "tokenizer.json") if not (directory / file).is_file()]
+    if not any(directory.glob("*.safetensors")):
+        lacking.append("*.safetensors")
+    if lacking:
+        raise Fgclip2Error(f"{directory} is not a model directory: it lacks {', '.join(lacking)}. {_WAYS}")
+    return directory
+
+
+def _download(hub_id: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    try:
+        return Path(snapshot_download(hub_id, allow_patterns=list(_FILES)))
+    except RepositoryNotFoundError as error:
+        raise Fgclip2Error(f"the hub has no public model {hub_id!r}. {_WAYS}") from error
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise Fgclip2Error(f"could not download {hub_id!r} ({reason}). {_WAYS}") from error
