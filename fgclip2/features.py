@@ -1,0 +1,242 @@
+"""The values that leave the model: ``DenseFeatures`` of a picture, and ``TextFeatures`` that know their head.
+
+Dense and region features live in the space of *box* texts; whole-picture features in that of *short* and *long* texts.
+Cosines across the two are meaningless but look plausible, so text features carry the head they came from and
+``DenseFeatures.similarity`` refuses the wrong ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fgclip2.errors import Fgclip2Error
+
+if TYPE_CHECKING:
+    from fgclip2.processing import TextKind
+
+Boxes: TypeAlias = "Tensor | np.ndarray | Sequence[Sequence[float]]"
+
+_SLACK = 1.0
+"""Pixels by which a box may leave its picture: annotation tools round, and COCO itself has such boxes."""
+
+# What returns the same embeddings, or some of them, and so keeps their kind. Everything else (scores, sums, ...)
+# becomes a plain tensor.
+_KEEPS_KIND = frozenset(
+    {
+        Tensor.__getitem__,
+        Tensor.to,
+        Tensor.cpu,
+        Tensor.cuda,
+        Tensor.float,
+        Tensor.half,
+        Tensor.bfloat16,
+        Tensor.double,
+        Tensor.clone,
+        Tensor.detach,
+        Tensor.contiguous,
+        Tensor.index_select,
+    }
+)
+
+
+class TextFeatures(Tensor):
+    """Text embeddings (T, D) that remember their head in ``kind``: ``"short"``, ``"long"`` or ``"box"``.
+
+    An ordinary tensor in every other way: arithmetic gives plain tensors, slices and copies keep the kind, and pickling
+    or ``torch.save`` stores a plain tensor.
+    """
+
+    kind: TextKind
+
+    @classmethod
+    def of(cls, features: Tensor, kind: TextKind) -> TextFeatures:
+        """Mark ``features`` (T, D) as coming from head ``kind``; shares their memory."""
+        marked = features.as_subclass(cls)
+        marked.kind = kind
+        return marked
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        with torch._C.DisableTorchFunctionSubclass():
+            result = func(*args, **(kwargs or {}))
+            if func in _KEEPS_KIND and isinstance(args[0], cls) and hasattr(args[0], "kind"):
+                return cls.of(result, args[0].kind)
+            return result.as_subclass(Tensor) if isinstance(result, cls) else result
+
+    def __deepcopy__(self, memo: Any) -> TextFeatures:
+        return self.clone()  # type: ignore[return-value]
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        # Or torch.load(weights_only=True) would refuse what a user saved, for the sake of this class's name.
+        return self.as_subclass(Tensor).__reduce_ex__(protocol)
+
+
+@dataclass(frozen=True, eq=False)
+class DenseFeatures:
+    """Language-aligned features of every patch of one picture: encode once, ask many things.
+
+    Attributes:
+        map: (h, w, D) float32, every vector of unit length; row 0 is the top of the picture.
+        image_size: width and height of the upright picture in pixels; boxes are given in these.
+        norms: (h, w) float32, length of every vector before it was made unit length, or ``None`` for all equal. The
+            released model pools regions before normalising, so ``regions`` needs them to agree with it.
+
+    Raises:
+        Fgclip2Error: shapes, types or the size do not fit together.
+    """
+
+    map: Tensor
+    image_size: tuple[int, int]
+    norms: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.map.ndim != 3 or self.map.dtype != torch.float32 or 0 in self.map.shape:
+            raise Fgclip2Error(
+                f"a dense map of shape {tuple(self.map.shape)} and type {self.map.dtype}; it must be (h, w, D), "
+                "float32, not empty"
+            )
+        if self.norms is not None and self.norms.shape != self.map.shape[:2]:
+            raise Fgclip2Error(
+                f"norms of shape {tuple(self.norms.shape)} for a map of shape {tuple(self.map.shape)}; they must be "
+                "(h, w)"
+            )
+        if len(self.image_size) != 2 or min(self.image_size) < 1:
+            raise Fgclip2Error(
+                f"image_size is {self.image_size}; it must be (width, height) in pixels, each at least 1"
+            )
+
+    @classmethod
+    def from_tokens(cls, tokens: Tensor, grid: tuple[int, int], image_size: tuple[int, int]) -> DenseFeatures:
+        """From the dense head's output for one picture.
+
+        Args:
+            tokens: (N, D) not normalised, any float type; rows beyond ``h * w`` are padding.
+            grid: rows and columns (h, w).
+            image_size: width and height of the picture in pixels.
+        """
+        rows, columns = grid
+        values = tokens[: rows * columns].float().unflatten(0, (rows, columns))
+        norms = values.norm(dim=-1)
+        # The bound is F.normalize's: a zero vector stays zero instead of becoming nan.
+        return cls(values / norms.clamp_min(1e-12)[..., None], image_size, norms)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns (h, w) of the map."""
+        return self.map.shape[0], self.map.shape[1]
+
+    def regions(self, boxes: Boxes) -> Tensor:
+        """Features of boxes: RoIAlign to 1x1, aligned, adaptive sampling, in grid coordinates (as released).
+
+        Args:
+            boxes: (M, 4) x1, y1, x2, y2 in pixels of the upright picture; M may be 0.
+
+        Returns:
+            (M, D) float32, unit length; compare with ``kind="box"`` text features.
+
+        Raises:
+            Fgclip2Error: a box is outside the picture, without area, or not four finite numbers.
+        """
+        from torchvision.ops import roi_align
+
+        checked = check_boxes(boxes, self.image_size).to(self.map.device)
+        (rows, columns), (width, height) = self.grid, self.image_size
+        scale = checked.new_tensor([columns / width, rows / height] * 2)
+        values = self.map if self.norms is None else self.map * self.norms[..., None]
+        pooled = roi_align(values.permute(2, 0, 1)[None], [checked * scale], output_size=1, aligned=True)
+        return F.normalize(pooled.flatten(1), dim=-1)
+
+    def similarity(self, text: Tensor) -> Tensor:
+        """Cosine of every patch to every text.
+
+        Args:
+            text: (T, D) or (D,) unit-length embeddings of ``kind="box"``. Features that say they come from another head
+                are refused; a plain tensor is taken at its word.
+
+        Returns:
+            (T, h, w) float32, -1..1.
+
+        Raises:
+            Fgclip2Error: another head's features, or another width D.
+        """
+        kind = getattr(text, "kind", "box")
+        if kind != "box":
+            raise Fgclip2Error(
+                f"these text features come from the {kind!r} head, which pairs with whole pictures; dense and region "
+                "features pair with text_features(texts, kind='box')"
+            )
+        matrix = text.as_subclass(Tensor).to(self.map)
+        matrix = matrix[None] if matrix.ndim == 1 else matrix
+        if matrix.ndim != 2 or matrix.shape[1] != self.map.shape[2]:
+            raise Fgclip2Error(
+                f"text features of shape {tuple(text.shape)} for a map of width {self.map.shape[2]}; they must be (T, "
+                f"{self.map.shape[2]}): use the text features of the same model"
+            )
+        return torch.einsum("td,yxd->tyx", matrix, self.map)
+
+    def similarity_map(self, text: Tensor) -> Tensor:
+        """``similarity`` enlarged to the picture: (T, H, W), bilinear; arguments and errors as there."""
+        width, height = self.image_size
+        coarse = self.similarity(text)
+        return F.interpolate(coarse[None], size=(height, width), mode="bilinear", align_corners=False)[0]
+
+    def to(self, device: str | torch.device) -> DenseFeatures:
+        """The same features on another device."""
+        return DenseFeatures(
+            self.map.to(device), self.image_size, None if self.norms is None else self.norms.to(device)
+        )
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """``np.asarray(features)``: the map, (h, w, D)."""
+        array = self.map.detach().cpu().numpy()
+        return array.astype(array.dtype if dtype is None else dtype, copy=bool(copy))
+
+
+def check_boxes(boxes: Boxes, image_size: tuple[int, int]) -> Tensor:
+    """Boxes as a float32 tensor, every one with area and inside the picture (one pixel of rounding is let through).
+
+    Args:
+        boxes: (M, 4) x1, y1, x2, y2 in pixels; M may be 0.
+        image_size: width and height of the picture in pixels.
+
+    Returns:
+        (M, 4) float32, unchanged values, on the boxes' own device.
+
+    Raises:
+        Fgclip2Error: naming the first box that cannot be used.
+    """
+    try:
+        tensor = torch.as_tensor(boxes, dtype=torch.float32)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise Fgclip2Error(f"boxes {boxes!r:.80} are not numbers; give (M, 4) x1, y1, x2, y2 in pixels") from error
+    if tensor.numel() == 0:
+        return tensor.reshape(0, 4)
+    if tensor.ndim != 2 or tensor.shape[1] != 4:
+        hint = "; put the single box in a list" if tuple(tensor.shape) == (4,) else ""
+        raise Fgclip2Error(f"boxes of shape {tuple(tensor.shape)}; give (M, 4) x1, y1, x2, y2 in pixels{hint}")
+    width, height = image_size
+    x1, y1, x2, y2 = tensor.unbind(1)
+    limit = tensor.new_tensor([width, height, width, height]) + _SLACK
+    problems = {
+        "has numbers that are not finite": ~torch.isfinite(tensor).all(1),
+        "has no area (x2 <= x1 or y2 <= y1; is it x, y, width, height?)": (x2 <= x1) | (y2 <= y1),
+        f"leaves the picture of {width} x {height}": (tensor < -_SLACK).any(1) | (tensor > limit).any(1),
+    }
+    for problem, wrong in problems.items():
+        if bool(wrong.any()):
+            index = int(wrong.nonzero()[0, 0])
+            values = ", ".join(f"{value:g}" for value in tensor[index].tolist())
+            raise Fgclip2Error(
+                f"box {index} [{values}] {problem}; boxes are x1, y1, x2, y2 in pixels of the upright picture "
+                f"({int(wrong.sum())} of {len(tensor)} are wrong so)"
+            )
+    return tensor

@@ -1,0 +1,335 @@
+"""FGCLIP2: pictures and texts in, unit-length features out."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from fgclip2.errors import Fgclip2Error
+from fgclip2.features import Boxes, DenseFeatures, TextFeatures
+from fgclip2.images import ImageLike, open_image
+from fgclip2.pretrained import resolve
+from fgclip2.processing import Patches, Processor, TextKind, check_kind
+
+if TYPE_CHECKING:
+    from fgclip2.modeling import Fgclip2Model
+
+_IMAGE_BATCH: Final = 32
+_PATCHES_A_BATCH: Final = 32_768  # 32 pictures of the largest bucket, 2 of the largest grid
+_TOKENS_A_BATCH: Final = 16_384  # 256 short texts
+
+_DTYPES: Final = {
+    "float32": torch.float32,
+    "fp32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "bf16": torch.bfloat16,
+    "float16": torch.float16,
+    "fp16": torch.float16,
+}
+
+
+class FGCLIP2:
+    """A model with its processor: the object that ``fgclip2.load`` returns.
+
+    Every feature it returns is float32, of unit length and on the model's device, whatever the model computes in.
+
+    Args:
+        model: the network; it is put into evaluation mode.
+        processor: the processor of the same model directory.
+        name: how the model is called in messages.
+        directory: where its files are, for ``hash``; ``None`` for a model that exists in memory only.
+
+    Attributes:
+        model, processor, name, directory: as given.
+    """
+
+    def __init__(
+        self, model: Fgclip2Model, processor: Processor, name: str = "in memory", directory: Path | None = None
+    ) -> None:
+        self.model = model.eval()
+        self.processor = processor
+        self.name = name
+        self.directory = directory
+
+    def __repr__(self) -> str:
+        dtype = str(self.dtype).removeprefix("torch.")
+        return f"FGCLIP2({self.name!r}, width={self.width}, device={self.device}, dtype={dtype})"
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        return next(self.model.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the model computes in; features are float32 all the same."""
+        return next(self.model.parameters()).dtype
+
+    @property
+    def width(self) -> int:
+        """Length D of every feature vector."""
+        return int(self.model.config.vision_config.hidden_size)
+
+    @property
+    def hash(self) -> str:
+        """SHA-256, in hexadecimal, of configuration, weights and tokenizer: same hash, same features.
+
+        Of the files for a loaded model, read once; of the tensors for one in memory, each time, as they may change.
+        """
+        if self.directory is not None:
+            files = [self.directory / "config.json", *sorted(self.directory.glob("*.safetensors"))]
+            files += sorted(self.directory.glob("tokenizer*.json"))
+            return _hash_files(tuple((file, file.stat().st_size, file.stat().st_mtime_ns) for file in files))
+        digest = hashlib.sha256(self.model.config.to_json_string().encode())
+        for name, tensor in sorted(self.model.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy())
+        digest.update(self.processor.text.tokenizer.to_str().encode())
+        return digest.hexdigest()
+
+    def image_features(
+        self,
+        images: ImageLike | Iterable[ImageLike],
+        *,
+        max_patches: int | None = None,
+        batch_size: int | None = None,
+    ) -> Tensor:
+        """Features of whole pictures, to compare with ``short`` and ``long`` texts.
+
+        Pictures of one patch budget are computed together, whatever their order; a generator is read as it goes, and at
+        most a batch of each budget is held.
+
+        Args:
+            images: one picture, or a list or generator of them: path, bytes, ``PIL.Image``, (H, W, 3) uint8 array or
+                tensor, in any mixture of sizes.
+            max_patches: patch budget of every picture, 1 to 16,384; ``None`` takes each one's own bucket.
+            batch_size: pictures a batch; ``None`` takes up to 32, fewer for large budgets.
+
+        Returns:
+            (N, D) in the order given; N is 1 for one picture.
+
+        Raises:
+            Fgclip2Error: a picture cannot be read (the message has its index), or an argument cannot be used.
+        """
+        _check_batch_size(batch_size)
+        rows: dict[int, Tensor] = {}
+        for indices, inputs in self._batches(_listed(images), max_patches, batch_size):
+            with torch.inference_mode():
+                pooled = self.model.pool(self.model.encode_image(**self._on_device(inputs)))
+            rows.update(zip(indices, _unit(pooled), strict=True))
+        if not rows:
+            return torch.zeros(0, self.width, device=self.device)
+        return torch.stack([rows[index] for index in range(len(rows))])
+
+    def text_features(
+        self, texts: str | Iterable[str], kind: TextKind = "short", *, batch_size: int | None = None
+    ) -> TextFeatures:
+        """Features of texts, English or Chinese. A text that occurs twice is computed once.
+
+        Args:
+            texts: one text, or several.
+            kind: ``"short"`` (up to 64 tokens) or ``"long"`` (up to 196) to compare with whole pictures; ``"box"`` to
+                compare with regions and dense features.
+            batch_size: texts a batch; ``None`` takes 256 short or box texts, 83 long ones.
+
+        Returns:
+            (T, D) in the order given, carrying ``kind``; T is 1 for one text.
+
+        Raises:
+            Fgclip2Error: an empty text, one that is no string, or an unknown ``kind``.
+        """
+        kind = check_kind(kind)
+        _check_batch_size(batch_size)
+        listed = [texts] if isinstance(texts, str) or not isinstance(texts, Iterable) else list(texts)
+        ids = self.processor.text(listed, kind)
+        if len(ids) == 0:
+            return TextFeatures.of(torch.zeros(0, self.width, device=self.device), kind)
+        distinct, inverse = torch.unique(ids, dim=0, return_inverse=True)
+        size = batch_size or max(1, _TOKENS_A_BATCH // ids.shape[1])
+        with torch.inference_mode():
+            parts = [
+                self.model.get_text_features(batch.to(self.device), walk_type=kind) for batch in distinct.split(size)
+            ]
+        return TextFeatures.of(_unit(torch.cat(parts))[inverse.to(self.device)], kind)
+
+    def dense_features(self, image: ImageLike, *, max_patches: int | None = None) -> DenseFeatures:
+        """Features of every patch of one picture, to compare with ``box`` texts.
+
+        Args:
+            image: path, bytes, ``PIL.Image``, or (H, W, 3) uint8 array or tensor.
+            max_patches: patch budget, 1 to 16,384 (2,048 px square); more patches show smaller things. ``None`` takes
+                the picture's own bucket, at most 1,024.
+
+        Raises:
+            Fgclip2Error: the picture or ``max_patches`` cannot be used.
+        """
+        opened = open_image(image)
+        processor = self.processor.image
+        inputs = processor.collate([processor.patches(opened, processor.budget([opened], max_patches))])
+        with torch.inference_mode():
+            tokens = self.model.dense(self.model.encode_image(**self._on_device(inputs)))
+        rows, columns = inputs["spatial_shapes"][0].tolist()
+        return DenseFeatures.from_tokens(tokens[0], (rows, columns), opened.size)
+
+    def region_features(self, image: ImageLike, boxes: Boxes, *, max_patches: int | None = None) -> Tensor:
+        """Features (M, D) of boxes (M, 4) x1, y1, x2, y2 in pixels; see ``DenseFeatures.regions``."""
+        return self.dense_features(image, max_patches=max_patches).regions(boxes)
+
+    def similarity_map(self, image: ImageLike, texts: str | Iterable[str], *, max_patches: int | None = None) -> Tensor:
+        """Cosine of every pixel to every text: (T, H, W) at the picture's size; texts go through the ``box`` head."""
+        text = self.text_features(texts, kind="box")
+        return self.dense_features(image, max_patches=max_patches).similarity_map(text)
+
+    def _on_device(self, inputs: dict[str, Tensor]) -> dict[str, Any]:
+        """Model arguments; grids stay on the CPU, where their values are read, and a mask of ones is left out."""
+        mask = inputs["pixel_attention_mask"]
+        return {
+            "pixel_values": inputs["pixel_values"].to(self.device, self.dtype),
+            "pixel_attention_mask": None if bool(mask.all()) else mask.to(self.device),
+            "spatial_shapes": inputs["spatial_shapes"],
+        }
+
+    def _batches(
+        self, images: Iterable[ImageLike], max_patches: int | None, batch_size: int | None
+    ) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
+        processor = self.processor.image
+        waiting: dict[int, list[tuple[int, Patches]]] = {}  # by patch budget
+
+        def flush(budget: int) -> tuple[list[int], dict[str, Tensor]]:
+            indices, patches = zip(*waiting.pop(budget), strict=True)
+            return list(indices), processor.collate(patches)
+
+        for index, image in enumerate(images):
+            try:
+                opened = open_image(image)
+            except Fgclip2Error as error:
+                raise Fgclip2Error(f"image {index}: {error}") from error
+            budget = processor.budget([opened], max_patches)
+            waiting.setdefault(budget, []).append((index, processor.patches(opened, budget)))
+            limit = batch_size or max(1, min(_IMAGE_BATCH, _PATCHES_A_BATCH // budget))
+            if len(waiting[budget]) >= limit:
+                yield flush(budget)
+        for budget in sorted(waiting):
+            yield flush(budget)
+
+
+def load(
+    name: str | os.PathLike[str] | None = None,
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype = "auto",
+) -> FGCLIP2:
+    """Load a model with its processor.
+
+    Args:
+        name: ``"tiny"`` (embedded), a directory, or a hub id such as ``"qihoo360/fg-clip2-base"``. ``None`` takes
+            ``$FGCLIP2_MODEL``, else ``qihoo360/fg-clip2-base``.
+        device: ``"auto"`` (CUDA when there is one, else the CPU), or a torch device or its name.
+        dtype: ``"auto"`` (bfloat16 on CUDA and on processors with AVX512-BF16 or AMX, else float32), or a floating
+            torch dtype or its name.
+
+    Returns:
+        The model in evaluation mode. ``load()`` without any argument loads once and returns the same object again.
+
+    Raises:
+        Fgclip2Error: no weights by that name (the message has the ways to get some), damaged or foreign weights, or an
+            unusable device or dtype.
+    """
+    if name is None and device == "auto" and dtype == "auto":
+        return _shared(os.environ.get("FGCLIP2_MODEL"))
+    chosen = _device(device)
+    return _load(resolve(name), chosen, _dtype(dtype, chosen), None if name is None else os.fspath(name))
+
+
+def dense_features(image: ImageLike, *, max_patches: int | None = None) -> DenseFeatures:
+    """``fgclip2.load().dense_features(image)``: dense features of one picture by the default model, loaded once."""
+    return load().dense_features(image, max_patches=max_patches)
+
+
+@lru_cache(maxsize=1)
+def _shared(environment: str | None) -> FGCLIP2:
+    # The environment's value is the key, so that setting it later is not ignored.
+    device = _device("auto")
+    return _load(resolve(environment), device, _dtype("auto", device), environment)
+
+
+def _load(directory: Path, device: torch.device, dtype: torch.dtype, name: str | None) -> FGCLIP2:
+    from safetensors import SafetensorError
+
+    from fgclip2.modeling import Fgclip2Model
+
+    processor = Processor.from_pretrained(directory)
+    try:
+        model = Fgclip2Model.from_pretrained(directory, dtype=dtype)
+    except (OSError, SafetensorError) as error:
+        raise Fgclip2Error(f"the weights in {directory} cannot be read ({error}); fetch them again") from error
+    model.requires_grad_(False)
+    return FGCLIP2(model.to(device), processor, name=name or directory.name, directory=directory)
+
+
+def _device(device: str | torch.device) -> torch.device:
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError, TypeError) as error:  # torch raises AssertionError when built without CUDA
+        reason = str(error).splitlines()[0]
+        raise Fgclip2Error(f"device {device!r} cannot be used ({reason}); use 'auto' or 'cpu'") from error
+    return chosen
+
+
+def _dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
+    if dtype == "auto":
+        return torch.bfloat16 if device.type == "cuda" or _cpu_has_bf16(device) else torch.float32
+    chosen = _DTYPES.get(dtype) if isinstance(dtype, str) else dtype
+    if not isinstance(chosen, torch.dtype) or chosen not in _DTYPES.values():
+        raise Fgclip2Error(f"dtype {dtype!r} cannot be used; choose 'auto', {', '.join(map(repr, _DTYPES))}")
+    return chosen
+
+
+def _cpu_has_bf16(device: torch.device) -> bool:
+    """Whether the processor multiplies bfloat16 matrices in hardware; without, bfloat16 is slower than float32."""
+    if device.type != "cpu":
+        return False
+    probes: list[Callable[[], bool] | None] = [
+        getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    ]
+    return any(probe() for probe in probes if probe is not None)
+
+
+def _listed(images: ImageLike | Iterable[ImageLike]) -> Iterable[ImageLike]:
+    single = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image, np.ndarray, Tensor)
+    if isinstance(images, single) or not isinstance(images, Iterable):
+        return [images]  # type: ignore[list-item]
+    return images
+
+
+def _check_batch_size(batch_size: int | None) -> None:
+    if batch_size is not None and (isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1):
+        raise Fgclip2Error(f"batch_size is {batch_size!r}; give a whole number of at least 1, or None")
+
+
+def _unit(features: Tensor) -> Tensor:
+    """Float32 and unit length; run outside inference mode, so that the result can enter a graph that trains."""
+    return F.normalize(features.float(), dim=-1)
+
+
+@lru_cache(maxsize=16)
+def _hash_files(files: tuple[tuple[Path, int, int], ...]) -> str:
+    digest = hashlib.sha256()
+    for path, _size, _modified in files:
+        digest.update(f"{path.name} {path.stat().st_size} ".encode())
+        with path.open("rb") as stream:
+            while block := stream.read(1 << 24):
+                digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,156 @@
+"""DenseFeatures against the released code's region features, and what both value types refuse."""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+
+from fgclip2.errors import Fgclip2Error
+from fgclip2.features import DenseFeatures, TextFeatures, check_boxes
+
+
+def dense(rows: int = 4, columns: int = 6, width: int = 8, size: tuple[int, int] = (96, 64)) -> DenseFeatures:
+    generator = torch.Generator().manual_seed(0)
+    return DenseFeatures.from_tokens(torch.randn(rows * columns + 3, width, generator=generator), (rows, columns), size)
+
+
+def test_regions_agree_with_the_released_code(golden_dir: Path):
+    golden = load_file(golden_dir / "golden.safetensors")
+    facts = json.loads((golden_dir / "golden.json").read_text())
+    for index, image in enumerate(facts["images"]):
+        grid = tuple(golden["batch.spatial_shapes"][index].tolist())
+        features = DenseFeatures.from_tokens(golden["out.dense"][index], grid, (image["width"], image["height"]))
+        regions = features.regions(facts["boxes_xyxy_pixels"][index])
+        assert torch.allclose(regions, F.normalize(golden["out.regions"][index], dim=-1), atol=1e-5)
+
+
+class TestDenseFeatures:
+    def test_the_map_is_of_unit_length_and_leaves_padding_out(self):
+        features = dense()
+        assert features.map.shape == (4, 6, 8)
+        assert features.grid == (4, 6)
+        assert torch.allclose(features.map.norm(dim=-1), torch.ones(4, 6))
+
+    def test_a_zero_vector_stays_zero(self):
+        assert not DenseFeatures.from_tokens(torch.zeros(4, 8), (2, 2), (32, 32)).map.any()
+
+    def test_the_whole_picture_as_a_box_is_the_mean(self):
+        features = dense(size=(600, 50))  # aspect of the picture must not matter
+        mean = F.normalize((features.map * features.norms[..., None]).mean((0, 1)), dim=0)
+        assert torch.allclose(features.regions([[0, 0, 600, 50]])[0], mean, atol=1e-6)
+
+    def test_one_patch_as_a_box(self):
+        features = dense()
+        assert torch.allclose(features.regions([[32, 16, 48, 32]])[0], features.map[1, 2], atol=1e-6)
+
+    def test_without_norms_all_patches_weigh_the_same(self):
+        features = dense()
+        plain = DenseFeatures(features.map, features.image_size)
+        expected = F.normalize(features.map.mean((0, 1)), dim=0)
+        assert torch.allclose(plain.regions([[0, 0, 96, 64]])[0], expected, atol=1e-6)
+
+    @pytest.mark.parametrize("boxes", [[], np.zeros((0, 4)), torch.zeros(0, 4)])
+    def test_no_box_gives_no_row(self, boxes: object):
+        assert dense().regions(boxes).shape == (0, 8)
+
+    @pytest.mark.parametrize("convert", [list, np.array, torch.tensor])
+    def test_boxes_of_any_type(self, convert: type):
+        boxes = [[0, 0, 50, 40], [10.5, 3, 96, 64]]
+        assert torch.equal(dense().regions(convert(boxes)), dense().regions(boxes))
+
+    def test_similarity_is_the_cosine(self):
+        features, text = dense(), F.normalize(torch.randn(3, 8), dim=-1)
+        similarity = features.similarity(text)
+        assert similarity.shape == (3, 4, 6)
+        assert torch.allclose(similarity[2, 1, 5], features.map[1, 5] @ text[2])
+        assert torch.equal(features.similarity(text[1])[0], features.similarity(text[1:2])[0])
+
+    def test_similarity_map_has_the_pictures_size(self):
+        features, text = dense(), torch.eye(8)[:2]
+        enlarged = features.similarity_map(text)
+        assert enlarged.shape == (2, 64, 96)
+        # 16 pixels a patch: a corner pixel lies beyond the centre of the corner patch and takes its value.
+        assert torch.allclose(enlarged[:, 0, 0], features.similarity(text)[:, 0, 0])
+
+    def test_numpy_sees_the_map(self):
+        features = dense()
+        assert np.array_equal(np.asarray(features), features.map.numpy())
+        assert np.asarray(features, dtype=np.float64).dtype == np.float64
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ((torch.zeros(4, 8), (9, 9)), r"\(h, w, D\)"),
+            ((torch.zeros(2, 2, 8, dtype=torch.bfloat16), (9, 9)), "bfloat16"),
+            ((torch.zeros(2, 2, 8), (0, 9)), "image_size"),
+            ((torch.zeros(2, 2, 8), (9, 9), torch.zeros(3, 2)), "norms"),
+        ],
+    )
+    def test_it_checks_itself(self, arguments: tuple[object, ...], message: str):
+        with pytest.raises(Fgclip2Error, match=message):
+            DenseFeatures(*arguments)  # type: ignore[arg-type]
+
+
+class TestPairing:
+    @pytest.mark.parametrize("kind", ["short", "long"])
+    def test_the_wrong_head_is_refused(self, kind: str):
+        text = TextFeatures.of(torch.eye(8), kind)  # type: ignore[arg-type]
+        for given in (text, text[:2], text[0], text.float().to("cpu").clone(), copy.deepcopy(text)):
+            with pytest.raises(Fgclip2Error, match=f"'{kind}' head.*kind='box'"):
+                dense().similarity(given)
+
+    def test_the_box_head_and_plain_tensors_are_taken(self):
+        text = TextFeatures.of(torch.eye(8), "box")
+        result = dense().similarity(text)
+        assert type(result) is torch.Tensor
+        assert torch.equal(result, dense().similarity(torch.eye(8)))
+
+    def test_another_models_width_is_refused(self):
+        with pytest.raises(Fgclip2Error, match=r"shape \(2, 9\).*\(T, 8\)"):
+            dense().similarity(torch.zeros(2, 9))
+
+    def test_arithmetic_gives_plain_tensors(self):
+        text = TextFeatures.of(torch.eye(4), "short")
+        for result in (text @ text.T, text * 2, text.sum(), torch.cat([text, text]), text.softmax(-1)):
+            assert type(result) is torch.Tensor
+        assert type(text[1:]) is TextFeatures
+        assert np.array_equal(np.asarray(text), np.eye(4))
+
+    def test_saving_needs_no_class_of_ours(self):
+        stream = io.BytesIO()
+        torch.save(TextFeatures.of(torch.eye(4), "short"), stream)
+        stream.seek(0)
+        loaded = torch.load(stream, weights_only=True)
+        assert type(loaded) is torch.Tensor
+        assert torch.equal(loaded, torch.eye(4))
+
+
+class TestCheckBoxes:
+    @pytest.mark.parametrize(
+        ("boxes", "message"),
+        [
+            ([1, 2, 3, 4], "put the single box in a list"),
+            ([[1, 2, 3]], r"shape \(1, 3\)"),
+            ([[0, 0, 5, 5], [8, 8, 8, 9]], r"box 1 \[8, 8, 8, 9\] has no area"),
+            ([[50, 40, 20, 10]], "is it x, y, width, height"),
+            ([[0, 0, 98, 64]], "leaves the picture of 96 x 64"),
+            ([[-2, 0, 5, 5]], "leaves the picture"),
+            ([[0, 0, float("nan"), 5]], "not finite"),
+            ("boxes", "not numbers"),
+            (None, "not numbers"),
+        ],
+    )
+    def test_a_wrong_box_is_named(self, boxes: object, message: str):
+        with pytest.raises(Fgclip2Error, match=message):
+            check_boxes(boxes, (96, 64))  # type: ignore[arg-type]
+
+    def test_a_pixel_of_rounding_is_let_through_unchanged(self):
+        assert check_boxes([[-0.5, 0, 96.9, 64]], (96, 64)).tolist() == [[-0.5, 0, pytest.approx(96.9), 64]]
