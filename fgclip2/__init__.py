@@ -47,7 +47,7 @@ _HOME: Final = {
     "open_image": "images",
     "preset": "config",
 }
-_MODULES: Final = ("data", "evaluation", "losses", "search", "train")
+_MODULES: Final = ("data", "losses", "train")
 
 __all__ = [
     "FGCLIP2",

@@ -222,7 +222,7 @@ class Fgclip2TextModel(Siglip2TextModel):
         return embeddings.token_embedding(input_ids) + positions[:length]
 
 
-def _last_position(block: nn.Module, states: Tensor) -> Tensor:
+def _last_position(block: Any, states: Tensor) -> Tensor:
     """An encoder block's output at the last position alone, ``(T, L, D)`` to ``(T, D)``.
 
     Nothing reads the other positions of the last block, and leaving them out saves five sixths of its arithmetic.

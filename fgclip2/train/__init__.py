@@ -1,0 +1,1 @@
+"""Training: the tokenizer of a small model, and the loop that makes the embedded one."""
