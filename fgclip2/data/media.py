@@ -1,0 +1,206 @@
+"""Pictures and videos on disk: which files of a folder are pictures, and videos frame by frame.
+
+Videos need PyAV (``pip install 'fgclip2[mmdet]'`` brings it), which carries its own decoders.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from PIL import Image
+
+from fgclip2.errors import Fgclip2Error
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+
+PICTURE_SUFFIXES: Final = frozenset(
+    {
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".png",
+        ".webp",
+        ".avif",
+        ".bmp",
+        ".gif",
+        ".tif",
+        ".tiff",
+        ".jp2",
+        ".ppm",
+        ".pgm",
+        ".tga",
+        ".qoi",
+    }
+)
+VIDEO_SUFFIXES: Final = frozenset(
+    {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp"}
+)
+
+
+def is_video(path: str | os.PathLike[str]) -> bool:
+    """Whether the name's ending is that of a video."""
+    return Path(path).suffix.lower() in VIDEO_SUFFIXES
+
+
+def find_pictures(folder: str | os.PathLike[str], *, leave_out: Path | None = None) -> tuple[list[Path], int]:
+    """All pictures below a folder, by their names' endings.
+
+    Args:
+        folder: searched with its subfolders; hidden files and folders are not entered.
+        leave_out: a folder that is not entered either, such as the one that results are written to.
+
+    Returns:
+        The pictures, sorted, and how many other files were seen.
+
+    Raises:
+        Fgclip2Error: no such folder, or no picture in it.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise Fgclip2Error(f"the folder {str(root)!r} does not exist (looked in {Path.cwd()})")
+    avoided = leave_out.resolve() if leave_out else None
+    found: list[Path] = []
+    others = 0
+    for where, folders, files in os.walk(root):
+        here = Path(where)
+        folders[:] = sorted(name for name in folders if name[0] != "." and (here / name).resolve() != avoided)
+        for name in files:
+            if name[0] == ".":
+                continue
+            if Path(name).suffix.lower() in PICTURE_SUFFIXES:
+                found.append(here / name)
+            else:
+                others += 1
+    if not found:
+        what = f"only {others} other files" if others else "nothing"
+        raise Fgclip2Error(
+            f"the folder {str(root)!r} holds no picture, {what}; pictures end in .jpg, .png, .webp, .tif or the like"
+        )
+    return sorted(found), others
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame: ``index`` from 0, ``time`` in seconds from the start, upright RGB ``image``."""
+
+    index: int
+    time: float
+    image: Image.Image
+
+
+class VideoReader:
+    """A video's frames, in order; iterate once, inside ``with``.
+
+    Args:
+        path: the file.
+        every: give every n-th frame only, the first one included.
+
+    Attributes:
+        frames: how many frames the header promises (0 where it does not say), not divided by ``every``.
+        rate: frames a second of the file.
+
+    Raises:
+        Fgclip2Error: no such file, no video in it, or damaged data, also while iterating.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], every: int = 1) -> None:
+        if every < 1:
+            raise Fgclip2Error(f"every {every}: give 1 for all frames, 5 for every fifth one")
+        self.path = Path(path)
+        self.every = every
+        if not self.path.is_file():
+            raise Fgclip2Error(f"the video {str(self.path)!r} does not exist (looked in {Path.cwd()})")
+        av = _av()
+        try:
+            self._container: InputContainer = av.open(str(self.path))
+        except av.FFmpegError as error:
+            raise self._damaged(error) from error
+        if not self._container.streams.video:
+            self._container.close()
+            raise Fgclip2Error(f"{str(self.path)!r} has no video in it")
+        self._stream = self._container.streams.video[0]
+        self._stream.thread_type = "AUTO"
+        self.frames = int(self._stream.frames)
+        self.rate = Fraction(self._stream.average_rate or 25)
+
+    def __enter__(self) -> VideoReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._container.close()
+
+    def __iter__(self) -> Iterator[Frame]:
+        av = _av()
+        try:
+            for index, frame in enumerate(self._container.decode(self._stream)):
+                if index % self.every:
+                    continue
+                picture = np.rot90(frame.to_ndarray(format="rgb24"), k=(frame.rotation // 90) % 4)
+                time = float(index / self.rate) if frame.time is None else float(frame.time)
+                yield Frame(index, time, Image.fromarray(np.ascontiguousarray(picture)))
+        except av.FFmpegError as error:
+            raise self._damaged(error) from error
+
+    def _damaged(self, error: Exception) -> Fgclip2Error:
+        return Fgclip2Error(
+            f"the video {str(self.path)!r} cannot be read ({str(error)[:100]}); play it to see whether it is complete, "
+            "or convert it to MP4 (H.264)"
+        )
+
+
+class VideoWriter:
+    """An MP4 (H.264) of equally sized pictures; use inside ``with``, the file is complete when that ends.
+
+    Args:
+        path: the file, overwritten.
+        rate: frames a second.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], rate: Fraction | float) -> None:
+        self._container = _av().open(str(path), mode="w", format="mp4")
+        self._rate = Fraction(rate).limit_denominator(65_535)
+        self._stream: Any = None
+
+    def __enter__(self) -> VideoWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None and self._stream is not None:
+            self._container.mux(self._stream.encode(None))
+        self._container.close()
+
+    def add(self, image: Image.Image) -> None:
+        """Append one RGB picture; an odd last column or row is cut off, as H.264 stores colour for 2 x 2 pixels."""
+        width, height = image.width // 2 * 2 or 2, image.height // 2 * 2 or 2
+        if self._stream is None:
+            self._stream = self._container.add_stream("libx264", rate=self._rate, options={"crf": "20"})
+            self._stream.width, self._stream.height = width, height
+            self._stream.pix_fmt = "yuv420p"
+        if (width, height) != (self._stream.width, self._stream.height):
+            image = image.resize((self._stream.width, self._stream.height))
+        frame = _av().VideoFrame.from_ndarray(
+            np.ascontiguousarray(np.asarray(image.convert("RGB"))[: self._stream.height, : self._stream.width]),
+            format="rgb24",
+        )
+        self._container.mux(self._stream.encode(frame))
+
+
+def _av() -> Any:
+    try:
+        import av
+    except ImportError as error:
+        raise Fgclip2Error("videos need the package av: pip install av") from error
+    return av

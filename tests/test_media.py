@@ -1,0 +1,65 @@
+"""Finding pictures in folders, and videos there and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fgclip2.data.media import VideoReader, VideoWriter, find_pictures, is_video
+from fgclip2.errors import Fgclip2Error
+
+
+def test_pictures_are_found_below_a_folder(tmp_path: Path) -> None:
+    for name in ("b.JPG", "红/猫.png", "a.webp", ".hidden.jpg", ".cache/x.jpg", "out/c.jpg", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found, others = find_pictures(tmp_path, leave_out=tmp_path / "out")
+    assert [path.relative_to(tmp_path).as_posix() for path in found] == ["a.webp", "b.JPG", "红/猫.png"]
+    assert others == 1
+    assert len(find_pictures(tmp_path)[0]) == 4
+
+
+def test_folders_without_pictures(tmp_path: Path) -> None:
+    with pytest.raises(Fgclip2Error, match="holds no picture, nothing"):
+        find_pictures(tmp_path)
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(Fgclip2Error, match="only 1 other files"):
+        find_pictures(tmp_path)
+    with pytest.raises(Fgclip2Error, match="does not exist"):
+        find_pictures(tmp_path / "none")
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    """Ten frames of 65 x 48 at 10 a second; frame i is grey of 20 * i."""
+    path = tmp_path / "视频.mp4"
+    with VideoWriter(path, 10) as writer:
+        for index in range(10):
+            writer.add(Image.new("RGB", (65, 48), (20 * index,) * 3))
+    return path
+
+
+@pytest.mark.parametrize(("every", "indices"), [(1, list(range(10))), (4, [0, 4, 8])])
+def test_frames_come_back(video: Path, every: int, indices: list[int]) -> None:
+    assert is_video(video)
+    with VideoReader(video, every) as reader:
+        frames = list(reader)
+        assert (reader.frames, reader.rate) == (10, 10)
+    assert [frame.index for frame in frames] == indices
+    for frame in frames:
+        assert frame.time == pytest.approx(frame.index / 10)
+        assert frame.image.size == (64, 48)
+        assert np.asarray(frame.image).mean() == pytest.approx(20 * frame.index, abs=3)
+
+
+def test_what_is_no_video(tmp_path: Path) -> None:
+    (tmp_path / "text.mp4").write_text("no video")
+    with pytest.raises(Fgclip2Error, match="cannot be read"):
+        VideoReader(tmp_path / "text.mp4")
+    with pytest.raises(Fgclip2Error, match="does not exist"):
+        VideoReader(tmp_path / "none.mp4")
+    with pytest.raises(Fgclip2Error, match="every 0"):
+        VideoReader(tmp_path / "text.mp4", every=0)
