@@ -31,11 +31,13 @@ class Arguments:
     """Train a small FG-CLIP 2 and its tokenizer on the embedded world; about an hour on two cores."""
 
     out: Path
-    """Directory for the model: config.json, model.safetensors (fp16), tokenizer.json, metrics.json."""
-    steps: tuple[int, int, int, int] = (900, 600, 850, 300)
+    """Directory for the model: config.json, model.safetensors (fp16), tokenizer.json."""
+    steps: tuple[int, int, int, int] = (1200, 500, 900, 400)
     """Steps of each phase: one object at 64 px, two at 112 px, scenes at 224 px, scenes at 320 px."""
     learning_rate: float = TrainingConfig.learning_rate
-    """Peak rate; warm-up, then a cosine to 0 over all steps."""
+    """Peak rate of AdamW; warm-up, then a cosine to 0 over all steps."""
+    matrix_learning_rate: float = TrainingConfig.matrix_learning_rate
+    """Peak rate of Muon, on the matrices inside the blocks."""
     init: Path | None = None
     """Model directory to start from instead of fresh weights."""
     first_batch: int = 0
@@ -98,7 +100,7 @@ def main(arguments: Arguments) -> None:
         text_processor,
         world,
         curriculum(arguments.steps),
-        TrainingConfig(learning_rate=arguments.learning_rate, seed=arguments.seed),
+        TrainingConfig(arguments.learning_rate, arguments.matrix_learning_rate, seed=arguments.seed),
         lambda averaged: save(averaged, arguments.out),
         log,
         arguments.first_batch,

@@ -10,7 +10,7 @@ from torch import Tensor
 def sigmoid_loss(
     image: Tensor, text: Tensor, logit_scale: Tensor, logit_bias: Tensor, ignore: Tensor | None = None
 ) -> Tensor:
-    """Mean over pictures of ``-sum_j log sigmoid(z_ij (scale cos(I_i, T_j) + bias))``, ``z`` 1 on the diagonal, else -1.
+    """``-1/B sum_ij log sigmoid(z_ij (scale cos(I_i, T_j) + bias))`` with ``z_ij = 1`` for i = j and -1 otherwise.
 
     Source: SigLIP, arXiv 2303.15343, algorithm 1; FG-CLIP 2's global term for short and for long captions.
 

@@ -26,24 +26,32 @@ class SceneBatch:
     Attributes:
         pixels: uint8 ``(B, H, W, 3)``.
         boxes: visible boxes of M regions, ``(M, 5)``: picture, x1, y1, x2, y2 in pixels.
-        texts: T distinct short and region texts.
+        category: class of every region, int64 ``(M,)``.
+        texts: distinct short and region texts.
         long_texts: long captions of the pictures in ``long_of``.
-        region_text: the text of every region, int64 ``(M,)``.
-        also_true: bool ``(M, M)``: text j, off the diagonal, may describe region i as well.
+        text_of: regions that carry a text, int64 ``(R,)``.
+        region_text: the texts of those, int64 ``(R,)``.
+        bare: bool ``(R,)``: the text is the bare class name.
+        also_true: bool ``(R, R)``: text j, off the diagonal, may describe region ``text_of[i]`` as well.
         hard_of: regions that carry hard negatives, int64 ``(H,)``.
         hard_text: texts of those, the true one first, int64 ``(H, 1 + K)``.
-        caption: one short caption a picture, int64 ``(B,)``.
+        caption_of: pictures that carry a short caption, int64 ``(C,)``.
+        caption: the captions of those, int64 ``(C,)``.
         long_of: pictures that carry a long caption, int64 ``(L,)``.
     """
 
     pixels: Tensor
     boxes: Tensor
+    category: Tensor
     texts: list[str]
     long_texts: list[str]
+    text_of: Tensor
     region_text: Tensor
+    bare: Tensor
     also_true: Tensor
     hard_of: Tensor
     hard_text: Tensor
+    caption_of: Tensor
     caption: Tensor
     long_of: Tensor
 
@@ -56,14 +64,16 @@ class SceneBatch:
 
 @dataclass(frozen=True)
 class BatchConfig:
-    """What one batch holds."""
+    """What one batch holds. Texts are the costly part, so not every region and picture gets one."""
 
     pictures: int
     scene: SceneConfig
-    name_fraction: float = 0.5  # of regions whose text is the bare class name, else the attributed phrase
-    hard_regions: int = 32  # regions a batch with hard negatives
+    text_regions: int = 128  # regions with a text of their own
+    name_fraction: float = 0.5  # of those, how many get the bare class name instead of the attributed phrase
+    hard_regions: int = 16  # regions with hard negatives
     negatives: int = 3  # of a region's ten, drawn anew each time
-    long_captions: int = 0  # pictures a batch with a long caption
+    captions: int = 32  # pictures with a short caption
+    long_captions: int = 0  # pictures with a long one
 
 
 def make_batch(world: World, config: BatchConfig, number: int) -> SceneBatch:
@@ -76,35 +86,38 @@ def make_batch(world: World, config: BatchConfig, number: int) -> SceneBatch:
     def add(text: str) -> int:
         return texts.setdefault(text.lower(), len(texts))
 
-    boxes: list[list[float]] = []
-    regions: list[_Region] = []
-    for picture, scene in enumerate(scenes):
-        for item in scene.objects:
-            language = LANGUAGES[rng.integers(2)]
-            bare = rng.random() < config.name_fraction
-            said = Attributes(item.category.id) if bare else item.attributes
-            text = add(item.names[language] if bare else item.phrases[language])
-            boxes.append([picture, *item.box])
-            regions.append(_Region(item, language, said, text))
-    hard_of = rng.permutation(len(regions))[: config.hard_regions]
+    items = [(picture, item) for picture, scene in enumerate(scenes) for item in scene.objects]
+    text_of = rng.permutation(len(items))[: config.text_regions]
+    regions = []
+    for _, item in (items[index] for index in text_of):
+        language = LANGUAGES[rng.integers(2)]
+        bare = bool(rng.random() < config.name_fraction)
+        said = Attributes(item.category.id) if bare else item.attributes
+        regions.append(_Region(item, said, bare, add(item.names[language] if bare else item.phrases[language])))
+    hard_of = rng.permutation(len(items))[: config.hard_regions]
     hard_text = []
-    for region in (regions[index] for index in hard_of):
-        negatives = region.item.negatives[region.language]
+    for _, item in (items[index] for index in hard_of):
+        language = LANGUAGES[rng.integers(2)]
+        negatives = item.negatives[language]
         drawn = rng.permutation(len(negatives))[: config.negatives]
-        true = add(region.item.phrases[region.language])
-        hard_text.append([true, *(add(negatives[index]) for index in drawn)])
-    captions = [scene.short[LANGUAGES[rng.integers(2)]] for scene in scenes]
-    caption = torch.tensor([add(choice[rng.integers(len(choice))]) for choice in captions])
+        hard_text.append([add(item.phrases[language]), *(add(negatives[index]) for index in drawn)])
+    caption_of = rng.permutation(len(scenes))[: config.captions]
+    choices = [scenes[picture].short[LANGUAGES[rng.integers(2)]] for picture in caption_of]
+    caption = torch.tensor([add(choice[rng.integers(len(choice))]) for choice in choices])
     long_of = rng.permutation(len(scenes))[: config.long_captions]
     return SceneBatch(
         pixels=torch.from_numpy(np.stack([scene.pixels for scene in scenes])),
-        boxes=torch.tensor(boxes, dtype=torch.float32),
+        boxes=torch.tensor([[picture, *item.box] for picture, item in items], dtype=torch.float32),
+        category=torch.tensor([item.category.id for _, item in items]),
         texts=list(texts),
         long_texts=[scenes[picture].long[LANGUAGES[rng.integers(2)]].lower() for picture in long_of],
+        text_of=torch.from_numpy(text_of),
         region_text=torch.tensor([region.text for region in regions]),
+        bare=torch.tensor([region.bare for region in regions]),
         also_true=_also_true(regions),
         hard_of=torch.from_numpy(hard_of),
         hard_text=torch.tensor(hard_text, dtype=torch.int64).reshape(len(hard_of), 1 + config.negatives),
+        caption_of=torch.from_numpy(caption_of),
         caption=caption,
         long_of=torch.from_numpy(long_of),
     )
@@ -113,8 +126,8 @@ def make_batch(world: World, config: BatchConfig, number: int) -> SceneBatch:
 @dataclass(frozen=True)
 class _Region:
     item: SceneObject
-    language: str
     said: Attributes
+    bare: bool
     text: int
 
 
