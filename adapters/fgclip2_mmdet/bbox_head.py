@@ -1,0 +1,80 @@
+"""The region head: class-agnostic box regression, classification by cosine to text embeddings."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from mmdet.models.roi_heads.bbox_heads import BBoxHead
+from mmdet.registry import MODELS
+from torch import Tensor, nn
+
+from fgclip2.errors import Fgclip2Error
+
+_MAX_SCALE = 200.0  # above this the softmax is an argmax and its gradient vanishes
+
+
+@MODELS.register_module()
+class OpenVocabBBoxHead(BBoxHead):
+    """Pooled features to a region embedding and box deltas; classes live outside the weights.
+
+    With ``residual`` the embedding is ``normalise(dense region + learned residual)`` and the residual starts at zero:
+    an untrained head classifies exactly as the frozen dense map does, and training on base classes corrects it. Without
+    it the embedding is learned alone, as in F-ViT.
+
+    Args:
+        embed_dims: width of the text embeddings, D.
+        in_channels: channels of the pooled features.
+        roi_feat_size: their side.
+        hidden: width of the fully connected layer.
+        conv_channels: of one 3x3 convolution before it; 0 leaves it out.
+        residual: see above.
+        temperature: first value of the learned multiplier of the cosine.
+        **kwargs: mmdetection's ``BBoxHead``: ``bbox_coder``, ``loss_cls``, ``loss_bbox``, ...
+    """
+
+    def __init__(
+        self,
+        embed_dims: int,
+        in_channels: int = 128,
+        roi_feat_size: int = 7,
+        hidden: int = 256,
+        conv_channels: int = 0,
+        residual: bool = True,
+        temperature: float = 50.0,
+        **kwargs: Any,
+    ) -> None:
+        if not kwargs.setdefault("reg_class_agnostic", True):
+            raise Fgclip2Error("OpenVocabBBoxHead needs reg_class_agnostic=True: classes change after training")
+        super().__init__(with_cls=False, in_channels=in_channels, roi_feat_size=roi_feat_size, num_classes=0, **kwargs)
+        self.residual = residual
+        self.conv = nn.Conv2d(in_channels, conv_channels, 3, padding=1) if conv_channels else None
+        self.hidden = nn.Linear((conv_channels or in_channels) * self.roi_feat_area, hidden)
+        self.fc_reg = nn.Linear(hidden, self.bbox_coder.encode_size)
+        self.fc_embed = nn.Linear(hidden, embed_dims)
+        self.log_scale = nn.Parameter(torch.tensor(math.log(temperature)))
+        self.background = nn.Parameter(torch.randn(embed_dims) * embed_dims**-0.5)
+        self.init_cfg = None
+        nn.init.normal_(self.fc_reg.weight, std=0.001)
+        nn.init.zeros_(self.fc_reg.bias)
+        if residual:
+            nn.init.zeros_(self.fc_embed.weight)
+            nn.init.zeros_(self.fc_embed.bias)
+
+    def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        """Pooled features ``(R, C, s, s)`` to raw embeddings ``(R, D)``, before `embed`, and box deltas ``(R, 4)``."""
+        x = pooled if self.conv is None else F.relu(self.conv(pooled))
+        x = F.relu(self.hidden(x.flatten(1)))
+        return self.fc_embed(x), self.fc_reg(x)
+
+    def embed(self, raw: Tensor, dense: Tensor) -> Tensor:
+        """Unit-length region embeddings ``(R, D)`` from raw ones and the dense map's regions, both ``(R, D)``."""
+        return F.normalize(raw + dense if self.residual else raw, dim=-1)
+
+    def classify(self, embeddings: Tensor, texts: Tensor) -> Tensor:
+        """Logits ``(R, C + 1)``, background last, of embeddings ``(R, D)`` and texts ``(C, D)``, all unit length."""
+        scale = self.log_scale.exp().clamp(max=_MAX_SCALE)
+        targets = torch.cat((texts, F.normalize(self.background, dim=0)[None]))
+        return scale * embeddings @ targets.T

@@ -1,0 +1,197 @@
+"""The embedded world as detection data: scenes on disk in COCO form, base classes for training, all for validation."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import cv2
+
+from fgclip2.data.openmoji import SceneConfig, World
+from fgclip2.errors import Fgclip2Error
+
+DONE: Final = "_SUCCESS"
+# Far from the seeds of training scenes, whatever their number.
+_HELD_OUT_SEED: Final = 1_000_000_000
+_QUALITY: Final = 95
+
+
+@dataclass(frozen=True)
+class EmbeddedConfig:
+    """Which scenes.
+
+    Attributes:
+        train: pictures for training; they show base categories only.
+        val: held-out pictures; they show base and novel categories.
+        base: number of base categories.
+        novel: number of novel categories, whose labels and glyphs no training picture has.
+        size: side of a picture in pixels.
+        seed: of the split and the scenes.
+    """
+
+    train: int = 2400
+    val: int = 400
+    base: int = 450
+    novel: int = 150
+    size: int = 320
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.train, self.val, self.base, self.novel) < 1:
+            raise Fgclip2Error(f"{self}: train, val, base and novel must each be at least 1")
+
+
+@dataclass(frozen=True)
+class EmbeddedData:
+    """Where the scenes are and what they show. Names are in class order: base and novel mixed, as in ``val.json``."""
+
+    directory: Path
+    names: dict[str, list[str]]
+    """By language, ``en`` and ``zh``, in the same order."""
+    novel: list[str]
+    """English names, as the JSON files have them."""
+
+    @property
+    def train_annotations(self) -> Path:
+        """COCO JSON of the training pictures."""
+        return self.directory / "train.json"
+
+    @property
+    def val_annotations(self) -> Path:
+        """COCO JSON of the held-out pictures."""
+        return self.directory / "val.json"
+
+
+def split_categories(world: World, config: EmbeddedConfig) -> tuple[list[int], list[int]]:
+    """Category ids, base and novel, each sorted.
+
+    Raises:
+        Fgclip2Error: the world has fewer categories than asked for.
+    """
+    base, novel = world.split(config.novel / (config.base + config.novel), seed=config.seed)
+    if len(base) < config.base or len(novel) < config.novel:
+        raise Fgclip2Error(
+            f"{config.base} base and {config.novel} novel categories: the embedded world has "
+            f"{len(world.categories)}; ask for fewer"
+        )
+    return _thinned(base, config.base), _thinned(novel, config.novel)
+
+
+def _thinned(ids: list[int], count: int) -> list[int]:
+    """``count`` of them at even distance: neighbouring ids are of one group, and every group keeps its share."""
+    return [ids[index * len(ids) // count] for index in range(count)]
+
+
+def prepare(
+    directory: str | Path,
+    config: EmbeddedConfig | None = None,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> EmbeddedData:
+    """Generate the scenes, or find them: the same config gives the same files.
+
+    Files appear under their final name only when all are there; what a killed run left is thrown away and made again.
+
+    Args:
+        directory: where to; replaced when it holds scenes of another config.
+        config: which scenes.
+        workers: processes; ``None`` takes one a core.
+        progress: called with (pictures made, pictures in all).
+    """
+    directory, config = Path(directory), config or EmbeddedConfig()
+    world = World()
+    base, novel = split_categories(world, config)
+    shown = sorted(base + novel)
+    data = EmbeddedData(
+        directory,
+        {
+            "en": [world.categories[index].name_en for index in shown],
+            "zh": [world.categories[index].name_zh for index in shown],
+        },
+        [world.categories[index].name_en for index in novel],
+    )
+    done = directory / DONE
+    stamp = json.dumps({"config": asdict(config), "names": data.names}, ensure_ascii=False, sort_keys=True)
+    if done.is_file() and done.read_text(encoding="utf-8") == stamp:
+        return data
+    partial = directory.with_name(f"{directory.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    for part in ("train", "val"):
+        (partial / part).mkdir(parents=True)
+    _generate(partial, world, config, {"train": base, "val": shown}, shown, workers, progress)
+    (partial / DONE).write_text(stamp, encoding="utf-8")
+    if directory.exists():
+        shutil.rmtree(directory)
+    partial.replace(directory)
+    return data
+
+
+def _generate(
+    directory: Path,
+    world: World,
+    config: EmbeddedConfig,
+    pools: dict[str, list[int]],
+    shown: list[int],
+    workers: int | None,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    counts = {"train": config.train, "val": config.val}
+    first = {"train": config.seed * 10_000_000, "val": _HELD_OUT_SEED + config.seed * 10_000_000}
+    jobs = [
+        (first[part] + index, index, str(directory / part), config.size, tuple(pools[part]))
+        for part, count in counts.items()
+        for index in range(count)
+    ]
+    made: dict[str, list[dict[str, Any]]] = {"train": [], "val": []}
+    # A forked process need not import mmdetection again, which takes longer than drawing its share of the scenes.
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    with context.Pool(workers or os.cpu_count() or 1) as pool:
+        for number, (folder, image, annotations) in enumerate(pool.imap(_draw, jobs, chunksize=16), start=1):
+            made[Path(folder).name].append({"image": image, "annotations": annotations})
+            if progress:
+                progress(number, len(jobs))
+    for part, scenes in made.items():
+        categories = [
+            {"id": index, "name": world.categories[index].name_en, "name_zh": world.categories[index].name_zh}
+            for index in (shown if part == "val" else pools["train"])
+        ]
+        annotations = [annotation for scene in scenes for annotation in scene["annotations"]]
+        content = {
+            "images": [scene["image"] for scene in scenes],
+            "annotations": [{"id": number, **annotation} for number, annotation in enumerate(annotations, start=1)],
+            "categories": categories,
+        }
+        (directory / f"{part}.json").write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+
+
+_world: World | None = None  # one a process: glyphs that are drawn stay
+
+
+def _draw(job: tuple[int, int, str, int, tuple[int, ...]]) -> tuple[str, dict[str, Any], list[dict[str, Any]]]:
+    global _world
+    cv2.setNumThreads(1)
+    _world = _world or World()
+    seed, index, folder, size, categories = job
+    scene = _world.scene(seed, SceneConfig(size=size, category_ids=categories))
+    name = f"{index:06d}.jpg"
+    scene.image.save(Path(folder) / name, quality=_QUALITY, subsampling=0)
+    height, width = scene.pixels.shape[:2]
+    annotations = [
+        {
+            "image_id": index,
+            "category_id": thing.category.id,
+            "bbox": [x1, y1, x2 - x1, y2 - y1],
+            "area": (x2 - x1) * (y2 - y1),
+            "iscrowd": 0,
+        }
+        for thing in scene.objects
+        for x1, y1, x2, y2 in [thing.box]
+    ]
+    return folder, {"id": index, "file_name": name, "width": width, "height": height}, annotations

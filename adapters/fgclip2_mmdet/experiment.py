@@ -1,0 +1,242 @@
+"""From data to a complete mmdetection config: what depends on the user's files is filled in here, nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from fgclip2.data.coco import CocoDataset, load_coco
+from fgclip2.errors import Fgclip2Error
+
+from .embedded import EmbeddedData
+
+CONTROL = "shuffled"
+
+
+@dataclass(frozen=True)
+class DetectionData:
+    """Everything a run needs to know of its data.
+
+    Attributes:
+        classes: all names, in label order, as in the annotation files.
+        novel: those of them that have no training labels.
+        vocabularies: names to evaluate with, each in label order; the first is the main one.
+        train_annotations: COCO JSON of the training pictures; annotations of novel classes in it are not read.
+        val_annotations: COCO JSON of the validation pictures.
+        train_images: folder its file names are relative to.
+        val_images: the same.
+        notes: sentences for the person who started the run.
+    """
+
+    classes: list[str]
+    novel: list[str]
+    vocabularies: dict[str, list[str]]
+    train_annotations: Path
+    val_annotations: Path
+    train_images: Path
+    val_images: Path
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def base(self) -> list[str]:
+        """Names with training labels, in order."""
+        return [name for name in self.classes if name not in self.novel]
+
+
+def from_embedded(data: EmbeddedData) -> DetectionData:
+    """The embedded world, evaluated with English and with Chinese names."""
+    return DetectionData(
+        classes=data.names["en"],
+        novel=data.novel,
+        vocabularies={"en": data.names["en"], "zh": data.names["zh"]},
+        train_annotations=data.train_annotations,
+        val_annotations=data.val_annotations,
+        train_images=data.directory / "train",
+        val_images=data.directory / "val",
+    )
+
+
+@dataclass(frozen=True)
+class UserData:
+    """A user's checked files, before anything is written."""
+
+    train: CocoDataset
+    val: CocoDataset
+    classes: list[str]
+    novel: list[str]
+
+
+def read_user_data(root: Path, train: str, val: str, novel: Sequence[str]) -> UserData:
+    """Check a user's COCO JSON files and pictures; nothing is written.
+
+    Args:
+        root: folder of the data.
+        train: training annotation file, relative to ``root`` or a path of its own.
+        val: validation annotation file.
+        novel: names of the classes to keep out of training.
+
+    Raises:
+        Fgclip2Error: from `fgclip2.data.coco.load_coco`; names that no file has; nothing left to train on; classes
+            of the training file that the validation file does not have.
+    """
+    if not root.is_dir():
+        raise Fgclip2Error(f"--data-root {str(root)!r} is not a folder")
+    train_set, val_set = (_load(root, name) for name in (train, val))
+    names = list(val_set.names)
+    lacking = [name for name in train_set.names if name not in names]
+    if lacking:
+        raise Fgclip2Error(
+            f"{val_set.annotation_file} lacks classes of the training file: {', '.join(lacking[:5])}; "
+            "give both files the same categories"
+        )
+    unseen = [name for name in names if name not in train_set.names]
+    chosen = list(dict.fromkeys([*(val_set.checked_names(novel) if novel else ()), *unseen]))
+    counts = train_set.counts()
+    if not any(counts[name] for name in train_set.names if name not in chosen):
+        raise Fgclip2Error(f"{train_set.annotation_file}: nothing to train on is left without the novel classes")
+    return UserData(train_set, val_set, names, chosen)
+
+
+def _load(root: Path, name: str) -> CocoDataset:
+    file = root / name
+    if not file.is_file() and Path(name).is_file():
+        file = Path(name)
+    return load_coco(file, _image_folder(root, file), check_sizes=True)
+
+
+def _image_folder(root: Path, file: Path) -> Path:
+    """The folder below ``root`` that has the file's first picture; ``root`` when none has, for the error to name."""
+    split = file.stem.removeprefix("instances_")
+    candidates = [root, root / "images", root / split, root / "images" / split, file.parent, file.parent / "images"]
+    try:
+        first = json.loads(file.read_text(encoding="utf-8-sig"))["images"][0]["file_name"]
+    except (OSError, ValueError, KeyError, IndexError, TypeError):
+        return root  # load_coco says what is wrong with the file
+    found = (folder for folder in candidates if (folder / str(first)).is_file())
+    return next(found, root / "images" if (root / "images").is_dir() else root)
+
+
+def write_user_data(data: UserData, directory: Path) -> DetectionData:
+    """Write the checked annotations, training ones without novel classes, and describe the run's data.
+
+    Args:
+        data: from `read_user_data`.
+        directory: for ``train.json`` and ``val.json``; made when missing.
+    """
+    base = [name for name in data.classes if name not in data.novel]
+    kept = data.train.subset([name for name in data.train.names if name in base], keep_empty=False)
+    removed = len(data.train.annotations) - len(kept.annotations)
+    notes = [
+        f"{len(kept.images)} training pictures with {len(kept.annotations)} objects of {len(base)} base classes; "
+        f"{removed} objects of {len(data.novel)} novel classes and {len(data.train) - len(kept)} pictures without base "
+        "objects were left out of training",
+        f"{len(data.val)} validation pictures with {len(data.val.annotations)} objects of {len(data.classes)} classes",
+    ]
+    directory.mkdir(parents=True, exist_ok=True)
+    files = {part: directory / f"{part}.json" for part in ("train", "val")}
+    _write(files["train"], kept)
+    _write(files["val"], data.val)
+    return DetectionData(
+        classes=data.classes,
+        novel=data.novel,
+        vocabularies={"names": data.classes},
+        train_annotations=files["train"],
+        val_annotations=files["val"],
+        train_images=data.train.image_root,
+        val_images=data.val.image_root,
+        notes=notes,
+    )
+
+
+def _write(file: Path, data: CocoDataset) -> None:
+    content = {
+        "images": [
+            {"id": image.id, "file_name": image.file_name, "width": image.width, "height": image.height}
+            for image in data.images
+        ],
+        "annotations": [
+            {
+                "id": item.id,
+                "image_id": item.image_id,
+                "category_id": item.category_id,
+                "bbox": [item.box[0], item.box[1], item.box[2] - item.box[0], item.box[3] - item.box[1]],
+                "area": (item.box[2] - item.box[0]) * (item.box[3] - item.box[1]),
+                "iscrowd": int(item.is_crowd),
+            }
+            for item in data.annotations
+        ],
+        "categories": [{"id": category.id, "name": category.name} for category in data.categories],
+    }
+    write_text(file, json.dumps(content, ensure_ascii=False))
+
+
+def write_text(file: Path, text: str) -> None:
+    """Write a file under a temporary name, flush it, and rename it."""
+    temporary = file.with_name(f".{file.name}.tmp")
+    with temporary.open("w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(file)
+
+
+def fill_config(cfg: Config, data: DetectionData, model: str, work_dir: Path, seed: int) -> None:
+    """Put data, vocabulary, model and folders into a config, in place.
+
+    Args:
+        cfg: of an `FGCLIP2Detector`, such as ``apps/configs/ovd/fvit.py``.
+        data: the run's data.
+        model: what `fgclip2.load` takes.
+        work_dir: for checkpoints and logs.
+        seed: of initial weights and the order of pictures.
+    """
+    cfg.work_dir = str(work_dir)
+    cfg.randomness = {"seed": seed}
+    cfg.model.backbone.model = model
+    cfg.model.vocabulary = {
+        "train": data.base,
+        "test": data.vocabularies,
+        "novel": [name in data.novel for name in data.classes],
+        "control": CONTROL if len(data.classes) > 1 else None,
+    }
+    parts = {
+        "train_dataloader": (data.train_annotations, data.train_images, data.base),
+        "val_dataloader": (data.val_annotations, data.val_images, data.classes),
+        "test_dataloader": (data.val_annotations, data.val_images, data.classes),
+    }
+    for loader, (file, images, classes) in parts.items():
+        cfg[loader].dataset.update(ann_file=str(file), data_prefix={"img": str(images)}, metainfo={"classes": classes})
+    metric = {"type": "OpenVocabCocoMetric", "ann_file": str(data.val_annotations), "novel": data.novel}
+    fields = ["pred_instances", *(f"pred_{name}" for name in list(data.vocabularies)[1:])]
+    metrics = [
+        {**metric, "field": field, "prefix": name} for name, field in zip(data.vocabularies, fields, strict=True)
+    ]
+    if cfg.model.vocabulary["control"]:
+        metrics.append({**metric, "field": f"pred_{CONTROL}", "prefix": CONTROL})
+    cfg.val_evaluator = metrics
+    cfg.test_evaluator = metrics
+
+
+def set_epochs(cfg: Config, epochs: int) -> None:
+    """Train for another number of epochs; schedules that run over all epochs follow."""
+    old = cfg.train_cfg.max_epochs
+    cfg.train_cfg.max_epochs = epochs
+    cfg.train_cfg.val_interval = epochs + 1
+    for schedule in cfg.param_scheduler:
+        if schedule.get("T_max") == old:
+            schedule.T_max = epochs
+
+
+def summary(metrics: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """mmengine's flat metrics ``vocabulary/figure`` as nested ones."""
+    nested: dict[str, dict[str, float]] = {}
+    for name, value in metrics.items():
+        vocabulary, _, figure = name.partition("/")
+        nested.setdefault(vocabulary, {})[figure] = float(value)
+    return nested

@@ -1,0 +1,252 @@
+"""A trained detector on any pictures with any class names: load once, choose classes, detect."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmengine.registry import init_default_scope
+from PIL import Image
+
+from fgclip2.errors import Fgclip2Error
+from fgclip2.vocabulary import Vocabulary
+
+from .detector import FGCLIP2Detector
+from .runner import checkpoints, load_weights, read_checkpoint
+
+_log = logging.getLogger(__name__)
+
+_CJK: Final = re.compile("[\u3400-\u9fff]")
+_LOADERS: Final = ("LoadPicture", "LoadImageFromFile", "LoadAnnotations")
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What was found in one picture, best first.
+
+    Attributes:
+        boxes: (K, 4) float32, x1, y1, x2, y2 in pixels of the picture.
+        scores: (K,) float32, 0..1.
+        labels: K class names, as given.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    labels: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+class OpenVocabInferencer:
+    """A detector in evaluation mode with its own test pipeline.
+
+    Args:
+        detector: with weights loaded.
+        pipeline: mmdetection's test pipeline; steps that read files are left out.
+        device: where to compute.
+    """
+
+    def __init__(self, detector: FGCLIP2Detector, pipeline: Sequence[dict[str, Any]], device: torch.device) -> None:
+        self.detector = detector.to(device).eval()
+        self.pipeline = Compose([copy.deepcopy(step) for step in pipeline if step["type"] not in _LOADERS])
+        self.device = device
+        self.classes: tuple[str, ...] = ()
+
+    @classmethod
+    def from_checkpoint(
+        cls,
+        checkpoint: str | Path,
+        *,
+        config: str | Path | None = None,
+        model: str | None = None,
+        device: str = "auto",
+    ) -> OpenVocabInferencer:
+        """Build the detector of a training run.
+
+        Args:
+            checkpoint: an ``epoch_N.pth``, or the work directory, whose newest one is taken.
+            config: the run's config; ``None`` takes the one that the run left beside the checkpoint.
+            model: where FG-CLIP 2's weights are, when not where the config says; they must be the same weights.
+            device: ``auto`` takes CUDA when there is one; or what torch calls it.
+
+        Raises:
+            Fgclip2Error: no checkpoint or config, or a checkpoint of another config or model.
+        """
+        file = find_checkpoint(checkpoint)
+        content = read_checkpoint(file)
+        cfg = read_config(config or find_config(file.parent))
+        init_default_scope("mmdet")
+        settings = copy.deepcopy(cfg.model)
+        if model is not None:
+            settings.backbone.model = model
+        vocabulary = settings.get("vocabulary") or {}
+        # The classes to look for come from the caller; without any, those that the detector was trained on.
+        settings.vocabulary = {key: value for key, value in vocabulary.items() if key in ("train", "templates")}
+        detector = MODELS.build(settings)
+        load_weights(detector, content, file)
+        inferencer = cls(detector, cfg.test_dataloader.dataset.pipeline, _device(device))
+        inferencer.classes = detector.trained_classes
+        return inferencer
+
+    def set_classes(self, names: Sequence[str], *, contrast: bool = True) -> int:
+        """Choose what to look for.
+
+        Args:
+            names: class names, English or Chinese.
+            contrast: also score the classes of the training, whose detections are then dropped. Scores are shares
+                between classes: without something to lose against, "dog" alone would win every cat. Training classes
+                that mean one of ``names`` do not take part, see `same_classes`.
+
+        Returns:
+            How many classes stand in contrast.
+
+        Raises:
+            Fgclip2Error: names that are empty or repeat.
+        """
+        predictor, templates = self.detector.backbone.predictor, self.detector.templates
+        wanted = Vocabulary.build(predictor, list(names), templates=templates)
+        trained = self.detector.trained_classes
+        others: list[str] = []
+        if contrast and trained:
+            known = Vocabulary.build(predictor, list(trained), templates=templates)
+            same = same_classes(wanted, known)
+            others = [name for index, name in enumerate(known.names) if index not in same]
+        self.detector.clear_vocabularies()
+        self.detector.set_vocabulary([*wanted.names, *others])
+        self.classes = wanted.names
+        return len(others)
+
+    @torch.inference_mode()
+    def __call__(self, images: Sequence[Image.Image], score_thr: float = 0.3) -> list[Detections]:
+        """Detect in a batch of pictures.
+
+        Args:
+            images: upright RGB pictures of any sizes; similar shapes waste least.
+            score_thr: lowest score to keep, 0..1.
+        """
+        if not images:
+            return []
+        packed = [self.pipeline(_raw(image)) for image in images]
+        data = {key: [item[key] for item in packed] for key in ("inputs", "data_samples")}
+        return [self._selected(sample.pred_instances, score_thr) for sample in self.detector.test_step(data)]
+
+    def _selected(self, found: Any, score_thr: float) -> Detections:
+        keep = (found.scores >= score_thr) & (found.labels < len(self.classes))  # contrast classes come behind
+        labels = tuple(self.classes[label] for label in found.labels[keep].tolist())
+        boxes, scores = (values[keep].float().cpu().numpy() for values in (found.bboxes, found.scores))
+        return Detections(boxes, scores, labels)
+
+
+def same_classes(wanted: Vocabulary, known: Vocabulary) -> set[int]:
+    """Which known classes mean one of the wanted ones.
+
+    That is a name that is given again, whatever its case, or its translation: a Chinese and a non-Chinese name that are
+    each other's nearest, nearer than any other known name. Names in one script may be neighbours without meaning the
+    same ("wolf", "dog"), so nearness alone does not count there; cosines have no absolute scale, so ranks decide.
+
+    Args:
+        wanted: W classes.
+        known: K classes, embedded by the same model.
+
+    Returns:
+        Indices into ``known``.
+    """
+    given = {name.strip().lower() for name in wanted.names}
+    same = {index for index, name in enumerate(known.names) if name.strip().lower() in given}
+    between = known.embeddings @ wanted.embeddings.T  # (K, W)
+    among = (known.embeddings @ known.embeddings.T).fill_diagonal_(-torch.inf)
+    rival = among.amax(dim=1)
+    for column, name in enumerate(wanted.names):
+        nearest = int(between[:, column].argmax())
+        translated = bool(_CJK.search(name)) != bool(_CJK.search(known.names[nearest]))
+        mutual = int(between[nearest].argmax()) == column and bool(between[nearest, column] > rival[nearest])
+        if translated and mutual:
+            same.add(nearest)
+    return same
+
+
+def find_checkpoint(where: str | Path) -> Path:
+    """The file itself, or the newest checkpoint of a work directory.
+
+    Raises:
+        Fgclip2Error: neither is there.
+    """
+    path = Path(where)
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise Fgclip2Error(
+            f"no checkpoint {str(path)!r}; `make ovd` trains a detector in a few minutes, then give its work directory "
+            "or an epoch_N.pth of it"
+        )
+    found = checkpoints(path)
+    if not found:
+        raise Fgclip2Error(
+            f"{str(path)!r} has no finished checkpoint (epoch_N.pth); was the training stopped before its first epoch "
+            "ended? Continue it with apps/ovd_train.py --resume"
+        )
+    return found[0]
+
+
+def find_config(folder: Path) -> Path:
+    """The config that a run left in its work directory.
+
+    Raises:
+        Fgclip2Error: none there, or several.
+    """
+    found = sorted(path for path in folder.glob("*.py") if path.is_file())
+    if len(found) != 1:
+        names = ", ".join(path.name for path in found) or "none"
+        raise Fgclip2Error(
+            f"{str(folder)!r} should hold the one config that ovd_train.py leaves beside its checkpoints, but has: "
+            f"{names}; give the right one with --config"
+        )
+    return found[0]
+
+
+def read_config(path: str | Path) -> Config:
+    """mmengine's ``Config.fromfile`` with errors that say what to do; a config is Python code and is run.
+
+    Raises:
+        Fgclip2Error: no such file, or no config of an FG-CLIP 2 detector.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise Fgclip2Error(f"the config {str(file)!r} does not exist; see apps/configs/ovd")
+    try:
+        cfg = Config.fromfile(file)
+    except (SyntaxError, NameError, OSError, AttributeError, KeyError, TypeError, ImportError) as error:
+        raise Fgclip2Error(f"the config {str(file)!r} cannot be read: {type(error).__name__}: {error}") from error
+    if cfg.get("model", {}).get("type") != FGCLIP2Detector.__name__ or "test_dataloader" not in cfg:
+        raise Fgclip2Error(f"{str(file)!r} is no config of an {FGCLIP2Detector.__name__}; see apps/configs/ovd")
+    return cfg
+
+
+def _raw(image: Image.Image) -> dict[str, Any]:
+    """What mmdetection's pipeline starts from, as if a loader had read it: (H, W, 3) uint8 BGR."""
+    pixels = np.ascontiguousarray(np.asarray(image)[..., ::-1])
+    return {"img": pixels, "img_shape": pixels.shape[:2], "ori_shape": pixels.shape[:2]}
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch asserts that CUDA was compiled in
+        raise Fgclip2Error(
+            f"the device {name!r} cannot be used here ({str(error).splitlines()[0][:100]}); give auto, cpu or cuda"
+        ) from error
+    return device

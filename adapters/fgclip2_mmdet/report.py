@@ -1,0 +1,108 @@
+"""What a run leaves for people: the table of figures, metrics.json, and pictures with detections."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from mmengine.dataset import pseudo_collate
+from PIL import Image
+from rich.table import Table
+
+from fgclip2.images import open_image
+from fgclip2.visualize import draw_boxes
+
+from .experiment import CONTROL, DetectionData, write_text
+
+TITLES: Final = {
+    "en": "English names",
+    "zh": "Chinese names",
+    "names": "class names",
+    CONTROL: "control: names shuffled",
+}
+_SHOWN_SIDE: Final = 640  # pixels; letters on smaller pictures are hard to read
+_SHOWN_SCORE: Final = 0.3
+
+
+def figures_table(figures: Mapping[str, Mapping[str, float]], data: DetectionData) -> Table:
+    """AP of every vocabulary over base, novel and all classes.
+
+    Args:
+        figures: vocabulary -> figure -> 0..100, from `fgclip2_mmdet.experiment.summary`.
+        data: for the numbers of classes.
+    """
+    table = Table(title="Detection on the held-out pictures (AP50, in %)")
+    table.add_column("vocabulary")
+    base, novel = len(data.base), len(data.novel)
+    for title in (f"base ({base})", f"novel ({novel})", f"all ({base + novel})", "AP 0.50:0.95, all"):
+        table.add_column(title, justify="right")
+    for vocabulary, values in figures.items():
+        cells = [values[name] for name in ("AP50_base", "AP50_novel", "AP50_all", "AP_all")]
+        table.add_row(
+            TITLES.get(vocabulary, vocabulary), *("-" if math.isnan(cell) else f"{cell:.1f}" for cell in cells)
+        )
+    return table
+
+
+def write_metrics(file: Path, content: Mapping[str, Any]) -> None:
+    """Write metrics.json atomically; figures that do not exist (nan) become null."""
+    write_text(file, json.dumps(_without_nan(content), ensure_ascii=False, indent=2) + "\n")
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+@torch.no_grad()
+def draw_predictions(detector: Any, dataset: Any, data: DetectionData, directory: Path, count: int = 12) -> list[Path]:
+    """Detect in the first pictures of a data set and draw what was found, one panel a vocabulary.
+
+    Args:
+        detector: an `FGCLIP2Detector` with the vocabularies of ``data``.
+        dataset: mmdetection's, in test mode.
+        data: names for the labels.
+        directory: for ``0.jpg``, ``1.jpg``, ...; made when missing.
+        count: how many pictures.
+
+    Returns:
+        The files.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    detector.eval()
+    files = []
+    for index in range(min(count, len(dataset))):
+        (sample,) = detector.test_step(pseudo_collate([dataset[index]]))
+        picture = open_image(sample.img_path)
+        panels = []
+        for position, (vocabulary, names) in enumerate(data.vocabularies.items()):
+            found = sample.pred_instances if position == 0 else getattr(sample, f"pred_{vocabulary}")
+            panels.append(_panel(picture, found, names))
+        file = directory / f"{index}.jpg"
+        _beside(panels).save(file, quality=92)
+        files.append(file)
+    return files
+
+
+def _panel(picture: Image.Image, found: Any, names: Sequence[str]) -> Image.Image:
+    scale = max(1.0, _SHOWN_SIDE / max(picture.size))
+    large = picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.BICUBIC)
+    kept = found[found.scores >= _SHOWN_SCORE]
+    labels = [names[label] for label in kept.labels.tolist()]
+    return draw_boxes(large, (kept.bboxes * scale).cpu().numpy(), labels, kept.scores.cpu().numpy())
+
+
+def _beside(panels: Sequence[Image.Image]) -> Image.Image:
+    sheet = Image.new("RGB", (sum(panel.width for panel in panels), max(panel.height for panel in panels)), "white")
+    left = 0
+    for panel in panels:
+        sheet.paste(panel, (left, 0))
+        left += panel.width
+    return sheet

@@ -1,0 +1,167 @@
+"""mmengine's Runner with checkpoints that survive ``kill -9`` and are read without pickle's dangers."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.dist import is_main_process
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+from torch import nn
+
+from fgclip2.errors import Fgclip2Error
+
+FACTS = "fgclip2"
+_STEP = re.compile(r"(epoch|iter)_(\d+)\.pth")
+
+
+def read_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> dict[str, Any]:
+    """A detector checkpoint's content; only tensors and plain values are accepted.
+
+    Raises:
+        Fgclip2Error: no such file, a torn file, or one that holds other objects.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise Fgclip2Error(f"no checkpoint {path}; ovd_train.py writes epoch_N.pth into its work directory")
+    try:
+        content = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # torch raises a dozen types for torn and foreign files
+        raise Fgclip2Error(
+            f"{path} is not a readable detector checkpoint (incomplete, or with other objects than tensors): "
+            f"{str(error).splitlines()[0][:120]}"
+        ) from error
+    if not isinstance(content, dict) or "state_dict" not in content:
+        raise Fgclip2Error(f"{path} holds no detector weights; give an epoch_N.pth that ovd_train.py wrote")
+    return content
+
+
+def load_weights(model: nn.Module, content: dict[str, Any], path: str | Path) -> None:
+    """Load a checkpoint's weights strictly.
+
+    Args:
+        model: the detector.
+        content: from `read_checkpoint`.
+        path: for messages.
+
+    Raises:
+        Fgclip2Error: weights that belong to another config or another FG-CLIP 2 model, named.
+    """
+    module = _unwrapped(model)
+    stored, own = content.get("meta", {}).get(FACTS, {}), facts(module)
+    for key, what in (("model", "FG-CLIP 2 weights"), ("classes", "training classes")):
+        if key in stored and key in own and stored[key] != own[key]:
+            raise Fgclip2Error(
+                f"{path} belongs to another config: it was trained with {what} {_short(stored[key])}, this run has "
+                f"{_short(own[key])}; give the config it was trained with, or another work directory"
+            )
+    state = {re.sub(r"^module\.", "", name): tensor for name, tensor in content["state_dict"].items()}
+    expected = module.state_dict()
+    problems = {
+        "missing": sorted(expected.keys() - state.keys()),
+        "unexpected": sorted(state.keys() - expected.keys()),
+        "misshapen": sorted(n for n in expected.keys() & state.keys() if expected[n].shape != state[n].shape),
+    }
+    found = "; ".join(f"{len(names)} {what}, e.g. {names[0]}" for what, names in problems.items() if names)
+    if found:
+        raise Fgclip2Error(f"{path} belongs to another config ({found}); give the config it was trained with")
+    module.load_state_dict(state)
+
+
+def facts(model: nn.Module) -> dict[str, Any]:
+    """What a checkpoint says about its detector, beside the weights."""
+    found = {
+        "model": getattr(getattr(model, "backbone", None), "weights_hash", None),
+        "classes": list(getattr(model, "trained_classes", ())),
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def _unwrapped(model: Any) -> nn.Module:
+    return model.module if hasattr(model, "module") else model
+
+
+def _short(value: Any) -> str:
+    return f"({len(value)}: {', '.join(value[:3])}, ...)" if isinstance(value, list) else str(value)
+
+
+def checkpoints(work_dir: str | Path) -> list[Path]:
+    """Complete checkpoints of a work directory, newest first; half-written ones never carry the name."""
+    found = [(int(match[2]), path) for path in Path(work_dir).glob("*.pth") if (match := _STEP.fullmatch(path.name))]
+    return [path for _, path in sorted(found, reverse=True)]
+
+
+@RUNNERS.register_module()
+class FGCLIP2Runner(Runner):
+    """mmengine's Runner; checkpoints are written under a temporary name, flushed and renamed, and read strictly."""
+
+    _resume: bool
+    _load_from: str | None
+
+    def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
+        """Write ``out_dir/filename`` atomically."""
+        temporary = f".{filename}.tmp"
+        super().save_checkpoint(out_dir, temporary, *args, **kwargs)
+        if not is_main_process():
+            return
+        source, target = Path(out_dir) / temporary, Path(out_dir) / filename
+        with source.open("rb") as file:
+            os.fsync(file.fileno())
+        source.replace(target)
+
+    def call_hook(self, fn_name: str, **kwargs: Any) -> None:
+        """mmengine's hook calls; a checkpoint is stripped to tensors and plain values before it is written."""
+        super().call_hook(fn_name, **kwargs)
+        if fn_name == "before_save_checkpoint":
+            checkpoint = kwargs["checkpoint"]
+            # Log buffers are objects of mmengine's, which a weights-only load refuses; they only smooth printed losses.
+            checkpoint["message_hub"] = {
+                "log_scalars": OrderedDict(),
+                "runtime_info": OrderedDict(
+                    (key, value)
+                    for key, value in checkpoint["message_hub"]["runtime_info"].items()
+                    if isinstance(value, (int, float, str, bool, list))
+                ),
+                "resumed_keys": OrderedDict(),
+            }
+            dataset_meta = checkpoint["meta"].get("dataset_meta")
+            if dataset_meta is not None:
+                checkpoint["meta"]["dataset_meta"] = dict(dataset_meta)
+            checkpoint["meta"][FACTS] = facts(_unwrapped(self.model))
+
+    def load_checkpoint(self, filename: str, map_location: Any = "cpu", *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Read and load ``filename``; see `read_checkpoint` and `load_weights` for errors."""
+        content = read_checkpoint(filename, map_location)
+        load_weights(self.model, content, filename)
+        self._has_loaded = True
+        return content
+
+    def dump_config(self) -> None:
+        """Write the config into the work directory; when resuming, only once the checkpoint was found to fit it."""
+        if self._resume and not self._has_loaded:
+            return
+        target = Path(self.work_dir) / Path(self.cfg.filename or "config.py").name
+        temporary = target.with_name(f".{target.name}")
+        self.cfg.dump(temporary)
+        temporary.replace(target)
+
+    def load_or_resume(self) -> None:
+        """As mmengine's, but the newest readable checkpoint is looked for, not taken from a pointer file."""
+        if self._resume and self._load_from is None and not self._has_loaded:
+            for path in checkpoints(self.work_dir):
+                try:
+                    read_checkpoint(path)
+                except Fgclip2Error as error:
+                    self.logger.warning(f"{error}; trying the one before")
+                    continue
+                self._load_from = str(path)
+                break
+            else:
+                self._resume = False
+        super().load_or_resume()
+        self.dump_config()

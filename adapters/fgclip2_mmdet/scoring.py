@@ -1,0 +1,58 @@
+"""Open-vocabulary scores of regions: cosine to texts, and F-ViT's geometric ensemble. Pure functions of tensors."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import Tensor
+
+from .backbone import PATCH
+
+
+def region_features(dense: Tensor, rois: Tensor) -> Tensor:
+    """RoIAlign (1x1, aligned, adaptive sampling) on the dense map, then unit length: the released order.
+
+    Args:
+        dense: output of the dense head, ``(B, D, h, w)`` at stride 16, not normalised.
+        rois: ``(R, 5)``: index into the batch, then xyxy in pixels of the batch.
+
+    Returns:
+        ``(R, D)``.
+    """
+    pooled = torchvision.ops.roi_align(
+        dense, rois.to(dense.dtype), output_size=1, spatial_scale=1 / PATCH, aligned=True
+    )
+    return F.normalize(pooled.flatten(1), dim=-1)
+
+
+def text_probabilities(regions: Tensor, texts: Tensor, temperature: float) -> Tensor:
+    """``softmax(temperature * cosine)`` over the classes.
+
+    Args:
+        regions: ``(R, D)``, unit length.
+        texts: ``(C, D)``, unit length.
+        temperature: multiplier of the cosine; 75 in F-ViT.
+
+    Returns:
+        ``(R, C)``, rows sum to 1.
+    """
+    return (temperature * regions @ texts.T).softmax(dim=-1)
+
+
+def geometric_ensemble(head: Tensor, dense: Tensor, novel: Tensor, alpha: float, beta: float) -> Tensor:
+    """F-ViT's (and F-VLM's) score: ``head^(1-a) * dense^a``, with a = alpha for base and beta for novel classes.
+
+    Args:
+        head: probabilities of the trained head, ``(R, C)``.
+        dense: probabilities from the frozen dense map, ``(R, C)``.
+        novel: bool ``(C,)``, True where the head never saw a label.
+        alpha: weight of the dense map for base classes, 0..1; 0.1 in F-ViT.
+        beta: the same for novel classes; 0.8 in F-ViT.
+
+    Returns:
+        ``(R, C)``.
+    """
+    weight = torch.where(novel, head.new_tensor(beta), head.new_tensor(alpha))
+    tiny = torch.finfo(head.dtype).tiny
+    return torch.exp((1 - weight) * head.clamp(min=tiny).log() + weight * dense.clamp(min=tiny).log())

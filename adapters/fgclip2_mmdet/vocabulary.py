@@ -1,0 +1,99 @@
+"""The classes of a detector: names, their text embeddings, and which of them the detector was never trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from fgclip2.errors import Fgclip2Error
+from fgclip2.predictor import FGCLIP2
+from fgclip2.vocabulary import Vocabulary
+
+
+class ClassTexts(nn.Module):
+    """Names and embeddings as buffers: they follow the detector's device, and are derived again instead of stored.
+
+    Args:
+        vocabulary: C names and embeddings.
+        novel: for each name whether it is novel, that is, was never a training label; ``None`` for none.
+    """
+
+    embeddings: Tensor
+    novel: Tensor
+
+    def __init__(self, vocabulary: Vocabulary, novel: Sequence[bool] | None = None) -> None:
+        super().__init__()
+        self.names = tuple(vocabulary.names)
+        flags = [False] * len(self.names) if novel is None else list(novel)
+        if len(flags) != len(self.names):
+            raise Fgclip2Error(f"{len(flags)} novel flags for {len(self.names)} classes; give one for each")
+        embeddings = vocabulary.embeddings.detach().clone().float()
+        self.register_buffer("embeddings", embeddings, persistent=False)
+        self.register_buffer("novel", torch.tensor(flags, dtype=torch.bool), persistent=False)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def as_vocabulary(
+    source: Vocabulary | Sequence[str], predictor: FGCLIP2, templates: Sequence[str] | None = None
+) -> Vocabulary:
+    """Names to a vocabulary of this model; a ready vocabulary is checked and passed on.
+
+    Args:
+        source: class names in any mix of languages, or a vocabulary.
+        predictor: the detector's own model.
+        templates: prompts with ``{}`` for the name; ``None`` takes the names alone.
+
+    Raises:
+        Fgclip2Error: no name, or a vocabulary that was embedded by another model.
+    """
+    if isinstance(source, Vocabulary):
+        source.require(predictor)
+        return source
+    return Vocabulary.build(predictor, source, templates)
+
+
+def novel_flags(
+    names: Sequence[str], trained: Collection[str], novel: Collection[str] | Sequence[bool] | None
+) -> list[bool]:
+    """Which names are novel.
+
+    Args:
+        names: C class names.
+        trained: names the detector was trained on.
+        novel: novel names, or C flags; ``None`` calls every name novel that is not among the trained ones.
+
+    Raises:
+        Fgclip2Error: a novel name that is not a class, or a wrong number of flags.
+    """
+    if novel is None:
+        return [name not in trained for name in names]
+    given = list(novel)
+    if given and all(isinstance(flag, bool) for flag in given):
+        if len(given) != len(names):
+            raise Fgclip2Error(f"{len(given)} novel flags for {len(names)} classes; give one for each")
+        return [bool(flag) for flag in given]
+    unknown = [name for name in given if name not in names]
+    if unknown:
+        raise Fgclip2Error(f"novel classes that are not in the vocabulary: {', '.join(map(str, unknown))}")
+    return [name in given for name in names]
+
+
+def shuffled(vocabulary: Vocabulary, seed: int = 0) -> Vocabulary:
+    """The control: the same names, each with the embedding of another one.
+
+    A detector whose scores come from its texts falls to chance with it.
+
+    Args:
+        vocabulary: two or more classes.
+        seed: of the permutation, a single cycle, so that no class keeps its own embedding.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(vocabulary.names), generator=generator)
+    moved = torch.empty_like(vocabulary.embeddings)
+    moved[order] = vocabulary.embeddings[order.roll(1)]
+    return replace(vocabulary, embeddings=moved)

@@ -1,0 +1,128 @@
+"""Scenes on disk, users' files on their way into a run, and what a run reports."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from fgclip2.errors import Fgclip2Error
+from fgclip2_mmdet.embedded import DONE, EmbeddedConfig, EmbeddedData, prepare
+from fgclip2_mmdet.experiment import DetectionData, from_embedded, read_user_data, summary, write_user_data
+from fgclip2_mmdet.report import figures_table, write_metrics
+
+SMALL = EmbeddedConfig(train=5, val=3, base=30, novel=10, size=96)
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> EmbeddedData:
+    told: list[tuple[int, int]] = []
+    folder = tmp_path_factory.mktemp("world") / "scenes"
+    (folder.parent / "scenes.partial" / "train").mkdir(parents=True)
+    (folder.parent / "scenes.partial" / "train" / "torn.jpg").write_text("left by a killed run")
+    data = prepare(folder, SMALL, workers=1, progress=lambda *counts: told.append(counts))
+    assert told[-1] == (8, 8)
+    return data
+
+
+def test_training_scenes_show_no_novel_category(scenes: EmbeddedData) -> None:
+    train, val = (json.loads(file.read_text()) for file in (scenes.train_annotations, scenes.val_annotations))
+    shown = {category["name"] for category in train["categories"]}
+    assert len(shown) == 30
+    assert not shown & set(scenes.novel)
+    assert {item["category_id"] for item in train["annotations"]} <= {item["id"] for item in train["categories"]}
+    assert [item["name"] for item in val["categories"]] == scenes.names["en"]
+    assert [item["name_zh"] for item in val["categories"]] == scenes.names["zh"]
+    assert len(scenes.novel) == 10
+    assert len(train["images"]) == 5
+    for part, content in (("train", train), ("val", val)):
+        sizes = {Image.open(scenes.directory / part / image["file_name"]).size for image in content["images"]}
+        assert sizes == {(96, 96)}
+        assert all(item["bbox"][0] + item["bbox"][2] <= 96 for item in content["annotations"])
+    assert not list(scenes.directory.rglob("torn.jpg"))
+
+
+def test_finished_scenes_are_found_and_torn_ones_made_again(scenes: EmbeddedData) -> None:
+    file = scenes.directory / "train" / "000003.jpg"
+    before = file.read_bytes()
+    told: list[int] = []
+    assert prepare(scenes.directory, SMALL, workers=1, progress=lambda done, _: told.append(done)) == scenes
+    assert told == []
+    file.unlink()
+    (scenes.directory / DONE).unlink()
+    prepare(scenes.directory, SMALL, workers=1, progress=lambda done, _: told.append(done))
+    assert told[-1] == 8
+    assert file.read_bytes() == before
+
+
+def test_more_categories_than_the_world_has(tmp_path: Path) -> None:
+    with pytest.raises(Fgclip2Error, match="ask for fewer"):
+        prepare(tmp_path / "scenes", EmbeddedConfig(base=5000, novel=10))
+
+
+def test_embedded_data_is_evaluated_in_two_languages(scenes: EmbeddedData) -> None:
+    data = from_embedded(scenes)
+    assert list(data.vocabularies) == ["en", "zh"]
+    assert len(data.base) == 30
+    assert [name for name in data.classes if name in data.novel] == data.novel
+
+
+def user_files(root: Path) -> Path:
+    (root / "images").mkdir(parents=True)
+    categories = [{"id": 4, "name": "dog"}, {"id": 2, "name": "猫"}, {"id": 9, "name": "bus"}]
+    for part, boxes in (("train", {1: [4, 2], 2: [2], 3: [9, 9]}), ("val", {7: [2, 9]})):
+        images = [{"id": i, "file_name": f"{part}{i}.png", "width": 40, "height": 30} for i in boxes]
+        for image in images:
+            Image.new("RGB", (40, 30)).save(root / "images" / image["file_name"])
+        annotations = [
+            {"id": 10 * image + k, "image_id": image, "category_id": category, "bbox": [1 + k, 2, 10, 12]}
+            for image, names in boxes.items()
+            for k, category in enumerate(names)
+        ]
+        content = {"images": images, "annotations": annotations, "categories": categories}
+        (root / f"{part}.json").write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+    return root
+
+
+def test_novel_labels_leave_the_training_file(tmp_path: Path) -> None:
+    root = user_files(tmp_path / "mine")
+    data = write_user_data(read_user_data(root, "train.json", "val.json", ["猫"]), tmp_path / "run")
+    assert (data.classes, data.novel, data.base) == (["dog", "猫", "bus"], ["猫"], ["dog", "bus"])
+    train, val = (
+        json.loads(file.read_text(encoding="utf-8")) for file in (data.train_annotations, data.val_annotations)
+    )
+    assert sorted(item["category_id"] for item in train["annotations"]) == [4, 9, 9]
+    assert [image["id"] for image in train["images"]] == [1, 3]  # picture 2 shows a cat only
+    assert [item["category_id"] for item in val["annotations"]] == [2, 9]
+    assert data.train_images == root / "images"
+    assert "2 objects of 1 novel classes and 1 pictures" in data.notes[0]
+
+
+def test_user_mistakes_are_told_before_anything_is_written(tmp_path: Path) -> None:
+    root = user_files(tmp_path / "mine")
+    with pytest.raises(Fgclip2Error, match="unicorn"):
+        read_user_data(root, "train.json", "val.json", ["unicorn"])
+    with pytest.raises(Fgclip2Error, match="nothing to train on"):
+        read_user_data(root, "train.json", "val.json", ["dog", "猫", "bus"])
+    with pytest.raises(Fgclip2Error, match="no_such"):
+        read_user_data(root, "no_such.json", "val.json", [])
+    with pytest.raises(Fgclip2Error, match="not a folder"):
+        read_user_data(tmp_path / "elsewhere", "train.json", "val.json", [])
+
+
+def test_report_shows_missing_groups(tmp_path: Path) -> None:
+    figures = summary(
+        {"names/AP50_base": 61.26, "names/AP50_novel": math.nan, "names/AP50_all": 61.26, "names/AP_all": 40}
+    )
+    data = DetectionData(["a", "b"], [], {"names": ["a", "b"]}, *[tmp_path] * 4)
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(figures_table(figures, data))
+    row = next(line for line in console.export_text().splitlines() if "class names" in line)
+    assert [cell.strip() for cell in row.split("│")[1:-1]] == ["class names", "61.3", "-", "61.3", "40.0"]
+    write_metrics(tmp_path / "metrics.json", {"metrics": figures})
+    assert json.loads((tmp_path / "metrics.json").read_text())["metrics"]["names"]["AP50_novel"] is None

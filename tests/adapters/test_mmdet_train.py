@@ -1,0 +1,236 @@
+"""The whole detector on miniature data: one training and one test step, other vocabularies, checkpoints, resuming."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from mmdet.structures import DetDataSample
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmengine.structures import InstanceData
+from PIL import Image
+
+import fgclip2_mmdet
+from fgclip2.errors import Fgclip2Error
+from fgclip2_mmdet import FGCLIP2Detector, FGCLIP2Runner, OpenVocabDataset
+from fgclip2_mmdet.experiment import DetectionData, fill_config, set_epochs, summary
+from fgclip2_mmdet.runner import checkpoints, load_weights, read_checkpoint
+
+CONFIG = Path(__file__).resolve().parents[2] / "apps/configs/ovd/fvit_tiny_openmoji.py"
+CLASSES = ["dog", "cat", "bus"]
+CHINESE = ["狗", "猫", "公交车"]
+NOVEL = ["cat"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> DetectionData:
+    """Four noisy pictures with a plain rectangle for every object; categories in another order than the classes."""
+    root = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    ids = {"bus": 3, "dog": 7, "cat": 5}
+    content: dict[str, Any] = {
+        "images": [],
+        "annotations": [],
+        "categories": [{"id": number, "name": name} for name, number in ids.items()],
+    }
+    for image in range(4):
+        width, height = (96, 64) if image % 2 else (64, 96)
+        pixels = rng.integers(0, 80, (height, width, 3), dtype=np.uint8)
+        for index, name in enumerate(("dog", "bus") if image < 3 else ("cat", "dog")):
+            box = [4 + 28 * index, 6 + 20 * index, 24, 30]
+            pixels[box[1] : box[1] + box[3], box[0] : box[0] + box[2]] = (200, 60 * index, 90)
+            content["annotations"].append(
+                {"id": len(content["annotations"]), "image_id": image, "category_id": ids[name], "bbox": box}
+            )
+        Image.fromarray(pixels).save(root / f"{image}.png")
+        content["images"].append({"id": image, "file_name": f"{image}.png", "width": width, "height": height})
+    file = root / "all.json"
+    file.write_text(json.dumps(content), encoding="utf-8")
+    return DetectionData(CLASSES, NOVEL, {"en": CLASSES, "zh": CHINESE}, file, file, root, root)
+
+
+def config(data: DetectionData, model: Path, work_dir: Path) -> Config:
+    cfg = Config.fromfile(CONFIG)
+    fill_config(cfg, data, str(model), work_dir, seed=0)
+    for name in ("train_dataloader", "val_dataloader", "test_dataloader"):
+        cfg[name].num_workers = 0
+        cfg[name].persistent_workers = False
+        cfg[name].batch_size = 2
+        cfg[name].dataset.pipeline[2 if name == "train_dataloader" else 1].max_patches = 24
+    cfg.model.backbone.dtype = "float32"
+    return cfg
+
+
+def build(data: DetectionData, model: Path) -> FGCLIP2Detector:
+    init_default_scope("mmdet")
+    torch.manual_seed(0)
+    from mmdet.registry import MODELS
+
+    return MODELS.build(config(data, model, Path("unused")).model)
+
+
+@pytest.fixture
+def detector(data: DetectionData, tiny_dir: Path) -> Iterator[FGCLIP2Detector]:
+    return build(data, tiny_dir).eval()
+
+
+def batch(*sizes: tuple[int, int]) -> dict[str, Any]:
+    inputs, samples = [], []
+    for index, (height, width) in enumerate(sizes):
+        generator = torch.Generator().manual_seed(index)
+        inputs.append(torch.randint(0, 256, (3, height, width), dtype=torch.uint8, generator=generator))
+        sample = DetDataSample(metainfo={"img_shape": (height, width), "ori_shape": (height, width)})
+        sample.set_metainfo({"scale_factor": (1.0, 1.0), "img_id": index})
+        sample.gt_instances = InstanceData(bboxes=torch.tensor([[8.0, 8.0, 40.0, 44.0]]), labels=torch.tensor([1]))
+        samples.append(sample)
+    return {"inputs": inputs, "data_samples": samples}
+
+
+def test_labels_follow_the_classes_not_the_file(data: DetectionData) -> None:
+    dataset = OpenVocabDataset(
+        ann_file=str(data.train_annotations),
+        data_prefix={"img": str(data.train_images)},
+        metainfo={"classes": data.base},
+        pipeline=[],
+        filter_cfg={"filter_empty_gt": True},
+    )
+    assert [[item["bbox_label"] for item in dataset.get_data_info(i)["instances"]] for i in range(len(dataset))] == [
+        [0, 1],  # dog, bus
+        [0, 1],
+        [0, 1],
+        [0],  # the cat is novel
+    ]
+
+
+def test_loss_reaches_every_trained_weight(detector: FGCLIP2Detector) -> None:
+    detector.train()
+    losses, _ = detector.parse_losses(
+        detector(**detector.data_preprocessor(batch((64, 96), (64, 64)), True), mode="loss")
+    )
+    assert torch.isfinite(losses)
+    losses.backward()
+    without = [n for n, p in detector.named_parameters() if p.requires_grad and p.grad is None]
+    assert without == []
+    assert all(parameter.grad is None for parameter in detector.backbone.tower.parameters())
+
+
+def test_a_picture_without_objects_trains(detector: FGCLIP2Detector) -> None:
+    empty = batch((64, 64))
+    empty["data_samples"][0].gt_instances = InstanceData(
+        bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long)
+    )
+    losses, _ = detector.train().parse_losses(detector(**detector.data_preprocessor(empty, True), mode="loss"))
+    assert torch.isfinite(losses)
+
+
+@torch.no_grad()
+def test_every_vocabulary_is_scored_in_one_pass(detector: FGCLIP2Detector, monkeypatch: pytest.MonkeyPatch) -> None:
+    passes = []
+    encode = detector.backbone.encode
+    monkeypatch.setattr(detector.backbone, "encode", lambda *a: passes.append(1) or encode(*a))
+    (sample,) = detector.test_step(batch((64, 96)))
+    assert len(passes) == 1
+    for found in (sample.pred_instances, sample.pred_zh, sample.pred_shuffled):
+        assert found.bboxes.shape == (len(found.scores), 4)
+        assert 0 < len(found) <= 100
+        assert (found.scores.diff() <= 0).all()
+        assert found.labels.max() < len(CLASSES)
+        assert found.bboxes.min() >= 0
+        assert found.bboxes[:, 2].max() <= 96
+        assert found.bboxes[:, 3].max() <= 64
+
+
+@torch.no_grad()
+def test_detections_do_not_depend_on_the_batch(detector: FGCLIP2Detector) -> None:
+    sizes = [(64, 96), (96, 48), (50, 40)]
+    together = detector.test_step(batch(*sizes))
+    for index in range(len(sizes)):
+        single = batch(*sizes)
+        alone = detector.test_step({key: [value[index]] for key, value in single.items()})[0].pred_instances
+        found = together[index].pred_instances
+        torch.testing.assert_close(found.scores[:20], alone.scores[:20], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(found.bboxes[:20], alone.bboxes[:20], atol=1e-3, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_vocabulary_changes_without_training(detector: FGCLIP2Detector) -> None:
+    before = detector.test_step(batch((64, 96)))[0].pred_instances
+    detector.clear_vocabularies()
+    detector.set_vocabulary(["bus", "cat", "dog"], novel=NOVEL)
+    after = detector.test_step(batch((64, 96)))[0].pred_instances
+    torch.testing.assert_close(before.scores, after.scores)
+    assert [CLASSES[i] for i in before.labels.tolist()] == [["bus", "cat", "dog"][i] for i in after.labels.tolist()]
+    detector.set_vocabulary(["红色汽车", "a green tree", "dog", "umbrella", "猫"])
+    found = detector.test_step(batch((64, 96)))[0].pred_instances
+    assert found.labels.max() <= 4
+    novel = detector.roi_head.test_texts["main"].novel.tolist()
+    assert novel == [True, True, False, True, True]  # everything that was not trained
+    detector.clear_vocabularies()
+    with pytest.raises(Fgclip2Error, match="set_vocabulary"):
+        detector.test_step(batch((64, 96)))
+
+
+@torch.no_grad()
+def test_a_picture_without_proposals_gives_no_detections(detector: FGCLIP2Detector) -> None:
+    detector.rpn_head.test_cfg.min_bbox_size = 10_000
+    (sample,) = detector.test_step(batch((64, 64)))
+    assert len(sample.pred_instances) == 0
+
+
+def test_run_save_resume(data: DetectionData, tiny_dir: Path, tmp_path: Path) -> None:
+    """An interrupted and resumed run ends with the weights of an uninterrupted one."""
+
+    def run(folder: str, epochs: int, resume: bool) -> FGCLIP2Runner:
+        cfg = config(data, tiny_dir, tmp_path / folder)
+        set_epochs(cfg, 2)
+        cfg.resume = resume
+        runner = FGCLIP2Runner.from_cfg(cfg)
+        runner.train_loop._max_epochs = epochs
+        runner.train()
+        return runner
+
+    whole = run("whole", 2, False)
+    run("parts", 1, False)
+    assert [path.name for path in checkpoints(tmp_path / "parts")] == ["epoch_1.pth"]
+    (tmp_path / "parts" / "epoch_2.pth").write_bytes(b"PK half written")
+    resumed = run("parts", 2, True)
+    assert resumed.epoch == 2
+    for (name, expected), got in zip(
+        whole.model.state_dict().items(), resumed.model.state_dict().values(), strict=True
+    ):
+        torch.testing.assert_close(got, expected, msg=name)
+    figures = summary(resumed.test())
+    assert set(figures) == {"en", "zh", "shuffled"}
+    assert all(0 <= value <= 100 for values in figures.values() for value in values.values())
+
+
+def test_checkpoints_of_other_configs_are_refused(data: DetectionData, tiny_dir: Path, tmp_path: Path) -> None:
+    model = build(data, tiny_dir)
+    content = {"state_dict": model.state_dict(), "meta": {"fgclip2": fgclip2_mmdet.runner.facts(model)}}
+    torch.save(content, tmp_path / "good.pth")
+    load_weights(model, read_checkpoint(tmp_path / "good.pth"), "good.pth")
+
+    other = {**content, "meta": {"fgclip2": {"classes": ["horse"]}}}
+    with pytest.raises(Fgclip2Error, match="training classes"):
+        load_weights(model, other, "other.pth")
+    state = dict(content["state_dict"])
+    state["roi_head.bbox_head.hidden.bias"] = torch.zeros(3)
+    with pytest.raises(Fgclip2Error, match=r"another config.*hidden\.bias"):
+        load_weights(model, {"state_dict": state}, "other.pth")
+    torch.save({"state_dict": {}, "evil": Path}, tmp_path / "evil.pth")
+    (tmp_path / "torn.pth").write_bytes((tmp_path / "good.pth").read_bytes()[:1000])
+    for name in ("evil.pth", "torn.pth", "missing.pth"):
+        with pytest.raises(Fgclip2Error, match=name):
+            read_checkpoint(tmp_path / name)
+
+
+def test_frozen_tower_is_not_stored(data: DetectionData, tiny_dir: Path) -> None:
+    names = build(data, tiny_dir).state_dict()
+    assert not [name for name in names if ".tower." in name]
+    assert not [name for name in names if "texts" in name]
