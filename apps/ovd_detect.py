@@ -1,0 +1,301 @@
+"""Find what you name in your own pictures or videos, with a detector that ``ovd_train.py`` trained.
+
+    python apps/ovd_detect.py street.jpg --classes "dog, 红色汽车"
+    python apps/ovd_detect.py photos/ clip.mp4 --classes-file classes.txt --out found
+
+Writes the pictures with their boxes, and one detections.json with every box. Any names will do, English or Chinese,
+whether or not the detector was trained on them; without names it looks for what it was trained on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+from PIL import Image
+from tqdm import tqdm
+
+from fgclip2.data.media import VideoReader, VideoWriter, find_pictures, is_video
+from fgclip2.errors import Fgclip2Error
+from fgclip2.images import open_image
+from fgclip2.visualize import draw_boxes
+from fgclip2.vocabulary import load_names, parse_names
+
+if TYPE_CHECKING:
+    from fgclip2_mmdet.inference import Detections, OpenVocabInferencer
+
+_KEPT_SUFFIXES = (".jpg", ".jpeg", ".png")  # other pictures are written as PNG
+
+
+@dataclass
+class Arguments:
+    """Find what you name, English or Chinese, in pictures, folders of pictures, or videos."""
+
+    inputs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Pictures, folders (searched with their subfolders) and videos. A picture that you name must be readable; bad ones
+    in a folder are counted and listed in failures.jsonl."""
+    classes: str = ""
+    """What to look for, separated by commas: "dog, 红色汽车"."""
+    classes_file: Path | None = None
+    """The same from a file: .txt with one name a line, or .json with a list of names or COCO's categories."""
+    checkpoint: Path = Path("work_dirs/ovd")
+    """A work directory of ovd_train.py (its newest checkpoint is taken), or an epoch_N.pth."""
+    config: Path | None = None
+    """The config of that training; normally found beside the checkpoint."""
+    model: str | None = None
+    """Where FG-CLIP 2's weights are, if not where the training found them: tiny, a directory or a hub id."""
+    out: Path = Path("outputs/ovd_detect")
+    """Folder for the results."""
+    score_thr: float = 0.3
+    """Lowest score to keep, 0 to 1. Try less when too little is found."""
+    contrast: bool = True
+    """Let the trained classes that you did not name compete, so that "dog" alone does not win every cat."""
+    every: int = 1
+    """Look at every n-th frame of a video."""
+    batch_size: int = 4
+    """Pictures computed together."""
+    device: str = "auto"
+    """auto (CUDA when there is one), cpu, cuda, cuda:1, ..."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.score_thr <= 1:
+            raise Fgclip2Error(f"--score-thr {self.score_thr}: give a number from 0 to 1")
+        if self.batch_size < 1:
+            raise Fgclip2Error(f"--batch-size {self.batch_size}: give 1 or more")
+        if not self.inputs:
+            raise Fgclip2Error("nothing to look at; name pictures, folders or videos")
+        if self.classes and self.classes_file:
+            raise Fgclip2Error("--classes and --classes-file were both given; give one of them")
+
+    def names(self) -> list[str] | None:
+        """The classes that were asked for, or ``None`` for those of the training."""
+        if self.classes_file:
+            return load_names(self.classes_file)
+        return parse_names(self.classes) if self.classes else None
+
+
+@dataclass
+class Sources:
+    """What to look at, checked: every named picture can be read, every folder has pictures, every video opens."""
+
+    named: list[Path] = field(default_factory=list)
+    found: list[tuple[Path, Path]] = field(default_factory=list)  # picture, and the folder it was found in
+    videos: list[Path] = field(default_factory=list)
+    ignored: int = 0
+
+    @classmethod
+    def collect(cls, inputs: Sequence[Path], out: Path, every: int) -> Sources:
+        """Sort the inputs and look into each, so that a wrong one is told before a model is loaded."""
+        sources = cls()
+        for path in inputs:
+            if path.is_dir():
+                pictures, others = find_pictures(path, leave_out=out)
+                sources.found += [(picture, path) for picture in pictures]
+                sources.ignored += others
+            elif is_video(path):
+                with VideoReader(path, every):
+                    sources.videos.append(path)
+            else:
+                open_image(path)
+                sources.named.append(path)
+        return sources
+
+    def pictures(self) -> list[tuple[Path, Path]]:
+        """Every picture once, with its name relative to the folder it was found in."""
+        every = [(path, Path(path.name)) for path in self.named]
+        every += [(path, path.relative_to(folder)) for path, folder in self.found]
+        return list({path.resolve(): (path, name) for path, name in reversed(every)}.values())[::-1]
+
+
+class Results:
+    """Result files, collected beside their destination and moved there by ``commit``; without it nothing is left.
+
+    detections.json comes last, so that its presence means that everything it names is there.
+    """
+
+    def __init__(self, out: Path) -> None:
+        if out.exists() and not out.is_dir():
+            raise Fgclip2Error(f"--out {str(out)!r} is a file; give a folder")
+        self.out = out
+        self.entries: list[dict[str, Any]] = []
+        self.failures: list[dict[str, str]] = []
+        self._taken: set[Path] = set()
+
+    def __enter__(self) -> Results:
+        try:
+            self.out.parent.mkdir(parents=True, exist_ok=True)
+            self._scratch = Path(tempfile.mkdtemp(dir=self.out.parent, prefix=f".{self.out.name}."))
+        except OSError as error:
+            raise Fgclip2Error(f"--out {str(self.out)!r} cannot be written: {error.strerror}") from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def place(self, name: Path, suffixes: tuple[str, ...], default: str) -> tuple[Path, str]:
+        """A free place for a result: where to write it now, and how it will be called in ``out``."""
+        if name.suffix.lower() not in suffixes:
+            name = name.with_name(name.name + default)
+        free, number = name, 1
+        while Path(str(free).lower()) in self._taken:
+            number += 1
+            free = name.with_stem(f"{name.stem}-{number}")
+        self._taken.add(Path(str(free).lower()))
+        target = self._scratch / free
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return target, free.as_posix()
+
+    def commit(self) -> list[Path]:
+        """Move everything to ``out`` and return what a person wants to open, detections.json first."""
+        listing = [json.dumps(entry, ensure_ascii=False, allow_nan=False) for entry in self.entries]
+        (self._scratch / "detections.json").write_text("[\n" + ",\n".join(listing) + "\n]\n", encoding="utf-8")
+        if self.failures:
+            lines = "".join(json.dumps(failure, ensure_ascii=False) + "\n" for failure in self.failures)
+            (self._scratch / "failures.jsonl").write_text(lines, encoding="utf-8")
+        self.out.mkdir(exist_ok=True)
+        (self.out / "failures.jsonl").unlink(missing_ok=True)  # of an earlier run
+        files = sorted(path for path in self._scratch.rglob("*") if path.is_file())
+        files.sort(key=lambda path: path == self._scratch / "detections.json")
+        for file in files:
+            target = self.out / file.relative_to(self._scratch)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with file.open("rb") as stream:
+                os.fsync(stream.fileno())
+            file.replace(target)
+        return [self.out / file.relative_to(self._scratch) for file in reversed(files)]
+
+
+def detect_pictures(find: Finder, pictures: list[tuple[Path, Path]], results: Results, batch_size: int) -> None:
+    """Detect in pictures, batch by batch; one that cannot be read goes into ``results.failures``."""
+    with tqdm(total=len(pictures), unit="picture", disable=None, file=sys.stderr) as progress:
+        for start in range(0, len(pictures), batch_size):
+            batch: list[tuple[Path, Path, Image.Image]] = []
+            for path, name in pictures[start : start + batch_size]:
+                try:
+                    batch.append((path, name, open_image(path)))
+                except Fgclip2Error as error:
+                    results.failures.append({"image": str(path), "error": str(error)})
+            for (path, name, image), found in zip(batch, find([item[2] for item in batch]), strict=True):
+                target, called = results.place(name, _KEPT_SUFFIXES, ".png")
+                draw_boxes(image, found.boxes, found.labels, found.scores).save(target, quality=92)
+                results.entries.append({"image": str(path), **_described(image, found), "picture": called})
+            progress.update(min(batch_size, len(pictures) - start))
+
+
+def detect_video(find: Finder, path: Path, every: int, results: Results, batch_size: int) -> None:
+    """Detect in a video's frames; writes one MP4, and an entry a frame."""
+    target, called = results.place(Path(path.name), (".mp4",), ".mp4")
+    with (
+        VideoReader(path, every) as reader,
+        VideoWriter(target, reader.rate / every) as writer,
+        tqdm(total=-(-reader.frames // every) or None, unit="frame", disable=None, file=sys.stderr) as progress,
+    ):
+        for frames in _batches(reader, batch_size):
+            for frame, found in zip(frames, find([frame.image for frame in frames]), strict=True):
+                writer.add(draw_boxes(frame.image, found.boxes, found.labels, found.scores))
+                where = {"image": str(path), "frame": frame.index, "time": round(frame.time, 3)}
+                results.entries.append({**where, **_described(frame.image, found), "picture": called})
+            progress.update(len(frames))
+
+
+Finder = Callable[[Sequence[Image.Image]], "list[Detections]"]
+
+
+def _batches(items: Any, size: int) -> Iterator[list[Any]]:
+    batch: list[Any] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _described(image: Image.Image, found: Detections) -> dict[str, Any]:
+    return {
+        "size": list(image.size),
+        "boxes": [[round(value, 2) for value in box] for box in found.boxes.tolist()],
+        "labels": list(found.labels),
+        "scores": [round(score, 4) for score in found.scores.tolist()],
+    }
+
+
+def run(arguments: Arguments) -> None:
+    """Do what the command line says; see the module's text."""
+    names = arguments.names()
+    sources = Sources.collect(arguments.inputs, arguments.out, arguments.every)
+    inferencer = _load(arguments)
+    if names is None:
+        names, others = list(inferencer.classes), 0
+        print(f"looking for the {len(names)} classes of the training; --classes names others")
+    others = inferencer.set_classes(names, contrast=arguments.contrast)
+    if others:
+        print(f"{others} other classes of the training compete (--no-contrast leaves them out)")
+
+    def find(images: Sequence[Image.Image]) -> list[Detections]:
+        return inferencer(images, arguments.score_thr)
+
+    with Results(arguments.out) as results:
+        detect_pictures(find, sources.pictures(), results, arguments.batch_size)
+        for video in sources.videos:
+            detect_video(find, video, arguments.every, results, arguments.batch_size)
+        if not results.entries:
+            first = results.failures[0]["error"] if results.failures else "there is no frame in the video"
+            raise Fgclip2Error(f"not one picture could be read, nothing was written; the first: {first}")
+        written = results.commit()
+    _report(results, sources, written, arguments)
+
+
+def _load(arguments: Arguments) -> OpenVocabInferencer:
+    from fgclip2_mmdet.inference import OpenVocabInferencer
+
+    return OpenVocabInferencer.from_checkpoint(
+        arguments.checkpoint, config=arguments.config, model=arguments.model, device=arguments.device
+    )
+
+
+def _report(results: Results, sources: Sources, written: list[Path], arguments: Arguments) -> None:
+    counts: dict[str, int] = {}
+    for entry in results.entries:
+        for label in entry["labels"]:
+            counts[label] = counts.get(label, 0) + 1
+    found = ", ".join(f"{label} {number}" for label, number in sorted(counts.items(), key=lambda item: -item[1])[:12])
+    what = "pictures and frames" if sources.videos else "pictures"
+    print(f"{len(results.entries)} {what}, {sum(counts.values())} boxes with a score of {arguments.score_thr} or more")
+    print(f"found: {found or 'nothing; try a lower --score-thr'}")
+    if sources.ignored:
+        print(f"{sources.ignored} other files in the folders were left alone")
+    if results.failures:
+        listing = arguments.out / "failures.jsonl"
+        print(
+            f"{len(results.failures)} pictures could not be read, see {listing}; first: {results.failures[0]['error']}"
+        )
+    print(f"boxes:    {arguments.out / 'detections.json'}")
+    pictures = [path for path in written if path.name not in ("detections.json", "failures.jsonl")]
+    print(f"pictures: {arguments.out}{os.sep} ({len(pictures)}, such as {pictures[-1]})")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run; 0, or 2 after an error that the user can mend."""
+    try:
+        run(tyro.cli(Arguments, args=argv, description=__doc__))
+    except Fgclip2Error as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

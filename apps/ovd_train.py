@@ -1,0 +1,283 @@
+"""Train an open-vocabulary detector in MMDetection, evaluate it, and leave pictures to look at.
+
+    python apps/ovd_train.py                      # embedded model, generated scenes: ten minutes on two cores, offline
+    python apps/ovd_train.py --resume             # continue a run that was stopped or killed
+    python apps/ovd_train.py --model qihoo360/fg-clip2-base --data-root my_data \
+        --train-ann train.json --val-ann val.json --novel "cat,umbrella"
+
+Classes named in --novel keep no training labels and show what the detector does with names it never learned. The
+result, epoch_N.pth in --work-dir, finds any class you name:
+
+    python apps/ovd_detect.py picture.jpg --classes "dog, 红色汽车"
+"""
+
+from __future__ import annotations
+
+import ast
+import logging
+import os
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import tyro
+
+from fgclip2.errors import Fgclip2Error
+from fgclip2.pretrained import resolve
+from fgclip2.vocabulary import parse_names
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+    from fgclip2_mmdet.experiment import DetectionData, UserData
+
+CONFIGS: Final = Path(__file__).parent / "configs" / "ovd"
+_KEPT: Final = ("*.pth", "*.py", "metrics.json", "last_checkpoint")
+
+
+@dataclass
+class Arguments:
+    """Train an open-vocabulary detector on the embedded world, or on your own COCO data."""
+
+    config: Path | None = None
+    """mmdetection config; without one configs/ovd/fvit_tiny_openmoji.py, or fvit.py for your own data."""
+    model: str = "tiny"
+    """FG-CLIP 2: tiny (embedded, knows only generated scenes), qihoo360/fg-clip2-base, or a directory."""
+    work_dir: Path = Path("work_dirs/ovd")
+    """Where checkpoints, figures and pictures go."""
+    resume: bool = False
+    """Continue from the newest checkpoint in --work-dir."""
+    cfg_options: tuple[str, ...] = ()
+    """Overrides of config entries, such as optim_wrapper.optimizer.lr=0.0005 train_dataloader.batch_size=4."""
+    amp: bool = False
+    """Train the heads in bf16 too (the frozen tower runs in bf16 wherever the hardware has it)."""
+    data_root: Path | None = None
+    """Folder of your own data; pictures are looked for in it, in images/, and in a folder named like the split."""
+    train_ann: str = ""
+    """COCO instance JSON with training labels, below --data-root."""
+    val_ann: str = ""
+    """COCO instance JSON to evaluate on, with the same categories."""
+    novel: str = ""
+    """Classes to keep out of training, separated by commas: "cat,umbrella"."""
+    epochs: int | None = None
+    """Passes over the training pictures; without it the config's."""
+    train_scenes: int | None = None
+    """Number of generated training pictures (embedded world only)."""
+    seed: int = 0
+    """Of scenes, initial weights and order."""
+    pictures: int = 12
+    """How many evaluated pictures to draw."""
+    _started: float = field(default_factory=time.monotonic, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        files = {"--train-ann": self.train_ann, "--val-ann": self.val_ann}
+        lacking = [name for name, value in files.items() if not value]
+        if self.data_root is not None and lacking:
+            raise Fgclip2Error(f"--data-root needs {' and '.join(lacking)}: COCO instance JSON below that folder")
+        if self.data_root is None and (len(lacking) < 2 or self.novel):
+            raise Fgclip2Error("--train-ann, --val-ann and --novel belong to your own data; give --data-root too")
+        if self.data_root is not None and self.train_scenes is not None:
+            raise Fgclip2Error("--train-scenes belongs to the embedded world; leave it out with --data-root")
+        for name, value in {"--epochs": self.epochs, "--train-scenes": self.train_scenes}.items():
+            if value is not None and value < 1:
+                raise Fgclip2Error(f"{name} {value}: give 1 or more")
+        if self.config is not None and not self.config.is_file():
+            raise Fgclip2Error(f"--config {str(self.config)!r} does not exist; see {CONFIGS}")
+        if self.work_dir.exists() and not self.work_dir.is_dir():
+            raise Fgclip2Error(f"--work-dir {str(self.work_dir)!r} is a file; give a folder")
+
+
+def run(arguments: Arguments) -> None:
+    """Do what the command line says; see the module's text. Everything is checked before anything is written."""
+    _introduce(arguments)
+    resolve(arguments.model)
+    import fgclip2_mmdet  # noqa: F401  (seconds of imports, so only after the cheap checks)
+    from fgclip2_mmdet.runner import checkpoints
+
+    user = _read_user_data(arguments)
+    cfg = _read_config(arguments)
+    if arguments.resume and not checkpoints(arguments.work_dir):
+        print(f"nothing to resume in {arguments.work_dir}: no finished epoch; starting from the beginning")
+    if not arguments.resume:
+        _set_aside(arguments.work_dir)
+    arguments.work_dir.mkdir(parents=True, exist_ok=True)
+    data = _prepare(arguments, user)
+    _train_and_evaluate(arguments, cfg, data)
+
+
+def _introduce(arguments: Arguments) -> None:
+    if arguments.data_root is None:
+        what = "the embedded model" if arguments.model == "tiny" else arguments.model
+        print(f"Training on {what} and the embedded world: pictures composed of OpenMoji glyphs, made here, offline.")
+        print(
+            "This shows that everything works and says nothing about photographs. For those, use the released weights:"
+        )
+        print(
+            "  --model qihoo360/fg-clip2-base --data-root DIR --train-ann TRAIN.json --val-ann VAL.json  (see --help)"
+        )
+    else:
+        print(f"Training {arguments.model} on {arguments.data_root}.")
+        if arguments.model == "tiny":
+            print("The embedded model knows only drawn glyphs; for photographs add --model qihoo360/fg-clip2-base.")
+
+
+def _read_user_data(arguments: Arguments) -> UserData | None:
+    from fgclip2_mmdet.experiment import read_user_data
+
+    if arguments.data_root is None:
+        return None
+    novel = parse_names(arguments.novel) if arguments.novel else []
+    return read_user_data(arguments.data_root, arguments.train_ann, arguments.val_ann, novel)
+
+
+def _read_config(arguments: Arguments) -> Config:
+    from fgclip2_mmdet.experiment import set_epochs
+    from fgclip2_mmdet.inference import read_config
+
+    default = "fvit_tiny_openmoji.py" if arguments.data_root is None else "fvit.py"
+    cfg = read_config(arguments.config or CONFIGS / default)
+    if arguments.amp:
+        cfg.optim_wrapper.type = "Bf16OptimWrapper"
+    cfg.custom_hooks = [*cfg.get("custom_hooks", []), {"type": "ProgressHook"}]
+    if arguments.epochs is not None:
+        set_epochs(cfg, arguments.epochs)
+    cfg.merge_from_dict(dict(_option(text) for text in arguments.cfg_options))
+    return cfg
+
+
+def _option(text: str) -> tuple[str, Any]:
+    key, separator, value = text.partition("=")
+    if not separator or not key:
+        raise Fgclip2Error(f"--cfg-options {text!r}: give key=value, such as optim_wrapper.optimizer.lr=0.0005")
+    try:
+        return key, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return key, value
+
+
+def _set_aside(work_dir: Path) -> None:
+    """Move an earlier run's results out of the way, so that --resume cannot mix two runs."""
+    old = sorted(path for pattern in _KEPT for path in work_dir.glob(pattern))
+    if not old:
+        return
+    place = work_dir / "previous"
+    place.mkdir(exist_ok=True)
+    for path in place.iterdir():
+        path.unlink()
+    for path in old:
+        path.replace(place / path.name)
+    print(f"an earlier run's checkpoints were moved to {place} (--resume would have continued it)")
+
+
+def _prepare(arguments: Arguments, user: UserData | None) -> DetectionData:
+    from fgclip2_mmdet.embedded import EmbeddedConfig, prepare
+    from fgclip2_mmdet.experiment import from_embedded, write_user_data
+
+    if user is not None:
+        data = write_user_data(user, arguments.work_dir / "annotations")
+        print(*data.notes, sep="\n")
+        return data
+    chosen = {} if arguments.train_scenes is None else {"train": arguments.train_scenes}
+    config = EmbeddedConfig(seed=arguments.seed, **chosen)
+    embedded = prepare(arguments.work_dir / "scenes", config, progress=_Scenes())
+    print(
+        f"{config.train} training scenes show {config.base} base categories; {config.val} held-out scenes show these "
+        f"and {config.novel} novel ones."
+    )
+    print(
+        "Novel means: the detector is never shown them, in pictures or labels. (The frozen tower knows all categories.)"
+    )
+    return from_embedded(embedded)
+
+
+class _Scenes:
+    """Progress of drawing, a line every quarter."""
+
+    def __init__(self) -> None:
+        self.told = 0
+
+    def __call__(self, done: int, total: int) -> None:
+        quarter = 4 * done // total
+        if quarter > self.told:
+            self.told = quarter
+            print(f"  drawing scenes: {done}/{total}", flush=True)
+
+
+def _train_and_evaluate(arguments: Arguments, cfg: Config, data: DetectionData) -> None:
+    from rich.console import Console
+
+    from fgclip2_mmdet import FGCLIP2Runner
+    from fgclip2_mmdet.experiment import fill_config, summary
+    from fgclip2_mmdet.report import draw_predictions, figures_table, write_metrics
+    from fgclip2_mmdet.runner import checkpoints
+
+    work_dir = arguments.work_dir
+    fill_config(cfg, data, arguments.model, work_dir, arguments.seed)
+    cfg.resume = arguments.resume
+    runner = FGCLIP2Runner.from_cfg(cfg)
+    prepared = time.monotonic()
+    runner.train()
+    trained = time.monotonic()
+    figures = summary(runner.test())
+    evaluated = time.monotonic()
+    drawn = draw_predictions(
+        runner.model, runner.test_dataloader.dataset, data, work_dir / "predictions", arguments.pictures
+    )
+    metrics_file = work_dir / "metrics.json"
+    write_metrics(
+        metrics_file,
+        {
+            "metrics": figures,
+            "classes": {"base": len(data.base), "novel": len(data.novel)},
+            "pictures": {"train": len(runner.train_dataloader.dataset), "val": len(runner.test_dataloader.dataset)},
+            "model": arguments.model,
+            "model_hash": runner.model.backbone.weights_hash,
+            "epochs": runner.max_epochs,
+            "seed": arguments.seed,
+            "seconds": {
+                "preparation": round(prepared - arguments._started, 1),
+                "training": round(trained - prepared, 1),
+                "evaluation": round(evaluated - trained, 1),
+            },
+        },
+    )
+    Console(width=100).print(figures_table(figures, data))
+    checkpoint = checkpoints(work_dir)[0]
+    print(f"checkpoint: {checkpoint}")
+    print(f"config:     {work_dir / Path(cfg.filename).name}")
+    print(f"figures:    {metrics_file}")
+    if drawn:
+        print(f"pictures:   {drawn[0].parent}{os.sep} ({len(drawn)} with detections)")
+    print(f'try it:     python apps/ovd_detect.py PICTURE --checkpoint {work_dir} --classes "dog, 红色汽车"')
+    print(f"{(time.monotonic() - arguments._started) / 60:.1f} minutes in all")
+
+
+def _message(error: Fgclip2Error) -> str:
+    """The error's own line; torch wraps those of data-loading processes into a traceback."""
+    return str(error).strip().splitlines()[-1].removeprefix("fgclip2.errors.Fgclip2Error: ")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run; 0, 2 after an error that the user can mend, 130 after Ctrl-C."""
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings("ignore", category=UserWarning, module="mmengine|mmdet|mmcv|torch")
+    logging.getLogger("mmengine").setLevel(logging.ERROR)
+    arguments = None
+    try:
+        arguments = tyro.cli(Arguments, args=argv, description=__doc__)
+        run(arguments)
+    except Fgclip2Error as error:
+        print(f"error: {_message(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped; --resume continues from the last finished epoch", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,285 @@
+"""``ovd_detect.py`` from the command line to its files, on a detector with random weights: form, not accuracy."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from apps import ovd_detect
+from fgclip2.data.media import VideoReader, VideoWriter
+
+CONFIG = Path(__file__).resolve().parents[2] / "apps/configs/ovd/fvit_tiny_openmoji.py"
+TRAINED = ["dog", "cat", "red car"]
+
+
+def work_dir(folder: Path, model: Path, trained: list[str]) -> Path:
+    """What a training run leaves: a config and a checkpoint."""
+    from mmdet.registry import MODELS
+    from mmengine.config import Config
+    from mmengine.registry import init_default_scope
+
+    import fgclip2_mmdet  # noqa: F401  (registers)
+    from fgclip2_mmdet.runner import facts
+
+    folder.mkdir()
+    cfg = Config.fromfile(CONFIG)
+    cfg.model.backbone.model = str(model)
+    cfg.model.backbone.dtype = "float32"  # bfloat16 would blur what is compared
+    cfg.model.test_cfg.rpn.max_per_img = 20
+    for step in cfg.test_dataloader.dataset.pipeline:
+        if step["type"] == "PatchResize":
+            step["max_patches"] = 64
+    cfg.model.vocabulary = {
+        "train": trained,
+        "test": {"en": trained, "zh": ["狗", "猫", "红色汽车"]},
+        "novel": [False, True, False],
+    }
+    cfg.dump(folder / CONFIG.name)
+    init_default_scope("mmdet")
+    torch.manual_seed(0)
+    detector = MODELS.build(cfg.model)
+    content = {"state_dict": detector.state_dict(), "meta": {"fgclip2": facts(detector)}}
+    torch.save(content, folder / "epoch_2.pth")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        return work_dir(tmp_path_factory.mktemp("runs") / "ovd", tiny_dir, TRAINED)
+
+
+def picture(path: Path, size: tuple[int, int] = (96, 64), seed: int = 0) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def detect(*arguments: Any) -> int:
+    return ovd_detect.main([str(argument) for argument in arguments])
+
+
+def test_pictures_and_folders(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    single = picture(tmp_path / "a.jpg")
+    picture(tmp_path / "photos" / "a.jpg", (64, 96), seed=1)
+    picture(tmp_path / "photos" / "里面" / "b.webp", (80, 80), seed=2)
+    (tmp_path / "photos" / "notes.txt").touch()
+    out = tmp_path / "out" / "found"
+    code = detect(
+        single,
+        tmp_path / "photos",
+        "--classes",
+        "狗, unicorn",
+        "--checkpoint",
+        trained,
+        "--out",
+        out,
+        "--score-thr",
+        0.01,
+    )
+    printed = capsys.readouterr()
+    assert code == 0, printed.err
+    entries = json.loads((out / "detections.json").read_text(encoding="utf-8"))
+    assert [entry["size"] for entry in entries] == [[96, 64], [64, 96], [80, 80]]
+    assert [entry["picture"] for entry in entries] == ["a.jpg", "a-2.jpg", "里面/b.webp.png"]
+    for entry in entries:
+        assert len(entry["boxes"]) == len(entry["labels"]) == len(entry["scores"])
+        assert entry["scores"] == sorted(entry["scores"], reverse=True)
+        assert all(0.01 <= score <= 1 for score in entry["scores"])
+        assert set(entry["labels"]) <= {"狗", "unicorn"}
+        for x1, y1, x2, y2 in entry["boxes"]:
+            assert 0 <= x1 <= x2 <= entry["size"][0]
+            assert 0 <= y1 <= y2 <= entry["size"][1]
+        with Image.open(out / entry["picture"]) as drawn:
+            assert list(drawn.size) == entry["size"]
+    assert sum(len(entry["boxes"]) for entry in entries) > 0
+    assert "狗" in (out / "detections.json").read_text(encoding="utf-8")  # written as it is, not as \\u escapes
+    assert sorted(path.name for path in out.parent.iterdir()) == ["found"]  # the scratch folder is gone
+    assert "1 other files in the folders were left alone" in printed.out
+    assert str(out / "detections.json") in printed.out
+
+
+def test_without_classes_it_looks_for_the_trained_ones(trained: Path, tmp_path: Path) -> None:
+    out = tmp_path / "found"
+    assert (
+        detect(picture(tmp_path / "a.png"), "--checkpoint", trained / "epoch_2.pth", "--out", out, "--score-thr", 0)
+        == 0
+    )
+    (entry,) = json.loads((out / "detections.json").read_text(encoding="utf-8"))
+    assert set(entry["labels"]) <= set(TRAINED)
+    assert len(entry["labels"]) > 0
+
+
+def test_a_bad_picture_in_a_folder_is_named_and_the_rest_done(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, out = tmp_path / "photos", tmp_path / "found"
+    good = picture(folder / "good.png")
+    (folder / "text.jpg").write_text("no picture")
+    (folder / "cut.png").write_bytes(good.read_bytes()[:2000])
+    arguments = (folder, "--classes", "dog", "--checkpoint", trained, "--out", out)
+    assert detect(*arguments) == 0
+    failures = [json.loads(line) for line in (out / "failures.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [Path(failure["image"]).name for failure in failures] == ["cut.png", "text.jpg"]
+    assert "damaged or cut short" in failures[0]["error"]
+    assert [entry["image"] for entry in json.loads((out / "detections.json").read_text())] == [str(good)]
+    assert "2 pictures could not be read" in capsys.readouterr().out
+    for name in ("text.jpg", "cut.png"):
+        (folder / name).unlink()
+    assert detect(*arguments) == 0
+    assert not (out / "failures.jsonl").exists()  # it would be read as this run's
+
+
+def test_a_video(trained: Path, tmp_path: Path) -> None:
+    clip, out = tmp_path / "片段.mp4", tmp_path / "found"
+    with VideoWriter(clip, 10) as writer:
+        for seed in range(5):
+            writer.add(Image.open(picture(tmp_path / f"{seed}.png", seed=seed)))
+    assert detect(clip, "--classes", "dog", "--checkpoint", trained, "--out", out, "--every", 2, "--batch-size", 2) == 0
+    entries = json.loads((out / "detections.json").read_text(encoding="utf-8"))
+    assert [(entry["frame"], entry["time"]) for entry in entries] == [(0, 0.0), (2, 0.2), (4, 0.4)]
+    with VideoReader(out / "片段.mp4") as reader:
+        assert (len(list(reader)), reader.rate) == (3, 5)
+
+
+def _text_as_jpg(tmp: Path) -> list[Any]:
+    (tmp / "text.jpg").write_text("no picture")
+    return [tmp / "text.jpg"]
+
+
+def _cut_jpg(tmp: Path) -> list[Any]:
+    whole = picture(tmp / "whole.jpg").read_bytes()
+    (tmp / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    return [tmp / "cut.jpg"]
+
+
+def _empty_folder(tmp: Path) -> list[Any]:
+    (tmp / "empty").mkdir()
+    return [tmp / "empty"]
+
+
+def _only_bad(tmp: Path) -> list[Any]:
+    (tmp / "bad").mkdir()
+    (tmp / "bad" / "text.jpg").write_text("no picture")
+    return [tmp / "bad"]
+
+
+def _file_as_out(tmp: Path) -> list[Any]:
+    (tmp / "file").touch()
+    return [picture(tmp / "a.png"), "--out", tmp / "file"]
+
+
+BAD: list[tuple[str, Callable[[Path], list[Any]], str]] = [
+    ("text as jpg", _text_as_jpg, "not a picture this can read"),
+    ("truncated", _cut_jpg, "damaged or cut short"),
+    ("missing", lambda tmp: [tmp / "none.jpg"], "does not exist"),
+    ("empty folder", _empty_folder, "holds no picture, nothing"),
+    ("only bad", _only_bad, "not one picture could be read, nothing was written"),
+    ("file as out", _file_as_out, "is a file; give a folder"),
+    ("no class file", lambda tmp: [picture(tmp / "a.png"), "--classes-file", tmp / "none.txt"], "class file"),
+    ("class twice", lambda tmp: [picture(tmp / "a.png"), "--classes", "dog,Dog"], "are the same"),
+    ("no checkpoint", lambda tmp: [picture(tmp / "a.png"), "--checkpoint", tmp / "none"], "`make ovd` trains"),
+    ("no epoch", lambda tmp: [picture(tmp / "a.png"), "--checkpoint", tmp], "has no finished checkpoint"),
+    ("no model", lambda tmp: [picture(tmp / "a.png"), "--model", "no model"], "no model 'no model'"),
+    ("score", lambda tmp: [picture(tmp / "a.png"), "--score-thr", 2], "give a number from 0 to 1"),
+    ("device", lambda tmp: [picture(tmp / "a.png"), "--device", "abacus"], "cannot be used here"),
+    ("no config", lambda tmp: [picture(tmp / "a.png"), "--config", tmp / "none.py"], "see apps/configs/ovd"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), [bad[1:] for bad in BAD], ids=[bad[0] for bad in BAD])
+def test_bad_input(
+    trained: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: Callable[[Path], list[Any]],
+    message: str,
+) -> None:
+    given = arguments(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    # What is given last counts, so the defaults stand first.
+    defaults = {"--checkpoint": trained, "--out": tmp_path / "found"}
+    extra = [item for key, value in defaults.items() if key not in given for item in (key, value)]
+    assert detect(*given, *extra) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert re.fullmatch(r"error: [^\n]+\n", error.splitlines(keepends=True)[-1])
+    assert sorted(tmp_path.rglob("*")) == before  # nothing was left behind
+
+
+def test_a_checkpoint_of_another_config(
+    trained: Path, tiny_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = work_dir(tmp_path / "other", tiny_dir, ["dog", "cat", "apple"])
+    config = other / CONFIG.name
+    assert (
+        detect(picture(tmp_path / "a.png"), "--checkpoint", trained, "--config", config, "--out", tmp_path / "x") == 2
+    )
+    error = capsys.readouterr().err
+    assert "belongs to another config" in error.splitlines()[-1]
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_torn_checkpoint(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torn = tmp_path / "epoch_1.pth"
+    torn.write_bytes((trained / "epoch_2.pth").read_bytes()[:5000])
+    config = trained / CONFIG.name
+    assert detect(picture(tmp_path / "a.png"), "--checkpoint", torn, "--config", config, "--out", tmp_path / "x") == 2
+    assert "not a readable detector checkpoint" in capsys.readouterr().err
+
+
+def test_batches_do_not_change_what_is_found(trained: Path, tmp_path: Path) -> None:
+    from fgclip2_mmdet.inference import OpenVocabInferencer
+
+    inferencer = OpenVocabInferencer.from_checkpoint(trained, device="cpu")
+    inferencer.set_classes(["狗", "unicorn"])
+    sizes = [(96, 64), (64, 96), (80, 80)]
+    images = [Image.open(picture(tmp_path / f"{n}.png", size, n)).convert("RGB") for n, size in enumerate(sizes)]
+    together = inferencer(images, score_thr=0.0)
+    for image, batched in zip(images, together, strict=True):
+        (alone,) = inferencer([image], score_thr=0.0)
+        assert alone.labels[:5] == batched.labels[:5]
+        # RoIAlign at a picture's edge reads half a cell of the batch's padding, as in every mmdetection detector.
+        np.testing.assert_allclose(alone.scores[:5], batched.scores[:5], atol=2e-3)
+        np.testing.assert_allclose(alone.boxes[:5], batched.boxes[:5], atol=0.2)
+    assert inferencer([]) == []
+
+
+def test_contrast_lowers_scores_and_adds_no_labels(trained: Path, tmp_path: Path) -> None:
+    from fgclip2_mmdet.inference import OpenVocabInferencer
+
+    inferencer = OpenVocabInferencer.from_checkpoint(trained, device="cpu")
+    images = [Image.open(picture(tmp_path / "a.png")).convert("RGB")]
+    assert inferencer.set_classes(["Dog", "unicorn"]) == len(TRAINED) - 1  # a trained class does not face itself
+    (against,) = inferencer(images, score_thr=0.0)
+    assert inferencer.set_classes(["Dog", "unicorn"], contrast=False) == 0
+    (alone,) = inferencer(images, score_thr=0.0)
+    assert set(against.labels) | set(alone.labels) <= {"Dog", "unicorn"}
+    assert against.scores.max() < alone.scores.max()
+
+
+def test_which_classes_mean_the_same() -> None:
+    from fgclip2.vocabulary import Vocabulary
+    from fgclip2_mmdet.inference import same_classes
+
+    def vocabulary(degrees: dict[str, float]) -> Vocabulary:
+        angles = torch.deg2rad(torch.tensor(list(degrees.values())))
+        return Vocabulary(tuple(degrees), torch.stack([angles.cos(), angles.sin()], dim=1), "hash")
+
+    known = vocabulary({"dog": 0, "fox": 20, "car": 90, "bus": 100})
+    assert same_classes(vocabulary({"狗": 5}), known) == {0}
+    assert same_classes(vocabulary({"wolf": 5}), known) == set()  # a neighbour in the same script is another class
+    assert same_classes(vocabulary({"狼": 11}), known) == {1}  # nearest to "fox", which has no nearer one
+    assert same_classes(vocabulary({"卡车": 78}), known) == set()  # "car" is nearer to "bus"
+    assert same_classes(vocabulary({"FOX ": 170, "狗": 5}), known) == {0, 1}
+    assert same_classes(vocabulary({"狗": 5, "犬": 3}), known) == {0}

@@ -1,0 +1,77 @@
+"""``ovd_train.py`` from the command line: what is checked before anything is written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from apps import ovd_train
+
+
+def train(*arguments: Any) -> int:
+    return ovd_train.main([str(argument) for argument in arguments])
+
+
+def coco(folder: Path, box: tuple[int, ...] = (4, 4, 20, 20), picture: str = "a.png") -> Path:
+    folder.mkdir(exist_ok=True)
+    Image.new("RGB", (64, 48), "red").save(folder / "a.png")
+    content = {
+        "images": [{"id": 1, "file_name": picture, "width": 64, "height": 48}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": list(box)}],
+        "categories": [{"id": 1, "name": "dog"}, {"id": 2, "name": "cat"}],
+    }
+    (folder / "a.json").write_text(json.dumps(content), encoding="utf-8")
+    return folder
+
+
+def user(root: Path, *more: str) -> list[str]:
+    return ["--data-root", str(root), "--train-ann", "a.json", "--val-ann", "a.json", *more]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--train-ann", "a.json"], "--data-root"),
+        (["--data-root", "x"], "--train-ann and --val-ann"),
+        (["--epochs", "0"], "--epochs 0"),
+        (["--config", "nowhere.py"], "nowhere.py"),
+        (["--model", "no/such/model/at/all"], "no/such/model/at/all"),
+        (["--data-root", "nowhere", "--train-ann", "a", "--val-ann", "b"], "nowhere"),
+        (["--cfg-options", "nothing"], "key=value"),
+    ],
+)
+def test_bad_arguments(
+    arguments: list[str], said: str, tmp_path: Path, tiny_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = [] if "--model" in arguments else ["--model", str(tiny_dir)]
+    work = tmp_path / "work"
+    assert train(*arguments, *model, "--work-dir", work) == 2
+    printed = capsys.readouterr().err.strip()
+    assert printed.startswith("error: ")
+    assert said in printed
+    assert len(printed.splitlines()) == 1
+    assert not work.exists()
+
+
+def test_bad_data(tmp_path: Path, tiny_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    work = tmp_path / "work"
+    fixed = ["--model", tiny_dir, "--work-dir", work]
+    text = coco(tmp_path / "text")
+    (text / "a.png").write_text("not a picture")
+    cases = [
+        (coco(tmp_path / "outside", box=(40, 4, 60, 20)), [], "outside its picture"),
+        (coco(tmp_path / "missing", picture="b.png"), [], "missing image"),
+        (coco(tmp_path / "fine"), ["--novel", "unicorn"], "no class unicorn"),
+        (coco(tmp_path / "fine"), ["--novel", "dog"], "nothing to train on"),
+        (text, [], "cannot be read"),
+    ]
+    for root, more, said in cases:
+        assert train(*fixed, *user(root, *more)) == 2
+        printed = capsys.readouterr().err.strip()
+        assert said in printed, printed
+        assert len(printed.splitlines()) == 1
+        assert not work.exists()
