@@ -54,10 +54,7 @@ lint: $(STAMP) ## ruff (rules and format), mypy, codespell
 	$(PY) -m codespell_lib
 
 bench: $(STAMP) ## run every benchmark; each prints a table and writes benchmarks/results/NAME.csv
-	@for f in benchmarks/*.py; do \
-	  name=$$(basename $$f .py); case $$name in _*) continue;; esac; \
-	  echo "== $$name"; $(PY) -m benchmarks.$$name; \
-	done
+	@for file in benchmarks/[a-z]*.py; do $(PY) -m benchmarks.$$(basename $$file .py); done
 
 clean: ## remove caches and build products (keeps .venv and work_dirs)
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

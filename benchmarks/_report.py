@@ -1,0 +1,51 @@
+"""What every benchmark leaves: a table for people, a CSV for the record, one JSON line for scripts."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from fgclip2.files import write_atomically
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def machine() -> str:
+    """The device a figure belongs to, such as ``Intel Xeon, 2 threads`` or a GPU's name."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{models[0] if models else platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
+
+
+def report(name: str, rows: Sequence[Mapping[str, object]], figures: Mapping[str, float]) -> None:
+    """Print ``rows`` as a table, write them to ``results/NAME.csv``, and print ``figures`` as the last line, in JSON.
+
+    Args:
+        name: of the benchmark.
+        rows: at least one; all with the same keys, which are the columns.
+        figures: name -> number, the ones a script may watch.
+    """
+    where = machine()
+    table = Table(title=f"{name} ({where}, torch {torch.__version__})")
+    for column in rows[0]:
+        table.add_column(column, justify="right")
+    for row in rows:
+        table.add_row(*map(str, row.values()))
+    Console(width=120).print(table)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [*rows[0], "machine", "torch"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({**row, "machine": where, "torch": torch.__version__} for row in rows)
+    write_atomically(RESULTS / f"{name}.csv", text.getvalue().encode())
+    print(RESULTS / f"{name}.csv")
+    print(json.dumps({"name": name, "figures": dict(figures)}))

@@ -1,0 +1,192 @@
+"""The command ``fgclip2``: what is installed here, features of pictures and texts, and where a phrase is in a picture.
+
+fgclip2 info --model tiny
+fgclip2 embed photos/ --texts "a red car" "黑猫" --out features.safetensors
+fgclip2 dense street.jpg --texts "a red car" "黑猫" --out maps
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final, Literal
+
+import tyro
+
+from fgclip2.errors import Fgclip2Error
+from fgclip2.files import write_atomically
+from fgclip2.pretrained import DEFAULT_MODEL, ENVIRONMENT_VARIABLE
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_PACKAGES: Final = (
+    "torch",
+    "torchvision",
+    "transformers",
+    "pillow",
+    "onedl-mmcv",
+    "onedl-mmdetection",
+    "sal-detectron2",
+    "faiss-cpu",
+    "gradio",
+)
+
+
+@dataclass
+class Info:
+    """What is installed, where it would compute, and, with --model, what that model is."""
+
+    model: str | None = None
+    """tiny, a directory or a hub id; without one no model is loaded."""
+
+    def run(self) -> None:
+        """Print it."""
+        import torch
+
+        import fgclip2
+        from fgclip2.fonts import find_cjk_font
+
+        cuda = ", ".join(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count()))
+        rows = {
+            "fgclip2": fgclip2.__version__,
+            "python": platform.python_version(),
+            **{package: _version(package) for package in _PACKAGES},
+            "devices": f"cpu ({torch.get_num_threads()} threads)" + (f", cuda ({cuda})" if cuda else ""),
+            "font for Chinese": str(find_cjk_font() or "none: pip install cvttf-notosanscjk-regular"),
+            "default model": os.environ.get(ENVIRONMENT_VARIABLE) or DEFAULT_MODEL,
+        }
+        if self.model is not None:
+            loaded = fgclip2.load(self.model)
+            parameters = sum(parameter.numel() for parameter in loaded.model.parameters())
+            rows |= {
+                "model": f"{loaded.name}, {parameters / 1e6:.1f} M parameters, features of {loaded.width} numbers",
+                "computes on": f"{loaded.device} in {str(loaded.dtype).removeprefix('torch.')}",
+                "directory": str(loaded.directory),
+                "hash": loaded.hash,
+            }
+        for name, value in rows.items():
+            print(f"{name:18} {value}")
+
+
+@dataclass
+class Embed:
+    """Features of whole pictures and of texts, float32 of unit length, into one .safetensors file."""
+
+    images: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
+    """Pictures, and folders of pictures."""
+    texts: tuple[str, ...] = ()
+    """Texts, English or Chinese, each in quotes."""
+    kind: Literal["short", "long", "box"] = "short"
+    """Head for the texts: short or long to compare with pictures, box to compare with dense and region features."""
+    model: str | None = None
+    """tiny, a directory or a hub id; without one $FGCLIP2_MODEL, else the released base model."""
+    out: Path = Path("features.safetensors")
+    """The file: image_features (N, D), text_features (T, D); what they are of stands in its metadata."""
+
+    def run(self) -> None:
+        """Compute and write."""
+        import fgclip2
+
+        if not self.images and not self.texts:
+            raise Fgclip2Error("nothing to embed; name pictures or folders, or give --texts")
+        pictures = _pictures(self.images)
+        model = fgclip2.load(self.model)
+        tensors: dict[str, Tensor] = {}
+        if pictures:
+            tensors["image_features"] = model.image_features(pictures)
+        if self.texts:
+            tensors["text_features"] = model.text_features(self.texts, kind=self.kind)
+        meta = {
+            "images": list(map(str, pictures)),
+            "texts": list(self.texts),
+            "kind": self.kind,
+            "model_hash": model.hash,
+        }
+        _write(self.out, tensors, meta)
+        shapes = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in tensors.items())
+        print(f"{self.out}: {shapes}")
+
+
+@dataclass
+class Dense:
+    """Where each text is in a picture: a heat-map a text, and the dense features."""
+
+    image: Annotated[Path, tyro.conf.Positional]
+    """The picture."""
+    texts: tuple[str, ...]
+    """Phrases, English or Chinese, each in quotes."""
+    max_patches: int | None = None
+    """Detail: number of 16 x 16 patches the picture is cut into, up to 16,384; without it the picture's own bucket."""
+    model: str | None = None
+    """tiny, a directory or a hub id; without one $FGCLIP2_MODEL, else the released base model."""
+    out: Path = Path("outputs/dense")
+    """Folder for 0.png, 1.png, ... (one a text) and dense.safetensors: map (h, w, D), similarity (T, h, w)."""
+
+    def run(self) -> None:
+        """Compute, draw and write."""
+        import fgclip2
+
+        if not self.texts:
+            raise Fgclip2Error('nothing to look for; give --texts "a red car" "黑猫"')
+        picture = fgclip2.open_image(self.image)
+        model = fgclip2.load(self.model)
+        features = model.dense_features(picture, max_patches=self.max_patches)
+        texts = model.text_features(self.texts, kind="box")
+        maps = features.similarity_map(texts)
+        self.out.mkdir(parents=True, exist_ok=True)
+        for index, (text, found) in enumerate(zip(self.texts, maps, strict=True)):
+            file = self.out / f"{index}.png"
+            fgclip2.heat_map(picture, found, label=text).save(file)
+            print(f"{file}: {text!r}, cosine {float(found.min()):.3f} to {float(found.max()):.3f}")
+        tensors = {"map": features.map, "similarity": features.similarity(texts)}
+        meta = {"image": str(self.image), "texts": list(self.texts), "model_hash": model.hash}
+        _write(self.out / "dense.safetensors", tensors, meta)
+        print(f"{self.out / 'dense.safetensors'}: map {tuple(features.map.shape)}")
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _pictures(inputs: Sequence[Path]) -> list[Path]:
+    from fgclip2.data.media import find_pictures
+
+    return [picture for path in inputs for picture in (find_pictures(path)[0] if path.is_dir() else [path])]
+
+
+def _write(file: Path, tensors: dict[str, Tensor], meta: Mapping[str, object]) -> None:
+    """Write tensors; every value of the metadata is JSON."""
+    from safetensors.torch import save
+
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_atomically(
+        file, save(plain, metadata={key: json.dumps(value, ensure_ascii=False) for key, value in meta.items()})
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run; 0, or 2 after an error that the user can mend."""
+    try:
+        chosen = tyro.cli(
+            Annotated[Info, tyro.conf.subcommand("info")]
+            | Annotated[Embed, tyro.conf.subcommand("embed")]
+            | Annotated[Dense, tyro.conf.subcommand("dense")],
+            args=argv,
+            prog="fgclip2",
+            description=__doc__,
+        )
+        chosen.run()
+    except Fgclip2Error as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0

@@ -1,0 +1,91 @@
+"""The command ``fgclip2``, from its arguments to its files."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors import safe_open
+
+import fgclip2
+from fgclip2.cli import main
+from fgclip2.files import write_atomically
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    path = tmp_path / "photos" / "街道.png"
+    path.parent.mkdir()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)).save(path)
+    return path
+
+
+def test_info(tiny_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info"]) == 0
+    without = capsys.readouterr().out
+    assert importlib.metadata.version("torch") in without
+    assert "qihoo360/fg-clip2-base" in without
+    assert "hash" not in without
+    assert main(["info", "--model", str(tiny_dir)]) == 0
+    assert fgclip2.load(tiny_dir).hash in capsys.readouterr().out
+
+
+def test_embed(tiny_dir: Path, picture: Path, tmp_path: Path) -> None:
+    out = tmp_path / "features.safetensors"
+    texts = ["a red car", "黑猫"]
+    assert main(["embed", str(picture.parent), "--texts", *texts, "--model", str(tiny_dir), "--out", str(out)]) == 0
+    model = fgclip2.load(tiny_dir)
+    with safe_open(out, framework="pt") as file:
+        torch.testing.assert_close(file.get_tensor("image_features"), model.image_features(picture))
+        torch.testing.assert_close(
+            file.get_tensor("text_features"), model.text_features(texts).as_subclass(torch.Tensor)
+        )
+        meta = {key: json.loads(value) for key, value in file.metadata().items()}
+    assert meta == {"images": [str(picture)], "texts": texts, "kind": "short", "model_hash": model.hash}
+
+
+def test_dense(tiny_dir: Path, picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "maps"
+    arguments = ["dense", str(picture), "--texts", "a red car", "黑猫", "--max-patches", "24", "--model", str(tiny_dir)]
+    assert main([*arguments, "--out", str(out)]) == 0
+    with safe_open(out / "dense.safetensors", framework="pt") as file:
+        dense, similarity = file.get_tensor("map"), file.get_tensor("similarity")
+    assert dense.shape[:2] == (4, 6)
+    assert similarity.shape == (2, 4, 6)
+    torch.testing.assert_close(dense.norm(dim=-1), torch.ones(4, 6))
+    for name in ("0.png", "1.png"):
+        with Image.open(out / name) as drawn:
+            assert drawn.size == (90, 60)
+    assert "'黑猫'" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["embed"], "nothing to embed"),
+        (["embed", "none.jpg", "--model", "tiny model"], "no model 'tiny model'"),
+        (["dense", "none.jpg", "--texts", "a"], "'none.jpg' does not exist"),
+    ],
+)
+def test_errors_are_one_line(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_files_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    file = tmp_path / "new" / "a.bin"
+    write_atomically(file, b"one")
+    write_atomically(file, b"two")
+    assert file.read_bytes() == b"two"
+    with pytest.raises(TypeError):
+        write_atomically(file, "text")  # type: ignore[arg-type]
+    assert file.read_bytes() == b"two"
+    assert [path.name for path in file.parent.iterdir()] == ["a.bin"]
