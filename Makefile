@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup ovd test lint bench clean
+.PHONY: help setup ovd tiny test lint bench clean
 
 VENV ?= .venv
 # The tested versions need Python 3.11 or newer; another one: make setup PYTHON=/path/to/python
@@ -43,6 +43,9 @@ $(STAMP): pyproject.toml constraints.txt
 
 ovd: $(STAMP) ## train, evaluate and draw an open-vocabulary detector on the embedded model and world
 	$(PY) apps/ovd_train.py $(ARGS)
+
+tiny: $(STAMP) ## train the embedded model from scratch into work_dirs/tiny (about an hour on 2 cores)
+	$(PY) apps/train_tiny.py --out work_dirs/tiny $(ARGS)
 
 test: $(STAMP) ## run all tests
 	$(PY) -m pytest $(ARGS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -246,7 +247,7 @@ def load(
     """
     if name is None and device == "auto" and dtype == "auto":
         return _shared(os.environ.get("FGCLIP2_MODEL"))
-    chosen = _device(device)
+    chosen = find_device(device)
     return _load(resolve(name), chosen, _dtype(dtype, chosen), None if name is None else os.fspath(name))
 
 
@@ -258,7 +259,7 @@ def dense_features(image: ImageLike, *, max_patches: int | None = None) -> Dense
 @lru_cache(maxsize=1)
 def _shared(environment: str | None) -> FGCLIP2:
     # The environment's value is the key, so that setting it later is not ignored.
-    device = _device("auto")
+    device = find_device("auto")
     return _load(resolve(environment), device, _dtype("auto", device), environment)
 
 
@@ -269,14 +270,34 @@ def _load(directory: Path, device: torch.device, dtype: torch.dtype, name: str |
 
     processor = Processor.from_pretrained(directory)
     try:
-        model = Fgclip2Model.from_pretrained(directory, dtype=dtype)
+        with _no_progress_bar():
+            model = Fgclip2Model.from_pretrained(directory, dtype=dtype)
     except (OSError, SafetensorError) as error:
         raise Fgclip2Error(f"the weights in {directory} cannot be read ({error}); fetch them again") from error
     model.requires_grad_(False)
     return FGCLIP2(model.to(device), processor, name=name or directory.name, directory=directory)
 
 
-def _device(device: str | torch.device) -> torch.device:
+@contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    """Silence transformers' bar over tensors: it takes no time worth showing and comes before all other output."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def find_device(device: str | torch.device) -> torch.device:
+    """The torch device of a name; ``"auto"`` is CUDA when there is one, else the CPU.
+
+    Raises:
+        Fgclip2Error: no such device, or none that works here.
+    """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

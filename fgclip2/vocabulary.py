@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import re
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fgclip2.errors import Fgclip2Error
+from fgclip2.files import write_atomically
 
 if TYPE_CHECKING:
     from fgclip2.predictor import FGCLIP2
@@ -112,7 +112,7 @@ class Vocabulary:
             "model_name": self.model_name,
         }
         data = save({"embeddings": self.embeddings.detach().cpu().contiguous()}, metadata=meta)
-        _write_atomically(Path(path), data)
+        write_atomically(Path(path), data)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], model: FGCLIP2 | None = None) -> Vocabulary:
@@ -256,19 +256,3 @@ def _cache_file(model: FGCLIP2, names: tuple[str, ...], templates: tuple[str, ..
     # The dtype counts: bfloat16 embeddings differ from float32 ones in the third digit.
     key = json.dumps([_VERSION, model.hash, str(model.dtype), names, templates], ensure_ascii=False)
     return cache_dir() / "vocabularies" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
-
-
-def _write_atomically(path: Path, data: bytes) -> None:
-    """Temporary name in the same folder, fsync, rename: a reader sees the whole file or none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).chmod(0o644)  # mkstemp makes it private
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

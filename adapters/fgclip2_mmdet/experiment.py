@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from mmengine.config import Config
 
 from fgclip2.data.coco import CocoDataset, load_coco
 from fgclip2.errors import Fgclip2Error
+from fgclip2.files import write_atomically
 
 from .embedded import EmbeddedData
 
@@ -173,17 +173,7 @@ def _write(file: Path, data: CocoDataset) -> None:
         ],
         "categories": [{"id": category.id, "name": category.name} for category in data.categories],
     }
-    write_text(file, json.dumps(content, ensure_ascii=False))
-
-
-def write_text(file: Path, text: str) -> None:
-    """Write a file under a temporary name, flush it, and rename it."""
-    temporary = file.with_name(f".{file.name}.tmp")
-    with temporary.open("w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(file)
+    write_atomically(file, json.dumps(content, ensure_ascii=False).encode())
 
 
 def fill_config(cfg: Config, data: DetectionData, model: str, work_dir: Path, seed: int) -> None:

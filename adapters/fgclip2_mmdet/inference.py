@@ -19,6 +19,7 @@ from mmengine.registry import init_default_scope
 from PIL import Image
 
 from fgclip2.errors import Fgclip2Error
+from fgclip2.predictor import find_device
 from fgclip2.vocabulary import Vocabulary
 
 from .detector import FGCLIP2Detector
@@ -95,7 +96,7 @@ class OpenVocabInferencer:
         settings.vocabulary = {key: value for key, value in vocabulary.items() if key in ("train", "templates")}
         detector = MODELS.build(settings)
         load_weights(detector, content, file)
-        inferencer = cls(detector, cfg.test_dataloader.dataset.pipeline, _device(device))
+        inferencer = cls(detector, cfg.test_dataloader.dataset.pipeline, find_device(device))
         inferencer.classes = detector.trained_classes
         return inferencer
 
@@ -237,16 +238,3 @@ def _raw(image: Image.Image) -> dict[str, Any]:
     """What mmdetection's pipeline starts from, as if a loader had read it: (H, W, 3) uint8 BGR."""
     pixels = np.ascontiguousarray(np.asarray(image)[..., ::-1])
     return {"img": pixels, "img_shape": pixels.shape[:2], "ori_shape": pixels.shape[:2]}
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # torch asserts that CUDA was compiled in
-        raise Fgclip2Error(
-            f"the device {name!r} cannot be used here ({str(error).splitlines()[0][:100]}); give auto, cpu or cuda"
-        ) from error
-    return device

@@ -13,10 +13,11 @@ from mmengine.dataset import pseudo_collate
 from PIL import Image
 from rich.table import Table
 
+from fgclip2.files import write_atomically
 from fgclip2.images import open_image
 from fgclip2.visualize import draw_boxes
 
-from .experiment import CONTROL, DetectionData, write_text
+from .experiment import CONTROL, DetectionData
 
 TITLES: Final = {
     "en": "English names",
@@ -50,7 +51,8 @@ def figures_table(figures: Mapping[str, Mapping[str, float]], data: DetectionDat
 
 def write_metrics(file: Path, content: Mapping[str, Any]) -> None:
     """Write metrics.json atomically; figures that do not exist (nan) become null."""
-    write_text(file, json.dumps(_without_nan(content), ensure_ascii=False, indent=2) + "\n")
+    text = json.dumps(_without_nan(content), ensure_ascii=False, indent=2) + "\n"
+    write_atomically(file, text.encode())
 
 
 def _without_nan(value: Any) -> Any:

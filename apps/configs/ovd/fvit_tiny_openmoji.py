@@ -7,7 +7,7 @@ _base_ = ["./fvit.py"]
 
 max_patches = 400  # scenes are 320 x 320 px
 batch_size = 8
-epochs = 6
+epochs = 4
 channels = 128
 strides = [8, 16, 32]
 
