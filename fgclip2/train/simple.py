@@ -43,10 +43,12 @@ class Phase:
 
 def curriculum(steps: Sequence[int]) -> tuple[Phase, ...]:
     """The embedded model's four phases with so many steps each; phases of 0 steps are left out."""
-    crop = SceneConfig(size=64, objects=(1, 1), scale=(0.7, 1.0))
-    pair = SceneConfig(size=112, objects=(1, 2), scale=(0.4, 0.7))
-    scene = SceneConfig(size=224, objects=(3, 6))
-    large = SceneConfig(size=320, objects=(4, 8))
+    # More tints than scenes usually have: they take the colours away, so that shapes must be learned.
+    styles = (0.3, 0.35, 0.35)
+    crop = SceneConfig(size=64, objects=(1, 1), scale=(0.7, 1.0), styles=styles)
+    pair = SceneConfig(size=112, objects=(1, 2), scale=(0.4, 0.7), styles=styles)
+    scene = SceneConfig(size=224, objects=(3, 6), styles=styles)
+    large = SceneConfig(size=320, objects=(4, 8), styles=styles)
     batches = {
         "one object, 64 px": BatchConfig(256, crop, text_regions=64, hard_regions=8, captions=8),
         "two objects, 112 px": BatchConfig(128, pair, text_regions=64, hard_regions=8, captions=16),

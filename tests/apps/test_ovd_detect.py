@@ -192,7 +192,7 @@ BAD: list[tuple[str, Callable[[Path], list[Any]], str]] = [
     ("no epoch", lambda tmp: [picture(tmp / "a.png"), "--checkpoint", tmp], "has no finished checkpoint"),
     ("no model", lambda tmp: [picture(tmp / "a.png"), "--model", "no model"], "no model 'no model'"),
     ("score", lambda tmp: [picture(tmp / "a.png"), "--score-thr", 2], "give a number from 0 to 1"),
-    ("device", lambda tmp: [picture(tmp / "a.png"), "--device", "abacus"], "cannot be used here"),
+    ("device", lambda tmp: [picture(tmp / "a.png"), "--device", "abacus"], "cannot be used"),
     ("no config", lambda tmp: [picture(tmp / "a.png"), "--config", tmp / "none.py"], "see apps/configs/ovd"),
 ]
 

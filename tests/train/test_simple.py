@@ -144,9 +144,10 @@ def test_every_term_reaches_the_weights_it_should(world, text_processor):
     model, heads = small_model(), TrainingHeads(len(world.categories), 32)
     batch = make_batch(world, BatchConfig(4, SMALL, long_captions=2), 0)
     terms = step_losses(model, heads, batch, text_processor)
-    assert sorted(terms) == ["class", "global", "hard", "long", "name", "region"]
+    assert sorted(terms) == ["class", "global", "hard", "long", "name", "region", "tokens"]
     reached = {
         "class": heads.proxies,
+        "tokens": heads.token_head.weight,
         "name": model.text_model.embeddings.token_embedding.weight,
         "region": model.dense_feature_head.attention.in_proj_weight,
         "hard": model.boxtext_head.weight,
