@@ -125,7 +125,7 @@ class FGCLIP2Runner(Runner):
                 "runtime_info": OrderedDict(
                     (key, value)
                     for key, value in checkpoint["message_hub"]["runtime_info"].items()
-                    if isinstance(value, (int, float, str, bool, list))
+                    if type(value) in (int, float, str, bool, list)  # a numpy float is a float, yet not plain
                 ),
                 "resumed_keys": OrderedDict(),
             }

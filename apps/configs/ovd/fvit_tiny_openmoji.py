@@ -5,7 +5,7 @@ python apps/ovd_train.py
 
 _base_ = ["./fvit.py"]
 
-max_patches = 400  # scenes are 320 x 320 px
+max_patches = 256  # the scenes of 320 x 320 px are seen at 256 x 256, which is a third faster
 batch_size = 8
 epochs = 4
 channels = 128
