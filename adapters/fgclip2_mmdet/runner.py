@@ -125,7 +125,7 @@ class FGCLIP2Runner(Runner):
                 "runtime_info": OrderedDict(
                     (key, value)
                     for key, value in checkpoint["message_hub"]["runtime_info"].items()
-                    if type(value) in (int, float, str, bool, list)  # a numpy float is a float, yet not plain
+                    if isinstance(value, (int, float, str, bool, list)) and key != "eta"
                 ),
                 "resumed_keys": OrderedDict(),
             }
