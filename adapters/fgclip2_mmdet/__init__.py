@@ -25,7 +25,7 @@ from .backbone import FGCLIP2Backbone, ImageFeatures  # noqa: E402
 from .bbox_head import OpenVocabBBoxHead  # noqa: E402
 from .dataset import LoadPicture, OpenVocabDataset  # noqa: E402
 from .detector import FGCLIP2Detector  # noqa: E402
-from .hooks import Bf16OptimWrapper, ProgressHook  # noqa: E402
+from .hooks import Bf16OptimWrapper, EpochSeedHook, ProgressHook  # noqa: E402
 from .metric import OpenVocabCocoMetric  # noqa: E402
 from .preprocessor import FGCLIP2DataPreprocessor, PatchResize  # noqa: E402
 from .pyramid import FGCLIP2Pyramid  # noqa: E402
@@ -36,6 +36,7 @@ from .runner import FGCLIP2Runner  # noqa: E402
 __all__ = [
     "Bf16OptimWrapper",
     "Ensemble",
+    "EpochSeedHook",
     "FGCLIP2Backbone",
     "FGCLIP2DataPreprocessor",
     "FGCLIP2Detector",

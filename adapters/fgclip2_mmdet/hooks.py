@@ -13,7 +13,23 @@ from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
+from mmengine.runner import set_random_seed
 from torch import nn
+
+
+@HOOKS.register_module()
+class EpochSeedHook(Hook):
+    """Seed every epoch by its number and rank.
+
+    Anchors and regions are sampled with the process's random state, which checkpoints do not hold. Seeded here, an
+    epoch draws the same numbers in a resumed run as in an uninterrupted one.
+    """
+
+    priority = "VERY_HIGH"
+
+    def before_train_epoch(self, runner: Any) -> None:
+        """Seed Python, numpy and torch."""
+        set_random_seed(runner.seed + runner.epoch * runner.world_size + runner.rank)
 
 
 @HOOKS.register_module()

@@ -17,6 +17,8 @@ from torch import nn
 from fgclip2.errors import Fgclip2Error
 
 FACTS = "fgclip2"
+# By type(), not isinstance(): numpy's float64 is a float, and a weights-only load refuses it.
+_PLAIN = (int, float, str, bool, list)
 _STEP = re.compile(r"(epoch|iter)_(\d+)\.pth")
 
 
@@ -125,7 +127,7 @@ class FGCLIP2Runner(Runner):
                 "runtime_info": OrderedDict(
                     (key, value)
                     for key, value in checkpoint["message_hub"]["runtime_info"].items()
-                    if isinstance(value, (int, float, str, bool, list)) and key != "eta"
+                    if type(value) in _PLAIN
                 ),
                 "resumed_keys": OrderedDict(),
             }
@@ -138,6 +140,12 @@ class FGCLIP2Runner(Runner):
         """Read and load ``filename``; see `read_checkpoint` and `load_weights` for errors."""
         content = read_checkpoint(filename, map_location)
         load_weights(self.model, content, filename)
+        epochs = content.get("message_hub", {}).get("runtime_info", {}).get("max_epochs")
+        if self._resume and epochs not in (None, self.max_epochs):
+            raise Fgclip2Error(
+                f"{filename} is of a run of {epochs} epochs, whose learning rates end there; this one has "
+                f"{self.max_epochs}. Resume with {epochs}, or start a new run"
+            )
         self._has_loaded = True
         return content
 

@@ -173,6 +173,7 @@ default_hooks = {
     "checkpoint": {"type": "CheckpointHook", "interval": 1, "max_keep_ckpts": 2},
     "sampler_seed": {"type": "DistSamplerSeedHook"},
 }
+custom_hooks = [{"type": "EpochSeedHook"}]
 env_cfg = {"cudnn_benchmark": False, "mp_cfg": {"mp_start_method": "fork", "opencv_num_threads": 0}}
 vis_backends = [{"type": "LocalVisBackend"}]
 visualizer = {"type": "DetLocalVisualizer", "vis_backends": vis_backends, "name": "visualizer"}

@@ -5,7 +5,8 @@ python apps/ovd_train.py
 
 _base_ = ["./fvit.py"]
 
-max_patches = 256  # the scenes of 320 x 320 px are seen at 256 x 256, which is a third faster
+max_patches = 256  # training sees the scenes of 320 x 320 px at 256 x 256, which is a third faster,
+test_max_patches = 400  # and testing at their own size: 2 to 4 points of AP50 on novel classes, 15 seconds more
 batch_size = 8
 epochs = 4
 channels = 128
@@ -19,6 +20,9 @@ model = {
         "anchor_generator": {"scales": [4], "ratios": [0.7, 1.4], "strides": strides},
     },
     "roi_head": {
+        # Found on scenes that are neither trained nor tested on: 0.8 for novel classes costs them 4 points here. The
+        # head starts from the dense map, so it knows them too.
+        "ensemble": {"beta": 0.4},
         "bbox_roi_extractor": {
             "roi_layer": {"output_size": 5},
             "out_channels": channels,
@@ -32,7 +36,7 @@ model = {
         "rpn_proposal": {"nms_pre": 300, "max_per_img": 100},
         "rcnn": {"sampler": {"num": 48}},
     },
-    "test_cfg": {"rpn": {"nms_pre": 300, "max_per_img": 100}},
+    "test_cfg": {"rpn": {"nms_pre": 300, "max_per_img": 100}, "rcnn": {"nms": {"iou_threshold": 0.4}}},
 }
 
 resize = {"type": "PatchResize", "max_patches": max_patches}
@@ -44,7 +48,7 @@ train_pipeline = [
 ]
 test_pipeline = [
     {"type": "LoadPicture"},
-    resize,
+    {"type": "PatchResize", "max_patches": test_max_patches},
     {"type": "PackDetInputs", "meta_keys": ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")},
 ]
 train_dataloader = {
