@@ -1,4 +1,4 @@
-"""The embedded demonstration: embedded model, generated scenes, ten minutes on two cores.
+"""The embedded demonstration: embedded model, generated scenes, about seven minutes on two cores.
 
 python apps/ovd_train.py
 """
@@ -8,7 +8,7 @@ _base_ = ["./fvit.py"]
 max_patches = 256  # training sees the scenes of 320 x 320 px at 256 x 256, which is a third faster,
 test_max_patches = 400  # and testing at their own size: 2 to 4 points of AP50 on novel classes, 15 seconds more
 batch_size = 8
-epochs = 4
+epochs = 3
 channels = 128
 strides = [8, 16, 32]
 
