@@ -30,6 +30,8 @@ from fgclip2.images import ImageLike, open_image
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+    from fgclip2.config import Fgclip2Config
+
 __all__ = ["BUCKETS", "ImageProcessor", "Patches", "Processor", "TextKind", "TextProcessor", "bucket", "grid_size",
            "open_image"]  # fmt: skip
 
@@ -221,7 +223,7 @@ class TextProcessor:
         self.tokenizer.no_truncation()
 
     def __call__(self, texts: str | Iterable[str], kind: TextKind = "short") -> torch.Tensor:
-        """Lower-case, tokenize, cut and pad.
+        """Lower-case, tokenize, cut and pad; a warning tells when a text loses its end.
 
         Args:
             texts: one text or several, English or Chinese, none empty.
@@ -234,30 +236,36 @@ class TextProcessor:
         Raises:
             Fgclip2Error: unknown ``kind``, or a text that is empty or no string.
         """
-        length = self.lengths[check_kind(kind)]
         if not isinstance(texts, Iterable):
             raise Fgclip2Error(
                 f"the texts are {type(texts).__name__} ({texts!r:.60}); give one string or a list of them"
             )
-        checked = [_checked_text(text, i) for i, text in enumerate([texts] if isinstance(texts, str) else texts)]
+        listed = [texts] if isinstance(texts, str) else list(texts)
+        ids, cut = self.encode(listed, kind)
+        if cut:
+            advice = {"short": "shorten it or use kind='long'", "box": "shorten it", "long": "split it"}[kind]
+            tokens, room = self.count(listed[cut[0]]), self.lengths[kind]
+            _log.warning(
+                "%d of %d texts are too long for kind=%r and lose their end; the first has %d tokens of %d (%s): %.80r",
+                len(cut), len(listed), kind, tokens, room, advice, listed[cut[0]],
+            )  # fmt: skip
+        return ids
+
+    def encode(self, texts: Iterable[str], kind: TextKind) -> tuple[torch.Tensor, list[int]]:
+        """As calling the processor, without a warning.
+
+        Returns:
+            (T, L) int64 ids, and which texts were too long.
+        """
+        length = self.lengths[check_kind(kind)]
+        checked = [_checked_text(text, i) for i, text in enumerate(texts)]
         ids = torch.full((len(checked), length), self.pad_id, dtype=torch.int64)
         encodings = self.tokenizer.encode_batch([text.lower() for text in checked], add_special_tokens=False)
         room = length - len(self._prefix) - len(self._suffix)
         for row, encoding in enumerate(encodings):
             tokens = [*self._prefix, *encoding.ids[:room], *self._suffix]
             ids[row, : len(tokens)] = torch.tensor(tokens)
-        cut = [row for row, encoding in enumerate(encodings) if len(encoding.ids) > room]
-        if cut:
-            self._warn_cut(checked[cut[0]], len(encodings[cut[0]].ids), room, kind, len(cut), len(checked))
-        return ids
-
-    @staticmethod
-    def _warn_cut(text: str, tokens: int, room: int, kind: TextKind, cut: int, texts: int) -> None:
-        advice = {"short": "shorten it or use kind='long'", "box": "shorten it", "long": "split it"}[kind]
-        _log.warning(
-            "%d of %d texts are too long for kind=%r and lose their ends; the first has %d tokens of %d (%s): %.80r",
-            cut, texts, kind, tokens, room, advice, text,
-        )  # fmt: skip
+        return ids, [row for row, encoding in enumerate(encodings) if len(encoding.ids) > room]
 
     def count(self, text: str) -> int:
         """Tokens of a text before padding and cutting, special tokens included; compare with ``lengths[kind]``."""
@@ -282,7 +290,7 @@ class Processor:
         """
         from huggingface_hub.errors import StrictDataclassError
 
-        from fgclip2.config import Fgclip2Config  # imports transformers
+        from fgclip2.config import Fgclip2Config
 
         directory = Path(directory)
         fields = _read_json(directory / "config.json")
@@ -296,6 +304,15 @@ class Processor:
         except (StrictDataclassError, TypeError, ValueError, AttributeError) as error:
             reason = " ".join(str(error).split())
             raise Fgclip2Error(f"{directory / 'config.json'} is not a usable configuration ({reason})") from error
+        return cls.from_config(config, directory)
+
+    @classmethod
+    def from_config(cls, config: Fgclip2Config, directory: str | os.PathLike[str]) -> Processor:
+        """Patch size and text lengths from a configuration, the tokenizer from a directory, SigLIP 2's for instance.
+
+        Raises:
+            Fgclip2Error: the tokenizer is missing or unusable, or has ids that the model has no row for.
+        """
         text = config.text_config
         processor = TextProcessor(directory, text.max_position_embeddings, text.longtext_len, text.pad_token_id)
         largest = max(processor.tokenizer.get_vocab(with_added_tokens=True).values())

@@ -1,0 +1,259 @@
+"""FineHARD records, from a JSON list or from JSON lines, without holding the file in memory.
+
+The format is that of the released data set: ``f_path``, ``caption`` (long), ``short_caption``, ``is_cn`` (its presence
+means Chinese) and ``bbox_info``, a list of ``bbox`` (x1, y1, x2, y2 in 0..1, more numbers are ignored), ``short_expr``,
+``long_expr``, ``flag_short_neg`` (0 or 1) and ``short_expr_negs`` (key -> text). Real files named ``.json`` are lists
+or lines, so the first character decides, not the name.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import re
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from fgclip2.data.records import Language, Record, RecordError, RegionRecord, check_index, read_span
+from fgclip2.errors import Fgclip2Error
+
+_CHINESE: Final = re.compile(rb'"is_cn"\s*:')
+_BLANK: Final = b" \t\r\n"
+_START: Final = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\r\n]*")
+# A string, or a bracket outside of strings.
+_TOKEN: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{}]', re.DOTALL)
+
+
+class JsonRecords:
+    """FineHARD records of one file: a JSON list, or one record a line.
+
+    The file is read through once, to note where each record lies and which are Chinese. A record that is damaged, or
+    was cut off with the rest of the file, keeps its number and raises when it is asked for.
+
+    Args:
+        path: the file.
+        image_root: the folder that ``f_path`` is relative to.
+
+    Raises:
+        Fgclip2Error: the file cannot be read, or is neither a list nor lines of records.
+    """
+
+    def __init__(self, path: Path, image_root: Path) -> None:
+        self.path, self.image_root = path, image_root
+        try:
+            self._spans, self.languages = _scan(path)
+        except OSError as error:
+            raise Fgclip2Error(f"{path} cannot be read ({error.strerror or error})") from error
+
+    def __len__(self) -> int:
+        return len(self.languages)
+
+    def __getitem__(self, index: int) -> Record:
+        check_index(index, len(self))
+        name = f"{self.path.name}#{index}"
+        start, length = self._spans[index].tolist()
+        fields = decode_json(read_span(self.path, start, length, name), name)
+        return make_record(fields, name, self.image_root, None, "zh" if "is_cn" in fields else "en")
+
+
+def is_chinese(data: bytes) -> bool:
+    """Whether ``is_cn`` is among the keys of an encoded record."""
+    return _CHINESE.search(data) is not None
+
+
+def decode_json(data: bytes, name: str) -> dict[str, Any]:
+    """The JSON object of one record.
+
+    Raises:
+        RecordError: it is damaged, cut off, or no object.
+    """
+    if not data.strip(_BLANK):
+        raise RecordError(name, "the file ends before its list does: it was cut short, and what followed is lost")
+    try:
+        fields = json.loads(data)
+    except ValueError as error:
+        raise RecordError(name, f"its JSON is damaged or cut short ({error}); it starts with {data[:40]!r}") from error
+    if not isinstance(fields, dict):
+        raise RecordError(name, f"it is a JSON {type(fields).__name__} instead of an object with captions")
+    return fields
+
+
+def make_record(
+    fields: Mapping[str, Any], name: str, image_root: Path, image: bytes | None, language: Language
+) -> Record:
+    """A record from the fields of FineHARD.
+
+    Hard negatives that repeat one another or the expression, in lower case as the model reads them, are left out.
+    Without ``flag_short_neg`` those that are there count.
+
+    Args:
+        fields: as in the file; what is None counts as missing.
+        name: for messages.
+        image_root: the folder that ``f_path`` is relative to.
+        image: the encoded picture, where it is not a file.
+        language: of the texts.
+
+    Raises:
+        RecordError: something is missing, of the wrong kind or empty; a box is not usable; a region is flagged to have
+            hard negatives but has none.
+    """
+    f_path = _text(fields, "f_path", name)
+    if image is None and f_path is None:
+        raise RecordError(name, "it has no f_path, so there is no picture")
+    short = _text(fields, "short_caption", name)
+    if short is None:
+        raise RecordError(name, "it has no short_caption")
+    boxes = fields.get("bbox_info") or ()
+    if isinstance(boxes, str):  # in Parquet files
+        boxes = _parsed(boxes, name)
+    if not isinstance(boxes, (list, tuple)) or not all(isinstance(box, Mapping) for box in boxes):
+        raise RecordError(name, "its bbox_info is not a list of objects")
+    return Record(
+        name=name,
+        image=image_root / (f_path or "") if image is None else image,
+        language=language,
+        short=short,
+        long=_text(fields, "caption", name),
+        regions=tuple(_region(box, number, name) for number, box in enumerate(boxes)),
+    )
+
+
+def _parsed(text: str, name: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise RecordError(name, f"its bbox_info is damaged JSON ({error})") from error
+
+
+def _text(fields: Mapping[str, Any], key: str, name: str, where: str = "") -> str | None:
+    value = fields.get(key)
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise RecordError(name, f"{key}{where} is {type(value).__name__} instead of text")
+    if not value.strip():
+        raise RecordError(name, f"{key}{where} is empty")
+    return value
+
+
+def _region(fields: Mapping[str, Any], number: int, name: str) -> RegionRecord:
+    where = f" of box {number}"
+    values = fields.get("bbox")
+    if not isinstance(values, (list, tuple)) or len(values) < 4 or not all(map(_is_number, values[:4])):
+        raise RecordError(name, f"bbox{where} is {values!r:.60}; it must start with four numbers: x1, y1, x2, y2")
+    x1, y1, x2, y2 = map(float, values[:4])
+    short, long = (_text(fields, key, name, where) for key in ("short_expr", "long_expr"))
+    if short is None:
+        raise RecordError(name, f"box {number} has no short_expr")
+    return RegionRecord(
+        box=(x1, y1, x2, y2),
+        texts=(short,) if long is None else (short, long),
+        negatives=_negatives(fields, short, number, name),
+    )
+
+
+def _negatives(fields: Mapping[str, Any], short: str, number: int, name: str) -> tuple[str, ...]:
+    given = fields.get("short_expr_negs") or ()
+    values = [value for value in (given.values() if isinstance(given, Mapping) else _pairs(given)) if value is not None]
+    flag = fields.get("flag_short_neg")
+    if flag is None:
+        flag = 1 if values else 0
+    if flag not in (0, 1):
+        raise RecordError(name, f"flag_short_neg of box {number} is {flag!r}; allowed are 0 and 1")
+    if not flag:
+        return ()
+    if not all(isinstance(value, str) for value in values):
+        raise RecordError(name, f"short_expr_negs of box {number} are not all texts")
+    seen = {short.lower()}
+    distinct = []
+    for value in values:
+        if value.lower() not in seen:
+            seen.add(value.lower())
+            distinct.append(value)
+    if not distinct:
+        found = f"the {len(values)} it has only repeat its expression" if values else "it has none"
+        raise RecordError(name, f"box {number} is flagged to have hard negatives (flag_short_neg 1), but {found}")
+    return tuple(distinct)
+
+
+def _pairs(given: Any) -> Iterable[Any]:
+    """A Parquet map comes as a list of (key, text); a plain list of texts is taken as well."""
+    if not isinstance(given, Sequence) or isinstance(given, str):
+        return (given,)
+    return [item[1] if isinstance(item, tuple) and len(item) == 2 else item for item in given]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _scan(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Start and length of every record in bytes, int64 ``(n, 2)``, and whether it is Chinese, uint8 ``(n,)``."""
+    if not path.stat().st_size:
+        raise Fgclip2Error(f"{path} is empty; it must hold a JSON list of records, or one record a line")
+    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        match = _START.match(data)
+        start = match.end() if match else 0
+        first = data[start : start + 1]
+        if first == b"[":
+            flat = _list_spans(data, start, path)
+        elif first == b"{":
+            flat = _line_spans(data, start, path)
+        else:
+            raise Fgclip2Error(
+                f"{path} starts with {first!r}; it must hold a JSON list of records, or one record a line"
+            )
+        spans = np.frombuffer(flat, np.int64).reshape(-1, 2)
+        places = zip(flat[::2], flat[1::2], strict=True)
+        marks = (_CHINESE.search(data, begin, begin + length) is not None for begin, length in places)
+        return spans, np.fromiter(marks, np.uint8, len(spans))
+
+
+def _line_spans(data: mmap.mmap, start: int, path: Path) -> array[int]:
+    """Start and length of every line that is not blank, one after another."""
+    spans: array[int] = array("q")
+    while start < len(data):
+        end = data.find(b"\n", start)
+        end = len(data) if end < 0 else end
+        if data[start:end].strip(_BLANK):
+            spans.extend((start, end - start))
+        start = end + 1
+    if data[spans[0] : spans[0] + spans[1]].strip(_BLANK) == b"{":
+        raise Fgclip2Error(f"{path} spreads a record over several lines; put each record on one line, or all in a list")
+    return spans
+
+
+def _list_spans(data: mmap.mmap, start: int, path: Path) -> array[int]:
+    """Start and length of every element of the list, one after another; brackets are counted, nothing is decoded."""
+    spans: array[int] = array("q")
+    depth, begin, free = 0, 0, start + 1  # free: where the text between two elements starts
+    for match in _TOKEN.finditer(data, start):
+        token = data[match.start()]
+        if token in b"[{":
+            depth += 1
+            if depth == 2:
+                begin = match.start()
+                if token != b"{"[0] or data[free:begin].strip(_BLANK) != (b"," if spans else b""):
+                    raise _no_record(path, len(spans) // 2, data[free : begin + 1])
+        elif token in b"]}":
+            depth -= 1
+            if depth == 1:
+                free = match.end()
+                spans.extend((begin, free - begin))
+            elif depth == 0:
+                if data[free : match.start()].strip(_BLANK):
+                    raise _no_record(path, len(spans) // 2, data[free : match.start()])
+                return spans
+        elif depth == 1:
+            raise _no_record(path, len(spans) // 2, match.group())
+    # Without its end: what is left is the record that was cut, or nothing.
+    spans.extend((begin, len(data) - begin) if depth > 1 else (len(data), 0))
+    return spans
+
+
+def _no_record(path: Path, index: int, found: bytes) -> Fgclip2Error:
+    return Fgclip2Error(f"{path}: element {index} of the list is no record but {found.strip(_BLANK + b',')[:40]!r}")
