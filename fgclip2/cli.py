@@ -1,8 +1,9 @@
-"""The command ``fgclip2``: what is installed here, features of pictures and texts, and where a phrase is in a picture.
+"""The command ``fgclip2``: what is installed, features of pictures and texts, where a phrase is, and training.
 
 fgclip2 info --model tiny
 fgclip2 embed photos/ --texts "a red car" "黑猫" --out features.safetensors
 fgclip2 dense street.jpg --texts "a red car" "黑猫" --out maps
+fgclip2 train --data my.jsonl --model qihoo360/fg-clip2-base --stage 2
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import tyro
 from fgclip2.errors import Fgclip2Error
 from fgclip2.files import write_atomically
 from fgclip2.pretrained import DEFAULT_MODEL, ENVIRONMENT_VARIABLE
+from fgclip2.train.arguments import TrainArguments
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -180,7 +182,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         chosen = tyro.cli(
             Annotated[Info, tyro.conf.subcommand("info")]
             | Annotated[Embed, tyro.conf.subcommand("embed")]
-            | Annotated[Dense, tyro.conf.subcommand("dense")],
+            | Annotated[Dense, tyro.conf.subcommand("dense")]
+            | Annotated[TrainArguments, tyro.conf.subcommand("train")],
             args=argv,
             prog="fgclip2",
             description=__doc__,

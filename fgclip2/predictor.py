@@ -248,7 +248,7 @@ def load(
     if name is None and device == "auto" and dtype == "auto":
         return _shared(os.environ.get("FGCLIP2_MODEL"))
     chosen = find_device(device)
-    return _load(resolve(name), chosen, _dtype(dtype, chosen), None if name is None else os.fspath(name))
+    return _load(resolve(name), chosen, choose_dtype(dtype, chosen), None if name is None else os.fspath(name))
 
 
 def dense_features(image: ImageLike, *, max_patches: int | None = None) -> DenseFeatures:
@@ -260,7 +260,7 @@ def dense_features(image: ImageLike, *, max_patches: int | None = None) -> Dense
 def _shared(environment: str | None) -> FGCLIP2:
     # The environment's value is the key, so that setting it later is not ignored.
     device = find_device("auto")
-    return _load(resolve(environment), device, _dtype("auto", device), environment)
+    return _load(resolve(environment), device, choose_dtype("auto", device), environment)
 
 
 def _load(directory: Path, device: torch.device, dtype: torch.dtype, name: str | None) -> FGCLIP2:
@@ -309,7 +309,12 @@ def find_device(device: str | torch.device) -> torch.device:
     return chosen
 
 
-def _dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
+def choose_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
+    """A dtype by name; ``auto`` is bfloat16 where the hardware multiplies it, else float32.
+
+    Raises:
+        Fgclip2Error: any other.
+    """
     if dtype == "auto":
         return torch.bfloat16 if device.type == "cuda" or _cpu_has_bf16(device) else torch.float32
     chosen = _DTYPES.get(dtype) if isinstance(dtype, str) else dtype

@@ -1,0 +1,20 @@
+#!/bin/bash
+# Stage 1 on four nodes of eight GPUs:   sbatch apps/configs/pretrain/slurm.sh
+# Slurm sends SIGTERM two minutes before the time is up: the run saves and ends, and the job is queued again.
+#SBATCH --job-name=fgclip2
+#SBATCH --nodes=4
+#SBATCH --ntasks-per-node=1
+#SBATCH --gpus-per-node=8
+#SBATCH --cpus-per-task=64
+#SBATCH --time=24:00:00
+#SBATCH --signal=TERM@120
+#SBATCH --requeue
+set -euo pipefail
+
+head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+srun torchrun --nnodes "$SLURM_NNODES" --nproc-per-node 8 \
+  --rdzv-backend c10d --rdzv-endpoint "$head:29500" --rdzv-id "$SLURM_JOB_ID" \
+  apps/pretrain.py --siglip2 google/siglip2-base-patch16-naflex --data "$DATA"/*.tar --stage 1 \
+  --batch.size 61440 --gradient-checkpointing --workers 6 --out "$OUT" --resume
+
+[ -d "$OUT/model" ] || scontrol requeue "$SLURM_JOB_ID"

@@ -1,0 +1,120 @@
+"""Zero-shot probes on held-out records: does training help, and does fine-tuning forget?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fgclip2.data.collate import Collator, TrainingDataset
+from fgclip2.data.records import LANGUAGES, RecordSource
+from fgclip2.data.samples import Sample
+from fgclip2.modeling import Fgclip2Model, TextKind
+from fgclip2.processing import Processor
+from fgclip2.train.stage import pool_regions
+
+_TEXTS = 128  # encoded together
+
+
+class RecordProbe:
+    """Retrieval, region classification and hard negatives on the first records of a source, in percent.
+
+    Args:
+        source: held-out records.
+        processor: of the model.
+        limit: records of each language at most; also the size of the retrieval gallery.
+        class_names: by language, the name of every label; without them regions choose among the distinct texts of
+            the probe's own regions.
+        max_patches: as in training.
+        batch_size: pictures computed together.
+    """
+
+    def __init__(
+        self,
+        source: RecordSource,
+        processor: Processor,
+        limit: int = 500,
+        class_names: Mapping[str, Sequence[str]] | None = None,
+        max_patches: int | None = None,
+        batch_size: int = 32,
+    ) -> None:
+        self.dataset = TrainingDataset(source, max_regions=None)
+        self.processor, self.limit, self.class_names = processor, limit, class_names
+        self.collate, self.batch_size = Collator(processor, max_patches), batch_size
+
+    @torch.no_grad()
+    def __call__(self, model: Fgclip2Model) -> dict[str, float]:
+        """Measure a model.
+
+        Returns:
+            For ``en`` and ``zh`` where there are records: ``t2i_r1_en`` and ``i2t_r1_en`` (short captions),
+            ``long_t2i_r1_en``, ``box_top1_en``, ``hard_en`` (true phrase above all its hard negatives).
+        """
+        was_training = model.training
+        model.eval()
+        figures: dict[str, float] = {}
+        for code, language in enumerate(LANGUAGES):
+            rows = np.flatnonzero(self.dataset.source.languages == code)[: self.limit].tolist()
+            samples = [sample for row in rows if isinstance(sample := self.dataset[0, row], Sample)]
+            if samples:
+                names = None if self.class_names is None else self.class_names[language]
+                found = self._measure(model, samples, names)
+                figures |= {f"{name}_{language}": value for name, value in found.items()}
+        model.train(was_training)
+        return figures
+
+    def _measure(self, model: Fgclip2Model, samples: list[Sample], names: Sequence[str] | None) -> dict[str, float]:
+        images, regions = [], []
+        for first in range(0, len(samples), self.batch_size):
+            batch = self.collate(samples[first : first + self.batch_size]).to(model.device)
+            encoding = model.encode_image(batch.patches.to(model.dtype), batch.mask, batch.grids)
+            images.append(_unit(model.pool(encoding)))
+            regions.append(_unit(pool_regions(model.dense(encoding), batch.grids, batch.boxes)))
+        image, region = torch.cat(images), torch.cat(regions)
+        figures = {}
+        short = self._embed(model, [sample.short or "" for sample in samples], "short")
+        own = torch.arange(len(samples), device=image.device)
+        figures["t2i_r1"] = _percent((short @ image.T).argmax(1) == own)
+        figures["i2t_r1"] = _percent((image @ short.T).argmax(1) == own)
+        told = [row for row, sample in enumerate(samples) if sample.long is not None]
+        if told:
+            long = self._embed(model, [samples[row].long or "" for row in told], "long")
+            figures["long_t2i_r1"] = _percent((long @ image.T).argmax(1) == own[told])
+        parts = [part for sample in samples for part in sample.regions]
+        if parts:
+            figures["box_top1"] = _percent(self._right_classes(model, region, parts, names))
+        hard = [row for row, part in enumerate(parts) if part.hard]
+        if hard:
+            widths = [len(parts[row].hard) for row in hard]
+            texts = self._embed(model, [text for row in hard for text in parts[row].hard], "box").split(widths)
+            right = [(choices @ region[row]).argmax() == 0 for row, choices in zip(hard, texts, strict=True)]
+            figures["hard"] = _percent(torch.stack(right))
+        return figures
+
+    def _right_classes(self, model: Fgclip2Model, region: Tensor, parts: list, names: Sequence[str] | None) -> Tensor:
+        if names is not None:
+            rows = [row for row, part in enumerate(parts) if part.label >= 0]
+            labels = [parts[row].label for row in rows]
+        else:
+            distinct: dict[str, int] = {}
+            rows = list(range(len(parts)))
+            labels = [distinct.setdefault(part.text.lower(), len(distinct)) for part in parts]
+            names = list(distinct)
+        chosen = (region[rows] @ self._embed(model, list(names), "box").T).argmax(1)
+        return chosen == torch.tensor(labels, device=chosen.device)
+
+    def _embed(self, model: Fgclip2Model, texts: list[str], kind: TextKind) -> Tensor:
+        ids = self.processor.text(texts, kind).to(model.device)
+        parts = [model.get_text_features(chunk, walk_type=kind) for chunk in ids.split(_TEXTS)]
+        return _unit(torch.cat(parts))
+
+
+def _unit(features: Tensor) -> Tensor:
+    return F.normalize(features.float(), dim=-1)
+
+
+def _percent(right: Tensor) -> float:
+    return round(100 * right.float().mean().item(), 2)

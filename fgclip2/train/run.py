@@ -1,0 +1,211 @@
+"""From a command line to a trained model: what ``apps/pretrain.py`` and ``fgclip2 train`` do."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any, Final, cast
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from transformers import TrainerCallback
+
+from fgclip2.data.collate import Collator, TrainingDataset
+from fgclip2.data.records import LANGUAGES, RecordSource, open_records
+from fgclip2.data.sampler import LanguageBatchSampler
+from fgclip2.errors import Fgclip2Error
+from fgclip2.modeling import Fgclip2Model
+from fgclip2.predictor import choose_dtype
+from fgclip2.pretrained import resolve
+from fgclip2.processing import Processor
+from fgclip2.train import checkpoint as checkpoints
+from fgclip2.train.adapt import add_lora, merge_lora
+from fgclip2.train.arguments import TrainArguments
+from fgclip2.train.optim import parameter_groups
+from fgclip2.train.recipe import RunConfig
+from fgclip2.train.records_probe import RecordProbe
+from fgclip2.train.stage import Stage
+from fgclip2.train.trainer import StageTrainer
+
+FIRST_TRAINING_SEED: Final = 1_000_000  # of scenes; held-out ones are below
+_PROCESSOR_FILES: Final = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "preprocessor_config.json",
+)
+
+
+def run(arguments: TrainArguments) -> None:
+    """Do what the command line says."""
+    config = arguments.config()
+    if config.freeze and arguments.lora.rank:
+        raise Fgclip2Error("--lora.rank with --freeze or --heads-only: LoRA trains the towers; choose one")
+    directory = resolve(arguments.siglip2 or arguments.model)
+    model, names = _start(arguments, directory)
+    processor = Processor.from_config(model.config, directory)
+    source, val = _sources(arguments)
+    torch.manual_seed(config.seed)
+    wrapped = add_lora(model, arguments.lora) if arguments.lora.rank else None
+    stage = build_stage(model, config, classes=len(names["en"]) if names else 0)
+    dataset = TrainingDataset(source, config.batch.max_regions, config.batch.max_negatives, seed=config.seed)
+    probe = None
+    if val is not None:
+        probe = RecordProbe(val, processor, class_names=names, max_patches=config.batch.max_patches)
+    if arguments.dry_run:
+        Console(width=100).print(describe(stage, config, dataset))
+        return
+    collate = Collator(processor, config.batch.max_patches)
+    trainer = StageTrainer(stage, dataset, collate, config, arguments.out, report_to=arguments.report_to)
+    if probe and config.probe_every:
+        trainer.add_callback(ProbeCallback(probe, trainer, config.probe_every))
+    trainer.train(resume=arguments.resume)
+    final = trainer.average.averaged.module if trainer.average else model
+    if trainer.stopping.received:
+        print(f"stopped by SIGTERM at step {trainer.state.global_step}; continue with --resume")
+        return
+    if wrapped is not None:
+        final = merge_lora(wrapped)
+    if trainer.is_world_process_zero():
+        save_model(cast(Fgclip2Model, final), directory, arguments.out / "model")
+        print(f"model: {arguments.out / 'model'}   figures: {arguments.out / 'metrics.jsonl'}")
+
+
+def _start(arguments: TrainArguments, directory: Path) -> tuple[Fgclip2Model, dict[str, list[str]] | None]:
+    if arguments.siglip2 is not None:
+        model = Fgclip2Model.from_siglip2(directory)
+    else:
+        model = Fgclip2Model.from_pretrained(directory)
+    names: dict[str, list[str]] | None = None
+    if not arguments.data:
+        from fgclip2.data.openmoji import World
+
+        world = World()
+        names = {language: [getattr(item, f"name_{language}") for item in world.categories] for language in LANGUAGES}
+    return model.float().train(), names
+
+
+def _sources(arguments: TrainArguments) -> tuple[RecordSource, RecordSource | None]:
+    if arguments.data:
+        val = open_records(arguments.val_data, arguments.image_root) if arguments.val_data else None
+        return open_records(arguments.data, arguments.image_root), val
+    from fgclip2.data.openmoji import SceneConfig, World
+    from fgclip2.data.openmoji.records import SceneSource
+
+    world, scene = World(), SceneConfig(size=224, objects=(3, 6))
+    return SceneSource(world, scene, FIRST_TRAINING_SEED, arguments.scenes), SceneSource(world, scene, 0, 400)
+
+
+def build_stage(model: Fgclip2Model, config: RunConfig, classes: int = 0) -> Stage:
+    """Freeze what is to be frozen, choose the precision, and put model and losses together.
+
+    Args:
+        model: float32 weights.
+        config: the run.
+        classes: of labelled data; needed by recipes with a label term.
+
+    Raises:
+        Fgclip2Error: a recipe with a label term on data without classes.
+    """
+    if config.recipe.weights.label and not classes:
+        raise Fgclip2Error("this recipe needs class labels, which your data does not have; take --recipe paper")
+    for tower in config.freeze:
+        frozen = model.vision_model if tower == "vision" else model.text_model
+        frozen.requires_grad_(False)
+    if config.gradient_checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    half = config.precision == "bf16" or (config.precision == "auto" and choose_dtype("auto", device) == torch.bfloat16)
+    compute = ("autocast" if config.gradient_checkpointing else "cast") if half else "float32"
+    return Stage(model, config.recipe, classes=classes, compute=compute)
+
+
+def describe(stage: Stage, config: RunConfig, dataset: TrainingDataset) -> Table:
+    """What a run would train: parameters, memory, batches and steps, for this number of processes."""
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    sampler = LanguageBatchSampler(
+        dataset.source.languages, config.batch.size, 0, world, config.seed, accumulation=config.batch.accumulation
+    )
+    steps = config.steps or max(1, round(config.epochs * sampler.steps_per_epoch))
+    groups = parameter_groups(stage, config.optim)
+    trained = sum(parameter.numel() for group in groups for parameter in group["params"])
+    total = sum(parameter.numel() for parameter in stage.parameters())
+    # float32 weights, gradients and two moments of what is trained, and weights alone of what is not.
+    state = 4 * total + 12 * trained + (2 * total if stage.compute == "cast" else 0) + (4 * total if config.ema else 0)
+    table = Table("dry run", "", show_header=False)
+    for group in groups:
+        count = sum(parameter.numel() for parameter in group["params"])
+        table.add_row(f"parameters, {group['name']}", f"{count / 1e6:,.2f} M at rate {group['lr']:g}")
+    counts = np.bincount(dataset.source.languages, minlength=2)
+    rows = {
+        "parameters trained": f"{trained / 1e6:,.2f} M of {total / 1e6:,.2f} M",
+        "weights and optimiser": f"{state / 2**30:,.2f} GiB a process (without FSDP), before activations",
+        "activations": f"{_activations(stage.model, config, world) / 2**30:,.2f} GiB a process, roughly",
+        "computes in": stage.compute.replace("cast", "cast to bf16") if stage.compute != "float32" else "float32",
+        "records": f"{counts[0]:,} English, {counts[1]:,} Chinese",
+        "batch": f"{config.batch.size:,} pictures = {world} processes x {config.batch.accumulation} parts x "
+        f"{config.batch.size // world // config.batch.accumulation:,}",
+        "steps": f"{steps:,} ({sampler.steps_per_epoch:,} an epoch), {config.optim.warmup_steps(steps):,} of warm-up",
+        "left out an epoch": f"{sampler.dropped:,} records that fill no batch of one language",
+        "terms": ", ".join(f"{name} {value:g}" for name, value in vars(config.recipe.weights).items() if value),
+    }
+    for name, value in rows.items():
+        table.add_row(name, value)
+    return table
+
+
+def _activations(model: Fgclip2Model, config: RunConfig, world: int) -> float:
+    """Bytes kept for backward: some 16 numbers a token, channel and block, or one with checkpointing."""
+    pictures = config.batch.size / world / config.batch.accumulation
+    vision, text = model.config.vision_config, model.config.text_config
+    kept = 1 if config.gradient_checkpointing else 16
+    tokens = pictures * (config.batch.max_patches or 1024) * vision.hidden_size * vision.num_hidden_layers
+    short, long = text.max_position_embeddings, text.longtext_len
+    regions = config.batch.max_regions * (1 + config.batch.max_negatives) if config.recipe.weights.hard else 0
+    words = pictures * (short * (1 + regions) + long) * text.hidden_size * text.num_hidden_layers
+    return kept * (tokens + words) * (4 if config.precision == "fp32" else 2)
+
+
+class ProbeCallback(TrainerCallback):
+    """Runs the probe before the first step, every so many, and at the end; figures go to ``metrics.jsonl``."""
+
+    def __init__(self, probe: RecordProbe, trainer: StageTrainer, every: int) -> None:
+        self.probe, self.trainer, self.every = probe, trainer, every
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Before the first step."""
+        if state.global_step == 0:
+            self._measure()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Now and then."""
+        if state.global_step % self.every == 0 or state.global_step == state.max_steps:
+            self._measure()
+
+    def _measure(self) -> None:
+        average = self.trainer.average
+        model = self.trainer.stage.model if average is None else cast(Fgclip2Model, average.averaged.module)
+        self.trainer.log({f"probe_{name}": value for name, value in self.probe(model).items()})
+
+
+def save_model(model: Fgclip2Model, source: Path, directory: Path, dtype: torch.dtype = torch.float32) -> None:
+    """Write a model that ``fgclip2.load`` takes; it appears whole or not at all.
+
+    Args:
+        model: the weights.
+        source: directory that the tokenizer files come from.
+        directory: replaced when it exists.
+        dtype: to store.
+    """
+    partial = directory.with_name(f"{directory.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    copied = Fgclip2Model(model.config)
+    copied.load_state_dict(model.state_dict())
+    copied.to(dtype).save_pretrained(partial)
+    for name in _PROCESSOR_FILES:
+        if (source / name).is_file():
+            shutil.copy(source / name, partial / name)
+    checkpoints.publish(partial, directory)

@@ -1,0 +1,311 @@
+"""transformers' Trainer for a `Stage`: our batches, our parameter groups, checkpoints that are whole or not there."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
+
+from fgclip2.data.collate import Collator, TrainBatch, TrainingDataset
+from fgclip2.data.failures import FailureLog
+from fgclip2.data.sampler import LanguageBatchSampler
+from fgclip2.errors import Fgclip2Error
+from fgclip2.train import checkpoint as checkpoints
+from fgclip2.train.callbacks import Average, Progress, ScaleBound, StopSignal
+from fgclip2.train.optim import build_optimizer, parameter_groups
+from fgclip2.train.recipe import RunConfig
+from fgclip2.train.stage import Embedded, Stage
+
+_log = logging.getLogger(__name__)
+_WEIGHTS = "model.safetensors"
+
+
+class StageTrainer(Trainer):
+    """Trains one stage; launched by ``torchrun`` or ``accelerate launch`` it trains on all their processes.
+
+    Args:
+        stage: model and losses.
+        dataset: samples of both languages.
+        collator: samples to batches.
+        config: everything else.
+        directory: for checkpoints and ``metrics.jsonl``.
+        callbacks: transformers' callbacks, in addition to the trainer's own.
+        report_to: transformers' names of trackers, such as ``tensorboard`` and ``wandb``.
+    """
+
+    def __init__(
+        self,
+        stage: Stage,
+        dataset: TrainingDataset,
+        collator: Collator,
+        config: RunConfig,
+        directory: str | Path,
+        callbacks: Sequence[TrainerCallback] = (),
+        report_to: Sequence[str] = (),
+    ) -> None:
+        self.config, self.directory = config, Path(directory)
+        self.start_step, self._logged = 0, time.monotonic()
+        arguments = _arguments(config, self.directory, list(report_to))
+        self.sampler_options: dict[str, Any] = {
+            "languages": dataset.source.languages,
+            "batch_size": config.batch.size,
+            "rank": arguments.process_index,
+            "world_size": arguments.world_size,
+            "seed": config.seed,
+            "accumulation": config.batch.accumulation,
+        }
+        self.steps_per_epoch = LanguageBatchSampler(**self.sampler_options).steps_per_epoch
+        self.total_steps = config.steps or max(1, round(config.epochs * self.steps_per_epoch))
+        arguments.max_steps = self.total_steps
+        arguments.warmup_steps = config.optim.warmup_steps(self.total_steps)
+        self.average = None if config.ema is None else Average(stage.model, config.ema)
+        self.failures = FailureLog(self.directory / "failures.jsonl", config.failure_limit, min(1000, len(dataset)))
+        self.stopping, self.terms = StopSignal(), _Means()
+        own = [ScaleBound(stage), self.stopping, Progress(self)]
+        super().__init__(
+            model=stage,
+            args=arguments,
+            train_dataset=dataset,
+            data_collator=collator,
+            callbacks=[*own, *([self.average] if self.average else []), *callbacks],
+        )
+        self.remove_callback(PrinterCallback)
+        self.remove_callback(ProgressCallback)
+        self._whole_step: list[Embedded] | None = None
+        self._pending: list[TrainBatch] = []
+
+    @property
+    def stage(self) -> Stage:
+        """The module in training, unwrapped."""
+        return cast(Stage, self.accelerator.unwrap_model(self.model))
+
+    def train(self, resume: bool = False, **kwargs: Any) -> Any:
+        """Train to the end.
+
+        Args:
+            resume: continue from the newest whole checkpoint in the directory; from the start when there is none.
+            **kwargs: to transformers' Trainer.
+
+        Raises:
+            Fgclip2Error: checkpoints are there but ``resume`` was not asked for.
+        """
+        found = checkpoints.checkpoints(self.directory)
+        if found and not resume:
+            raise Fgclip2Error(
+                f"{self.directory} holds checkpoints up to {found[0].name}; resume that run, or take another directory"
+            )
+        start = found[0] if found else None
+        self.start_step = checkpoints.step_of(start) if start else 0
+        if self.start_step >= self.total_steps:
+            _log.warning("%s has all %d steps; nothing is left to train", start, self.total_steps)
+        return super().train(resume_from_checkpoint=None if start is None else str(start), **kwargs)
+
+    # --- batches
+
+    def get_train_dataloader(self) -> DataLoader[TrainBatch]:
+        """This rank's batches from ``start_step`` on; Accelerate must not share them among ranks once more."""
+        sampler = LanguageBatchSampler(**self.sampler_options, start_step=self.start_step, steps=self.total_steps)
+        return DataLoader(
+            self.train_dataset,
+            batch_sampler=sampler,
+            collate_fn=self.data_collator,
+            num_workers=self.config.workers,
+            prefetch_factor=2 if self.config.workers else None,
+            pin_memory=self.args.device.type == "cuda",
+        )
+
+    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: torch.device) -> tuple[list[Any], None]:
+        """The micro-batches of one step; kept, for the full-batch loss looks at all of them first."""
+        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        for batch in batches:
+            self.failures.add(batch.failures, batch.seen)
+            self.terms.cut += batch.cut
+        self._pending, self._whole_step = batches, None
+        return batches, None
+
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> None:
+        return None
+
+    def _prepare_inputs(self, inputs: Any) -> Any:
+        return inputs.to(self.args.device, non_blocking=True)
+
+    def num_examples(self, dataloader: DataLoader[Any]) -> int:
+        """Records an epoch."""
+        return len(self.train_dataset)
+
+    def floating_point_ops(self, inputs: Any) -> int:
+        """Not counted: transformers' estimate is for language models."""
+        return 0
+
+    # --- one step
+
+    def compute_loss(self, model: nn.Module, inputs: TrainBatch, *args: Any, **kwargs: Any) -> Tensor:
+        """The stage's loss; the terms are kept for the next log line."""
+        outcome = model(inputs)
+        self.terms.add(outcome["terms"], len(inputs))
+        return cast(Tensor, outcome["loss"])
+
+    def training_step(self, model: nn.Module, inputs: TrainBatch, num_items_in_batch: Any = None) -> Tensor:
+        """Forward and backward of one micro-batch."""
+        if not (self.config.batch.full_batch and len(self._pending) > 1):
+            return super().training_step(model, inputs, num_items_in_batch)
+        return self._full_batch_step(model, inputs)
+
+    def _full_batch_step(self, model: nn.Module, inputs: TrainBatch) -> Tensor:
+        """A part of a step whose losses see the whole step (GradCache, arXiv 2101.06983).
+
+        At the first part all are embedded without a graph, and the loss's gradient for every embedding is kept. Each
+        part is then embedded again and sent its share of that gradient.
+        """
+        model.train()
+        loss = torch.zeros((), device=self.args.device)
+        if self._whole_step is None:
+            loss, self._whole_step = self._gradients_of_embeddings()
+        gradient = self._whole_step.pop(0)
+        batch = self._prepare_inputs(inputs)
+        self.accelerator.backward(model(batch, gradient)["loss"])
+        return loss
+
+    def _gradients_of_embeddings(self) -> tuple[Tensor, list[Embedded]]:
+        stage = self.stage
+        with torch.no_grad():
+            parts = [stage.embed(self._prepare_inputs(batch)) for batch in self._pending]
+        leaves = [part.leaf() for part in parts]
+        terms = stage.terms(Embedded.cat(leaves))
+        loss = stage.total(terms)
+        loss.backward()
+        self.terms.add({name: term.detach() for name, term in terms.items()}, sum(map(len, self._pending)))
+        return loss.detach(), [part.gradient() for part in leaves]
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """A log line with the means of all terms over steps and ranks, scales, threshold and speed."""
+        if self.terms.sums:
+            stage, seconds = self.stage, time.monotonic() - self._logged
+            pictures, cut = self.terms.pictures, self.terms.cut
+            means = self.terms.take()
+            values = self.accelerator.reduce(torch.stack(list(means.values())), "mean")
+            logs |= {name: round(value, 5) for name, value in zip(means, values.tolist(), strict=True)}
+            logs |= {f"scale_{name}": round(scale.exp().item(), 3) for name, scale in stage.log_scales.items()}
+            logs |= {
+                "scale": round(stage.model.logit_scale.exp().item(), 3),
+                "bias": round(stage.model.logit_bias.item(), 3),
+                "threshold": round(stage.threshold.item(), 5),
+                "pictures_per_second": round(pictures * self.args.world_size / max(seconds, 1e-9), 2),
+                "failures": self.failures.failed,
+                "texts_cut": cut,
+            }
+            self._logged = time.monotonic()
+        super().log(logs, start_time)
+
+    # --- optimiser
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """AdamW or Muon over the stage's parameter groups."""
+        if self.optimizer is None:  # type: ignore[has-type]
+            groups = parameter_groups(model or self.model, self.config.optim)
+            self.optimizer = build_optimizer(groups, self.config.optim)
+        return self.optimizer
+
+    # --- state
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Write into a partial directory and publish it whole."""
+        target = self.directory / f"checkpoint-{self.state.global_step}"
+        partial = self.directory / checkpoints.PARTIAL
+        if self.args.should_save:
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+        self._wait()
+        directory, self.args.output_dir = self.args.output_dir, str(partial)
+        try:
+            super()._save_checkpoint(model, trial)
+        finally:
+            self.args.output_dir = directory
+        if self.average and self.args.should_save:
+            save_file(self.average.state(), partial / target.name / "ema.safetensors")
+        self._wait()
+        if self.args.should_save:
+            checkpoints.publish(partial / target.name, target)
+            checkpoints.prune(self.directory, self.config.keep)
+        self._wait()
+
+    def _wait(self) -> None:
+        self.accelerator.wait_for_everyone()
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
+        """The stage's tensors; nothing pickled beside them."""
+        directory = Path(output_dir or self.args.output_dir)
+        directory.mkdir(parents=True, exist_ok=True)
+        state = self.model.state_dict() if state_dict is None else state_dict
+        save_file({name: tensor.contiguous() for name, tensor in state.items()}, directory / _WEIGHTS)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """Strictly; sharded checkpoints by Accelerate."""
+        directory = Path(resume_from_checkpoint)
+        if self.is_fsdp_enabled:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+        else:
+            problems = (model or self.model).load_state_dict(load_file(directory / _WEIGHTS), strict=False)
+            if problems.missing_keys or problems.unexpected_keys:
+                raise Fgclip2Error(
+                    f"{directory} belongs to another stage or model: it lacks {problems.missing_keys[:3]} and has "
+                    f"{problems.unexpected_keys[:3]} beside; resume with the command that started it"
+                )
+        if self.average:
+            self.average.load(load_file(directory / "ema.safetensors"))
+
+
+class _Means:
+    """Running means on the device, read only when a line is logged."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.count = self.pictures = self.cut = 0
+
+    def add(self, terms: dict[str, Tensor], pictures: int) -> None:
+        for name, term in terms.items():
+            self.sums[name] = self.sums.get(name, 0) + term
+        self.count += 1
+        self.pictures += pictures
+
+    def take(self) -> dict[str, Tensor]:
+        means = {name: total / max(1, self.count) for name, total in self.sums.items()}
+        self.__init__()  # type: ignore[misc]
+        return means
+
+
+def _arguments(config: RunConfig, directory: Path, report_to: list[str]) -> TrainingArguments:
+    optim = config.optim
+    return TrainingArguments(
+        output_dir=str(directory),
+        per_device_train_batch_size=1,  # of no meaning: the sampler makes the batches
+        gradient_accumulation_steps=config.batch.accumulation,
+        learning_rate=optim.lr,
+        max_grad_norm=optim.clip,
+        lr_scheduler_type="cosine" if optim.schedule == "cosine" else "constant_with_warmup",
+        max_steps=1,
+        seed=config.seed,
+        logging_steps=config.log_every,
+        logging_nan_inf_filter=False,
+        save_strategy="steps",
+        save_steps=config.save_every,
+        save_total_limit=None,  # checkpoints.prune counts whole ones
+        report_to=report_to or "none",
+        ignore_data_skip=True,  # the sampler starts where the checkpoint ends
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
+        remove_unused_columns=False,
+        ddp_find_unused_parameters=False,
+        ddp_broadcast_buffers=False,  # the only buffer, tau, is the same on all ranks by construction
+        tf32=True if torch.cuda.is_available() else None,
+    )

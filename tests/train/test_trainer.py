@@ -1,0 +1,225 @@
+"""The trainer: resumed runs are the uninterrupted ones, killed ones leave whole checkpoints, bad input is named."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fgclip2.data.collate import Collator, TrainingDataset
+from fgclip2.errors import Fgclip2Error
+from fgclip2.train import checkpoint as checkpoints
+from fgclip2.train.optim import build_optimizer, parameter_groups
+from fgclip2.train.recipe import BatchConfig, OptimConfig, RunConfig, recipe
+from fgclip2.train.stage import Stage
+from fgclip2.train.trainer import StageTrainer
+
+MakeStage = Callable[..., Stage]
+CONFIG = RunConfig(
+    recipe("tiny", 2),
+    OptimConfig(lr=1e-3, warmup=2),
+    BatchConfig(size=4),
+    steps=8,
+    precision="fp32",
+    ema=0.9,
+    save_every=3,
+    log_every=1,
+    workers=0,
+)
+
+
+@pytest.fixture
+def make(make_stage: MakeStage, dataset: TrainingDataset, collate: Collator) -> Callable[..., StageTrainer]:
+    def trainer(directory: Path, config: RunConfig = CONFIG, **kwargs: Any) -> StageTrainer:
+        return StageTrainer(make_stage(config.recipe), dataset, collate, config, directory, **kwargs)
+
+    return trainer
+
+
+def lines(directory: Path) -> list[dict[str, float]]:
+    text = (directory / "metrics.jsonl").read_text(encoding="utf-8")
+    return [line for line in map(json.loads, text.splitlines()) if "loss" in line]
+
+
+def same(one: Stage, other: Stage) -> None:
+    for (name, expected), got in zip(one.state_dict().items(), other.state_dict().values(), strict=True):
+        assert torch.equal(got, expected), name
+
+
+@pytest.mark.parametrize("muon", [None, 1e-3], ids=["adamw", "muon"])
+def test_a_resumed_run_is_bit_equal(make: Callable[..., StageTrainer], tmp_path: Path, muon: float | None) -> None:
+    """float32 on the CPU: weights, average, scales, threshold and every later loss."""
+    config = replace(CONFIG, optim=replace(CONFIG.optim, muon_lr=muon))
+    whole = make(tmp_path / "whole", config)
+    whole.train()
+    parts = make(tmp_path / "parts", config)
+    parts.stopping.received = True  # ends after the first step, as after SIGTERM
+    parts.train()
+    assert [path.name for path in checkpoints.checkpoints(tmp_path / "parts")] == ["checkpoint-1"]
+    resumed = make(tmp_path / "parts", config)
+    resumed.train(resume=True)
+    same(whole.stage, resumed.stage)
+    for name, tensor in whole.average.state().items():
+        assert torch.equal(resumed.average.state()[name], tensor), name
+    expected = [line["loss"] for line in lines(tmp_path / "whole")]
+    assert [line["loss"] for line in lines(tmp_path / "parts")] == expected
+    assert len(expected) == 8
+    assert [path.name for path in checkpoints.checkpoints(tmp_path / "whole")] == ["checkpoint-8", "checkpoint-6"]
+
+
+def test_the_log_tells_terms_scales_and_speed(make: Callable[..., StageTrainer], tmp_path: Path) -> None:
+    trainer = make(tmp_path)
+    trainer.train()
+    line = lines(tmp_path)[-1]
+    assert line["step"] == 8
+    assert line["epoch"] == pytest.approx(8 / trainer.steps_per_epoch, abs=1e-4)
+    weights = vars(trainer.config.recipe.weights)
+    total = sum(value * line[name] for name, value in weights.items() if value)
+    assert line["loss"] == pytest.approx(total, rel=1e-4)
+    assert line["pictures_per_second"] > 0
+    assert line["failures"] == 0
+    assert line["scale_hard"] <= 100.0001
+
+
+def test_full_batch_accumulation_trains_as_one_batch(make: Callable[..., StageTrainer], tmp_path: Path) -> None:
+    """Two halves by cached embeddings, against the whole; float32, sums in another order through three AdamW steps."""
+    config = replace(CONFIG, steps=3, ema=None, recipe=replace(CONFIG.recipe, mask_true=False))
+    optim = replace(config.optim, eps=1e-3)  # AdamW divides tiny gradients by their own size, and so their rounding
+    whole = make(tmp_path / "whole", replace(config, optim=optim))
+    whole.train()
+    halves = make(
+        tmp_path / "halves", replace(config, optim=optim, batch=BatchConfig(size=4, accumulation=2, full_batch=True))
+    )
+    halves.train()
+    apart = make(tmp_path / "apart", replace(config, optim=optim, batch=BatchConfig(size=4, accumulation=2)))
+    apart.train()
+    expected = [line["loss"] for line in lines(tmp_path / "whole")]
+    assert [line["loss"] for line in lines(tmp_path / "halves")] == pytest.approx(expected, rel=1e-4)
+    assert [line["loss"] for line in lines(tmp_path / "apart")] != pytest.approx(expected, rel=1e-2)
+
+
+def test_checkpoints_are_whole_or_not_there(make: Callable[..., StageTrainer], tmp_path: Path) -> None:
+    make(tmp_path, replace(CONFIG, steps=6)).train()
+    newest, older = checkpoints.checkpoints(tmp_path)
+    weights = newest / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    assert checkpoints.checkpoints(tmp_path) == [older]
+    with pytest.raises(Fgclip2Error, match="has 1000 bytes, where"):
+        checkpoints.check(newest)
+    (older / "optimizer.pt").unlink()
+    with pytest.raises(Fgclip2Error, match="is missing"):
+        checkpoints.check(older)
+    (older / "_SUCCESS").unlink()
+    with pytest.raises(Fgclip2Error, match="no readable _SUCCESS"):
+        checkpoints.check(older)
+    assert not (tmp_path / "partial").exists()
+
+
+def test_a_second_run_does_not_write_over_the_first(make: Callable[..., StageTrainer], tmp_path: Path) -> None:
+    make(tmp_path, replace(CONFIG, steps=3)).train()
+    with pytest.raises(Fgclip2Error, match="holds checkpoints up to checkpoint-3; resume that run"):
+        make(tmp_path).train()
+
+
+def test_another_stage_s_checkpoint_is_refused(make: Callable[..., StageTrainer], tmp_path: Path) -> None:
+    make(tmp_path, replace(CONFIG, steps=3)).train()
+    other = make(tmp_path, replace(CONFIG, recipe=recipe("paper", 2)))
+    with pytest.raises(Fgclip2Error, match="belongs to another stage"):
+        other.train(resume=True)
+
+
+def test_parameter_groups(make_stage: MakeStage) -> None:
+    stage = make_stage()
+    config = OptimConfig(lr=1e-4, head_lr=2e-4, scale_lr=3e-4, muon_lr=4e-4, weight_decay=0.1)
+    groups = {group["name"]: group for group in parameter_groups(stage, config)}
+    members = {name: {id(item) for item in group["params"]} for name, group in groups.items()}
+    named = dict(stage.named_parameters())
+    assert sum(map(len, members.values())) == sum(item.requires_grad for item in named.values())
+    for pattern, group in {
+        "vision_model.encoder.layers.0.mlp.fc1.weight": "muon",
+        "vision_model.encoder.layers.0.mlp.fc1.bias": "towers, no decay",
+        "text_model.embeddings.token_embedding.weight": "towers",
+        "embedder.model.boxtext_head.weight": "added",
+        "embedder.model.boxtext_head.bias": "added, no decay",
+        "label_head.proxies": "added, no decay",
+        "model.logit_scale": "scales",
+        "log_scales.hard": "scales",
+    }.items():
+        (parameter,) = [item for name, item in named.items() if name.endswith(pattern)]
+        assert id(parameter) in members[group], pattern
+    assert {name: group["lr"] for name, group in groups.items()}["scales"] == 3e-4
+    assert all(
+        group["weight_decay"] == (0 if "no decay" in name or name == "scales" else 0.1)
+        for name, group in groups.items()
+    )
+    with pytest.raises(Fgclip2Error, match="everything is frozen"):
+        build_optimizer([], config)
+
+
+_SCRIPT = """
+import sys
+from pathlib import Path
+from fgclip2.train.arguments import TrainArguments
+from fgclip2.train.recipe import BatchConfig, OptimConfig
+TrainArguments(model=sys.argv[1], out=Path(sys.argv[2]), stage=2, recipe="tiny", steps=40, scenes=16, workers=0,
+    precision="fp32", save_every=1, log_every=1, optim=OptimConfig(lr=1e-4), batch=BatchConfig(size=2),
+    resume="--resume" in sys.argv).run()
+"""
+
+
+def start(model: Path, out: Path, *more: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-c", _SCRIPT, str(model), str(out), *more],
+        env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_a_run_goes_on_as_if_nothing_had_been(tiny_dir: Path, tmp_path: Path) -> None:
+    """kill -9 while a checkpoint is being written, and at some other moment; a checkpoint is written every step."""
+    assert start(tiny_dir, tmp_path / "whole").wait() == 0
+    expected = [line["loss"] for line in lines(tmp_path / "whole")]
+    out = tmp_path / "killed"
+    process = start(tiny_dir, out)
+    wait_for(lambda: len(checkpoints.checkpoints(out)) > 1 and (out / "partial").exists(), process)
+    process.kill()
+    process.wait()
+    process = start(tiny_dir, out, "--resume")
+    wait_for(lambda: (out / "checkpoint-12").exists() or (out / "checkpoint-13").exists(), process)
+    time.sleep(0.1)
+    process.kill()
+    process.wait()
+    assert start(tiny_dir, out, "--resume").wait() == 0
+    by_step = {line["step"]: line["loss"] for line in lines(out)}
+    assert [by_step[step] for step in range(1, 41)] == expected
+
+
+@pytest.mark.slow
+def test_sigterm_saves_and_exits_with_0(tiny_dir: Path, tmp_path: Path) -> None:
+    process = start(tiny_dir, tmp_path)
+    wait_for(lambda: bool(checkpoints.checkpoints(tmp_path)), process)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    assert "continue with --resume" in output
+    step = int(output.split("at step ")[1].split(";")[0])
+    assert checkpoints.step_of(checkpoints.checkpoints(tmp_path)[0]) == step < 40
