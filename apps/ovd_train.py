@@ -14,6 +14,7 @@ result, epoch_N.pth in --work-dir, finds any class you name:
 from __future__ import annotations
 
 import ast
+import json
 import logging
 import os
 import sys
@@ -211,13 +212,17 @@ def _train_and_evaluate(arguments: Arguments, cfg: Config, data: DetectionData) 
     from rich.console import Console
 
     from fgclip2_mmdet import FGCLIP2Runner
-    from fgclip2_mmdet.experiment import fill_config, summary
+    from fgclip2_mmdet.experiment import fill_config, fit_warm_up, summary
     from fgclip2_mmdet.report import draw_predictions, figures_table, write_metrics
     from fgclip2_mmdet.runner import checkpoints
 
     work_dir = arguments.work_dir
     fill_config(cfg, data, arguments.model, work_dir, arguments.seed)
     cfg.resume = arguments.resume
+    pictures = len(json.loads(data.train_annotations.read_text(encoding="utf-8"))["images"])
+    iterations = -(-pictures // cfg.train_dataloader.batch_size) * cfg.train_cfg.max_epochs
+    if note := fit_warm_up(cfg, iterations):
+        print(note)
     runner = FGCLIP2Runner.from_cfg(cfg)
     prepared = time.monotonic()
     runner.train()

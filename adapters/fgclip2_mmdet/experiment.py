@@ -223,6 +223,25 @@ def set_epochs(cfg: Config, epochs: int) -> None:
             schedule.T_max = epochs
 
 
+def fit_warm_up(cfg: Config, iterations: int) -> str:
+    """Shorten a warm-up that is longer than a quarter of the run, in place: a few pictures would never be learned from.
+
+    Args:
+        cfg: with `param_scheduler` entries; a ``LinearLR`` by iterations is a warm-up.
+        iterations: of the whole run.
+
+    Returns:
+        What was changed, to be told to the user; empty when nothing was.
+    """
+    longest = max(1, iterations // 4)
+    note = ""
+    for schedule in cfg.param_scheduler:
+        if schedule.type == "LinearLR" and not schedule.get("by_epoch", True) and schedule.end > longest:
+            note = f"warm-up shortened from {schedule.end} to {longest} iterations: the whole run has {iterations}"
+            schedule.end = longest
+    return note
+
+
 def summary(metrics: dict[str, Any]) -> dict[str, dict[str, float]]:
     """mmengine's flat metrics ``vocabulary/figure`` as nested ones."""
     nested: dict[str, dict[str, float]] = {}

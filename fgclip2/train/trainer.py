@@ -93,7 +93,8 @@ class StageTrainer(Trainer):
         """Train to the end.
 
         Args:
-            resume: continue from the newest whole checkpoint in the directory; from the start when there is none.
+            resume: continue from the newest whole checkpoint in the directory; from the start when there is none, and
+                with nothing but its weights when it is the last.
             **kwargs: to transformers' Trainer.
 
         Raises:
@@ -106,8 +107,10 @@ class StageTrainer(Trainer):
             )
         start = found[0] if found else None
         self.start_step = checkpoints.step_of(start) if start else 0
-        if self.start_step >= self.total_steps:
-            _log.warning("%s has all %d steps; nothing is left to train", start, self.total_steps)
+        if start is not None and self.start_step >= self.total_steps:
+            _log.info("%s has all %d steps; nothing is left to train", start, self.total_steps)
+            self._load_from_checkpoint(str(start))
+            return None
         return super().train(resume_from_checkpoint=None if start is None else str(start), **kwargs)
 
     # --- batches
@@ -307,5 +310,7 @@ def _arguments(config: RunConfig, directory: Path, report_to: list[str]) -> Trai
         remove_unused_columns=False,
         ddp_find_unused_parameters=False,
         ddp_broadcast_buffers=False,  # the only buffer, tau, is the same on all ranks by construction
+        # Without saying so, processes on CPUs would not find each other and each train alone.
+        use_cpu=not torch.accelerator.is_available(),
         tf32=True if torch.cuda.is_available() else None,
     )

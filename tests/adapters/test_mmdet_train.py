@@ -21,7 +21,7 @@ from PIL import Image
 import fgclip2_mmdet
 from fgclip2.errors import Fgclip2Error
 from fgclip2_mmdet import FGCLIP2Detector, FGCLIP2Runner, OpenVocabDataset
-from fgclip2_mmdet.experiment import DetectionData, fill_config, set_epochs, summary
+from fgclip2_mmdet.experiment import DetectionData, fill_config, fit_warm_up, set_epochs, summary
 from fgclip2_mmdet.runner import checkpoints, load_weights, read_checkpoint
 
 CONFIG = Path(__file__).resolve().parents[2] / "apps/configs/ovd/fvit_tiny_openmoji.py"
@@ -222,6 +222,14 @@ def test_run_save_resume(data: DetectionData, tiny_dir: Path, tmp_path: Path) ->
     figures = summary(resumed.test())
     assert set(figures) == {"en", "zh", "shuffled"}
     assert all(0 <= value <= 100 for values in figures.values() for value in values.values())
+
+
+def test_a_warm_up_longer_than_a_quarter_of_the_run_is_shortened_and_told() -> None:
+    cfg = Config.fromfile(CONFIG)
+    assert fit_warm_up(cfg, 400) == ""
+    assert cfg.param_scheduler[0].end == 100
+    assert fit_warm_up(cfg, 20) == "warm-up shortened from 100 to 5 iterations: the whole run has 20"
+    assert cfg.param_scheduler[0].end == 5
 
 
 def test_checkpoints_of_other_configs_are_refused(data: DetectionData, tiny_dir: Path, tmp_path: Path) -> None:
