@@ -1,0 +1,156 @@
+"""The embedded model from scratch: a curriculum of scenes through both stages, by the ordinary trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+from typing import Final, cast
+
+import torch
+from rich import print as show
+
+from fgclip2.config import preset
+from fgclip2.data.collate import Collator, TextShares, TrainingDataset
+from fgclip2.data.openmoji import SceneConfig, World
+from fgclip2.data.openmoji.records import SceneSource
+from fgclip2.data.records import LANGUAGES
+from fgclip2.errors import Fgclip2Error
+from fgclip2.modeling import Fgclip2Model
+from fgclip2.processing import Processor
+from fgclip2.train.recipe import BatchConfig, OptimConfig, RunConfig, recipe
+from fgclip2.train.run import FIRST_TRAINING_SEED, build_stage, save_model
+from fgclip2.train.stage import Stage
+from fgclip2.train.tokenizer import save_tokenizer, train_tokenizer
+from fgclip2.train.trainer import StageTrainer
+
+_STYLES: Final = (0.3, 0.35, 0.35)  # more tints than scenes usually have: without colours, shapes must be learned
+_OPTIM: Final = OptimConfig(
+    lr=1e-3, muon_lr=2e-3, scale_lr=5e-3, weight_decay=0.02, warmup=30, schedule="constant", clip=1.0
+)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One step of the curriculum.
+
+    Attributes:
+        stage: of the ``tiny`` recipe.
+        scene: what pictures look like.
+        pictures: a batch.
+        steps: optimiser steps.
+        shares: how many of the texts are used; they cost more than the pictures.
+    """
+
+    stage: int
+    scene: SceneConfig
+    pictures: int
+    steps: int
+    shares: TextShares
+
+
+def curriculum(steps: Sequence[int]) -> tuple[Phase, ...]:
+    """The four phases with so many steps each; phases of 0 steps are left out.
+
+    Crops grow from one object in 64 pixels to whole scenes: at a small crop a picture is 16 tokens and the region is
+    the picture, so words meet shapes early and cheaply. Without this nothing is learned in the same time.
+    """
+    small = TextShares(short=0.1, long=0.03, regions=0.25, names=0.5, hard=0.03)
+    large = TextShares(short=0.75, long=0.15, regions=0.45, names=0.5, hard=0.06)
+    phases = (
+        Phase(1, SceneConfig(size=64, objects=(1, 1), scale=(0.5, 1.0), styles=_STYLES), 256, steps[0], small),
+        Phase(2, SceneConfig(size=112, objects=(1, 3), scale=(0.3, 0.7), styles=_STYLES), 128, steps[1], small),
+        Phase(2, SceneConfig(size=224, objects=(3, 7), styles=_STYLES), 64, steps[2], large),
+        Phase(2, SceneConfig(size=320, objects=(4, 8), styles=_STYLES), 32, steps[3], large),
+    )
+    return tuple(phase for phase in phases if phase.steps)
+
+
+def corpus(world: World, scenes: int) -> Iterator[str]:
+    """Everything the world says in a number of training scenes, lower-cased, and every class name."""
+    for category in world.categories:
+        yield from (category.name_en.lower(), category.name_zh)
+    for seed in range(FIRST_TRAINING_SEED, FIRST_TRAINING_SEED + scenes):
+        scene = world.scene(seed, SceneConfig(withheld="any"))
+        for language in LANGUAGES:
+            said = chain.from_iterable((item.phrases[language], *item.negatives[language]) for item in scene.objects)
+            yield from (text.lower() for text in chain(said, scene.short[language], [scene.long[language]]))
+
+
+def fresh_model(seed: int) -> Fgclip2Model:
+    """Untrained weights, with SigLIP's start of the global loss: scale 10 and bias -10."""
+    torch.manual_seed(seed)
+    model = Fgclip2Model(preset("tiny"))
+    torch.nn.init.constant_(model.logit_scale, 2.3)
+    torch.nn.init.constant_(model.logit_bias, -10.0)
+    return model
+
+
+def make_tokenizer(world: World, directory: Path, scenes: int) -> None:
+    """Learn the tokenizer into a directory, with the configuration beside it; nothing happens where it is."""
+    config = preset("tiny")
+    if not (directory / "tokenizer.json").exists():
+        show(f"learning the tokenizer from {scenes} scenes")
+        tokenizer = train_tokenizer(corpus(world, scenes), config.text_config.vocab_size)
+        save_tokenizer(tokenizer, directory, config.text_config.max_position_embeddings)
+    config.save_pretrained(directory)
+
+
+def train_phases(
+    phases: Sequence[Phase], directory: Path, seed: int = 0, tokenizer_scenes: int = 3000, workers: int = 1
+) -> Path:
+    """Run the curriculum; a run that was stopped goes on where it was.
+
+    Args:
+        phases: in order. The rate falls in the last one only.
+        directory: gets ``tokenizer/``, a folder a phase with its checkpoints and ``metrics.jsonl``, and ``model/``.
+        seed: of weights and order.
+        tokenizer_scenes: scenes whose texts the tokenizer is learned from.
+        workers: processes that compose scenes.
+
+    Returns:
+        The folder of the finished model, in half precision.
+    """
+    world, tokens = World(), directory / "tokenizer"
+    make_tokenizer(world, tokens, tokenizer_scenes)
+    processor = Processor.from_pretrained(tokens)
+    model, before, seen = fresh_model(seed), None, FIRST_TRAINING_SEED
+    for number, phase in enumerate(phases):
+        last = number == len(phases) - 1
+        config = RunConfig(
+            recipe=recipe("tiny", phase.stage),
+            optim=replace(_OPTIM, schedule="cosine") if last else _OPTIM,
+            batch=BatchConfig(size=phase.pictures),
+            steps=phase.steps,
+            ema=0.99 if last else None,
+            seed=seed,
+            save_every=200,
+            workers=workers,
+        )
+        stage = build_stage(model, config, classes=len(world.categories))
+        if before is not None:
+            carry_over(before, stage)
+        # Two more batches than steps, so that both languages fill theirs; no scene is seen twice.
+        source = SceneSource(world, phase.scene, seen, phase.pictures * (phase.steps + 2))
+        seen += len(source)
+        dataset = TrainingDataset(
+            source, max_regions=None, negatives=3, seed=seed, prefix_english="", shares=phase.shares
+        )
+        trainer = StageTrainer(stage, dataset, Collator(processor), config, directory / f"phase-{number}")
+        size = f"{phase.pictures} scenes of {phase.scene.size} px"
+        show(f"phase {number + 1} of {len(phases)}: {phase.steps} steps of {size}")
+        trainer.train(resume=True)
+        if trainer.stopping.received:
+            raise Fgclip2Error(f"stopped in phase {number + 1}; the same command goes on from there")
+        model, before = stage.model, stage
+    averaged = trainer.average.averaged.module if trainer.average else model
+    save_model(cast(Fgclip2Model, averaged), tokens, directory / "model", torch.float16)
+    return directory / "model"
+
+
+def carry_over(before: Stage, after: Stage) -> None:
+    """Take along what an earlier stage learned beside the model: scales, the threshold, class proxies."""
+    own = after.state_dict()
+    kept = {name: tensor for name, tensor in before.state_dict().items() if name in own}
+    after.load_state_dict(kept, strict=False)
