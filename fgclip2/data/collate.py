@@ -47,6 +47,10 @@ class TrainBatch:
         hard_of: int64 ``(H,)``: regions with hard negatives.
         hard_text: int64 ``(H, 1 + K)``: their texts, rows of ``texts``, the true one first; 0 beyond ``hard_mask``.
         hard_mask: bool ``(H, 1 + K)``: which of those exist.
+        hard_picture: int64 ``(Q,)``: pictures with hard captions.
+        hard_caption: int64 ``(Q, 1 + J)``: their captions, rows of ``texts``, the true one first; 0 beyond
+            ``hard_caption_mask``.
+        hard_caption_mask: bool ``(Q, 1 + J)``: which of those exist.
         also_true: bool ``(R, R)``: the text j may describe region ``text_of[i]`` too; False on the diagonal.
         language: of all texts; ``"en"`` when the batch is empty.
         failures: samples left out.
@@ -70,6 +74,9 @@ class TrainBatch:
     hard_of: Tensor
     hard_text: Tensor
     hard_mask: Tensor
+    hard_picture: Tensor
+    hard_caption: Tensor
+    hard_caption_mask: Tensor
     also_true: Tensor
     language: Language
     failures: tuple[Failure, ...]
@@ -138,9 +145,11 @@ class Collator:
         said = [(row, texts.add(region.text)) for row, (_, region) in enumerate(regions) if region.text is not None]
         described = [regions[row][1] for row, _ in said]
         hard = [(row, list(map(texts.add, region.hard))) for row, (_, region) in enumerate(regions) if region.hard]
-        width = max((len(row) for _, row in hard), default=2)
+        hard_captions = [(row, list(map(texts.add, sample.hard))) for row, sample in enumerate(kept) if sample.hard]
         short = [(row, texts.add(sample.short)) for row, sample in enumerate(kept) if sample.short is not None]
         long = [(row, long_texts.add(sample.long)) for row, sample in enumerate(kept) if sample.long is not None]
+        hard_text, hard_mask = _ragged([row for _, row in hard])
+        hard_caption, hard_caption_mask = _ragged([row for _, row in hard_captions])
         ids, cut = self.processor.text.encode(texts, "short")
         long_ids, long_cut = self.processor.text.encode(long_texts, "long")
         return TrainBatch(
@@ -160,8 +169,11 @@ class Collator:
             region_text=_integers([text for _, text in said]),
             bare=torch.tensor([region.bare for region in described], dtype=torch.bool),
             hard_of=_integers([row for row, _ in hard]),
-            hard_text=_integers([row + [0] * (width - len(row)) for _, row in hard]).reshape(-1, width),
-            hard_mask=torch.tensor([len(row) for _, row in hard], dtype=torch.int64)[:, None] > torch.arange(width),
+            hard_text=hard_text,
+            hard_mask=hard_mask,
+            hard_picture=_integers([row for row, _ in hard_captions]),
+            hard_caption=hard_caption,
+            hard_caption_mask=hard_caption_mask,
             also_true=_also_true(described, [text for _, text in said]),
             language=languages.pop() if languages else "en",
             failures=failures,
@@ -216,6 +228,13 @@ class _Distinct(dict[str, int]):
 
 def _integers(values: Sequence[Any]) -> Tensor:
     return torch.tensor(values, dtype=torch.int64)
+
+
+def _ragged(rows: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
+    """int64 ``(n, w)`` with 0 beyond each row's end, and bool ``(n, w)``, False there; w is at least 2."""
+    width = max(map(len, rows), default=2)
+    values = _integers([row + [0] * (width - len(row)) for row in rows]).reshape(-1, width)
+    return values, _integers([len(row) for row in rows])[:, None] > torch.arange(width)
 
 
 def _boxes(regions: Sequence[tuple[int, SampleRegion]]) -> Tensor:

@@ -90,6 +90,8 @@ def make_record(
     Hard negatives that repeat one another or the expression, in lower case as the model reads them, are left out.
     Without ``flag_short_neg`` those that are there count.
 
+    ``short_caption_negs``, hard negatives of the short caption, is this toolkit's own and optional.
+
     Args:
         fields: as in the file; what is None counts as missing.
         name: for messages.
@@ -119,6 +121,7 @@ def make_record(
         short=short,
         long=_text(fields, "caption", name),
         regions=tuple(_region(box, number, name) for number, box in enumerate(boxes)),
+        hard=(short, *false) if (false := _distinct(fields, "short_caption_negs", short, name)) else (),
     )
 
 
@@ -157,8 +160,7 @@ def _region(fields: Mapping[str, Any], number: int, name: str) -> RegionRecord:
 
 
 def _negatives(fields: Mapping[str, Any], short: str, number: int, name: str) -> tuple[str, ...]:
-    given = fields.get("short_expr_negs") or ()
-    values = [value for value in (given.values() if isinstance(given, Mapping) else _pairs(given)) if value is not None]
+    values = _texts(fields, "short_expr_negs")
     flag = fields.get("flag_short_neg")
     if flag is None:
         flag = 1 if values else 0
@@ -166,18 +168,28 @@ def _negatives(fields: Mapping[str, Any], short: str, number: int, name: str) ->
         raise RecordError(name, f"flag_short_neg of box {number} is {flag!r}; allowed are 0 and 1")
     if not flag:
         return ()
-    if not all(isinstance(value, str) for value in values):
-        raise RecordError(name, f"short_expr_negs of box {number} are not all texts")
-    seen = {short.lower()}
-    distinct = []
-    for value in values:
-        if value.lower() not in seen:
-            seen.add(value.lower())
-            distinct.append(value)
+    distinct = _distinct(fields, "short_expr_negs", short, name, f" of box {number}")
     if not distinct:
         found = f"the {len(values)} it has only repeat its expression" if values else "it has none"
         raise RecordError(name, f"box {number} is flagged to have hard negatives (flag_short_neg 1), but {found}")
-    return tuple(distinct)
+    return distinct
+
+
+def _texts(fields: Mapping[str, Any], key: str) -> list[Any]:
+    given = fields.get(key) or ()
+    return [value for value in (given.values() if isinstance(given, Mapping) else _pairs(given)) if value is not None]
+
+
+def _distinct(fields: Mapping[str, Any], key: str, true: str, name: str, where: str = "") -> tuple[str, ...]:
+    """The texts that differ from each other and from the true one in lower case, as the model reads them."""
+    values = _texts(fields, key)
+    if not all(isinstance(value, str) for value in values):
+        raise RecordError(name, f"{key}{where} are not all texts")
+    found: dict[str, str] = {}
+    for value in values:
+        if value.lower() != true.lower():
+            found.setdefault(value.lower(), value)
+    return tuple(found.values())
 
 
 def _pairs(given: Any) -> Iterable[Any]:

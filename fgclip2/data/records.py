@@ -95,6 +95,7 @@ class Record:
         short: short caption.
         long: long caption, where there is one.
         regions: its regions, any number.
+        hard: a caption that is true of the picture, then ones that are nearly it and false; empty where there are none.
 
     Raises:
         RecordError: a caption or text is empty, or a box is NaN, empty, reversed or outside the picture.
@@ -106,6 +107,7 @@ class Record:
     short: str
     long: str | None = None
     regions: tuple[RegionRecord, ...] = ()
+    hard: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.language not in LANGUAGES:
@@ -114,6 +116,8 @@ class Record:
             raise RecordError(self.name, "its short caption is empty")
         if self.long is not None and not self.long.strip():
             raise RecordError(self.name, "its long caption is empty")
+        if len(self.hard) == 1 or not all(text.strip() for text in self.hard):
+            raise RecordError(self.name, "its hard captions are a true one alone, or one of them is empty")
         for number, region in enumerate(self.regions):
             problem = _box_problem(region.box)
             if problem:

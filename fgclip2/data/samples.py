@@ -29,6 +29,7 @@ class TextShares:
         regions: share of regions with a text; the others still have their box and label.
         names: of those, where there is one, the share with the bare class name instead of an expression.
         hard: share of regions with their hard negatives.
+        hard_captions: share of pictures with their hard captions.
     """
 
     short: float = 1.0
@@ -36,6 +37,7 @@ class TextShares:
     regions: float = 1.0
     names: float = 0.0
     hard: float = 1.0
+    hard_captions: float = 1.0
 
     def __post_init__(self) -> None:
         for name in self.__dataclass_fields__:
@@ -65,6 +67,8 @@ class Sample:
     short: str | None
     long: str | None
     regions: list[SampleRegion] = field(default_factory=list)
+    hard: tuple[str, ...] = ()
+    """A true caption, then false ones; empty where none were drawn."""
 
 
 class TrainingDataset(Dataset["Sample | Failure"]):
@@ -73,7 +77,7 @@ class TrainingDataset(Dataset["Sample | Failure"]):
     Args:
         source: where records come from.
         max_regions: most regions a picture, drawn anew every epoch; None takes all.
-        negatives: most hard negatives a region, drawn anew every epoch.
+        negatives: most hard negatives a region or caption, drawn anew every epoch.
         seed: of all draws.
         prefix_english: put before English short captions.
         shares: how many of the texts are used.
@@ -114,7 +118,8 @@ class TrainingDataset(Dataset["Sample | Failure"]):
         regions = record.regions
         if self.max_regions is not None and len(regions) > self.max_regions:
             regions = tuple(regions[k] for k in rng.permutation(len(regions))[: self.max_regions].tolist())
-        short, long = (rng.random(2) < (self.shares.short, self.shares.long)).tolist()
+        shares = self.shares.short, self.shares.long, self.shares.hard_captions
+        short, long, hard = (rng.random(3) < shares).tolist()
         prefix = self.prefix_english if record.language == "en" else ""
         return Sample(
             name=record.name,
@@ -123,7 +128,15 @@ class TrainingDataset(Dataset["Sample | Failure"]):
             short=prefix + record.short if short else None,
             long=record.long if long else None,
             regions=[self._region(region, rng) for region in regions],
+            hard=tuple(prefix + text for text in (record.hard[0], *self._some(record.hard[1:], rng)))
+            if hard and record.hard
+            else (),
         )
+
+    def _some(self, negatives: tuple[str, ...], rng: np.random.Generator) -> tuple[str, ...]:
+        if len(negatives) <= self.negatives:
+            return negatives
+        return tuple(negatives[k] for k in rng.permutation(len(negatives))[: self.negatives].tolist())
 
     def _region(self, region: RegionRecord, rng: np.random.Generator) -> SampleRegion:
         said, named, hard, which = rng.random(4).tolist()
@@ -131,9 +144,7 @@ class TrainingDataset(Dataset["Sample | Failure"]):
         text = region.name if bare else region.texts[int(which * len(region.texts))]
         false: tuple[str, ...] = ()
         if region.negatives and hard < self.shares.hard:
-            false = region.negatives
-            if len(false) > self.negatives:
-                false = tuple(false[k] for k in rng.permutation(len(false))[: self.negatives].tolist())
+            false = self._some(region.negatives, rng)
         has_text = said < self.shares.regions
         return SampleRegion(
             box=region.box,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -52,7 +54,10 @@ def probe(
     Returns:
         ``T2I R@1``: captions that find their scene first. ``long T2I R@1``: the same for long captions. ``box top-1``:
         ground-truth boxes given the right one of all class names, also apart by how the object is drawn. ``1 of 11``:
-        phrases preferred to all of their ten hard negatives.
+        phrases preferred to all of their ten hard negatives, which are random swaps, or near ones (similar category,
+        neighbouring colour, opposite size or place); and short captions of whole pictures preferred to ten with near
+        swaps (one more or less, left for right, larger for smaller, ...). ``against KIND``: the true one preferred to
+        a single negative of that kind.
     """
     model.eval()
     config = scene_config or SceneConfig(size=224, objects=(3, 6))
@@ -94,7 +99,46 @@ def probe(
             record(f"box top-1, {style}", language, right[[item.style == style for item in items]])
         small = [item.box[2] - item.box[0] < 0.2 * scene.pixels.shape[1] for item in items]
         record("box top-1, small", language, right[small])
-        phrases = embed([text for item in items for text in (item.phrases[language], *item.negatives[language])], "box")
-        choices = torch.einsum("md,mkd->mk", region, phrases.unflatten(0, (len(items), -1)))
-        record("1 of 11", language, choices.argmax(1) == 0)
+        for mode in ("random", "near"):
+            asked = _asked(world, scenes, replace(config, negatives=mode), language, regions=True)
+            choices = _choices(asked, region, embed, "box")
+            record(f"phrase 1 of 11, {mode}", language, choices.argmax(1) == 0)
+        for name, right in _by_kind(asked, choices).items():
+            record(f"phrase against {name}", language, right)
+        asked = _asked(world, scenes, replace(config, negatives="near"), language, regions=False)
+        choices = _choices(asked, image, embed, "short")
+        record("caption 1 of 11, near", language, choices.argmax(1) == 0)
+        for name, right in _by_kind(asked, choices).items():
+            record(f"caption against {name}", language, right)
     return ProbeResult(figures)
+
+
+# True text, false ones, and how each of those was made.
+_Asked = list[tuple[str, list[str], list[str]]]
+
+
+def _asked(world: World, scenes: int, config: SceneConfig, language: str, regions: bool) -> _Asked:
+    asked: _Asked = []
+    for seed in range(scenes):
+        scene = world.scene(seed, config)
+        if regions:
+            asked += [(o.phrases[language], o.negatives[language], o.negative_kinds) for o in scene.objects]
+        else:
+            hard = scene.hard_caption
+            asked.append((hard.text[language], hard.negatives[language], hard.kinds))
+    return asked
+
+
+def _choices(asked: _Asked, features: Tensor, embed: Callable[[list[str], TextKind], Tensor], kind: TextKind) -> Tensor:
+    """Cosines ``(M, 1 + K)``, those of the true texts first."""
+    texts = embed([text for true, false, _ in asked for text in (true, *false)], kind)
+    return torch.einsum("md,mkd->mk", features, texts.unflatten(0, (len(asked), -1)))
+
+
+def _by_kind(asked: _Asked, choices: Tensor) -> dict[str, Tensor]:
+    """Whether the true text beats a single false one, by how that was made."""
+    right: dict[str, list[bool]] = defaultdict(list)
+    for row, (_, _, kinds) in zip((choices[:, :1] > choices[:, 1:]).tolist(), asked, strict=True):
+        for won, made in zip(row, kinds, strict=True):
+            right[made].append(won)
+    return {made: torch.tensor(right[made]) for made in sorted(right)}

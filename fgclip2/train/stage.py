@@ -41,7 +41,8 @@ class Embedded:
         long_image: ``(L, D)``, pictures with a long caption, and ``long`` ``(L, D)`` those captions.
         region: ``(R, D)``, regions with a text, and ``text`` ``(R, D)`` those texts.
         also_true: bool ``(R, R)``, True where text j may describe region i too.
-        hard_region: ``(H, D)``, regions with hard negatives, and ``hard`` ``(H, 1 + K, D)`` their texts, true first.
+        hard_region: ``(H, D)``, regions and pictures with hard negatives, and ``hard`` ``(H, 1 + K, D)`` their texts,
+            true first: of the box head for regions, of the short head for pictures.
         hard_mask: bool ``(H, 1 + K)``.
         labelled: ``(M, D)``, all regions, and ``tokens`` ``(M, W)`` the tower's own tokens there.
         labels: int64 ``(M,)``, -1 unknown.
@@ -104,8 +105,8 @@ class Embedded:
 
 
 def _widened(tensor: Tensor, width: int) -> Tensor:
-    missing = width - tensor.shape[1]
-    return F.pad(tensor, [0, 0] * (tensor.ndim - 2) + [0, missing])
+    """``(n, w, ...)`` to ``(n, width, ...)`` with zeros."""
+    return F.pad(tensor, [0, 0] * (tensor.ndim - 2) + [0, width - tensor.shape[1]])
 
 
 class Embedder(nn.Module):
@@ -126,6 +127,9 @@ class Embedder(nn.Module):
         long = _unit(model.longtext_head(model.text_model.encode(_never_empty(batch.long_texts), long=True)))
         regions = _unit(pool_regions(model.dense(encoding), grids, batch.boxes))
         text = box[batch.region_text]
+        width = max(batch.hard_text.shape[1], batch.hard_caption.shape[1])
+        hard = (_widened(box[batch.hard_text], width), _widened(short[batch.hard_caption], width))
+        masks = (_widened(batch.hard_mask, width), _widened(batch.hard_caption_mask, width))
         return Embedded(
             image=image[batch.short_of],
             short=short[batch.short],
@@ -135,9 +139,9 @@ class Embedder(nn.Module):
             region=regions[batch.text_of],
             text=text,
             also_true=batch.also_true,
-            hard_region=regions[batch.hard_of],
-            hard=box[batch.hard_text],
-            hard_mask=batch.hard_mask,
+            hard_region=torch.cat([regions[batch.hard_of], image[batch.hard_picture]]),
+            hard=torch.cat(hard),
+            hard_mask=torch.cat(masks),
             labelled=regions,
             tokens=pool_regions(encoding.last_hidden_state, grids, batch.boxes),
             labels=batch.labels,

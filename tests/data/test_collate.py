@@ -94,6 +94,24 @@ def test_every_index_points_at_its_text(processor):
     assert not batch.bare.any()
 
 
+def test_hard_captions_are_drawn_with_the_prefix_and_told_from_those_of_regions(processor):
+    first = record(hard=("A Car", "a bus", "two cars"), regions=(region("red car", ("blue car",)),))
+    batch = batch_of(processor, first, record("x#1", hard=("a cat", "a dog")), record("x#2"))
+    texts = batch.texts.tolist()
+    car, bus, cars, cat, dog = ids(
+        processor, *(f"a photo of {x}" for x in ("a car", "a bus", "two cars", "a cat", "a dog"))
+    )
+    assert batch.hard_picture.tolist() == [0, 1]
+    assert [texts[k] for k in batch.hard_caption[0]] == [car, bus, cars]
+    assert [texts[k] for k in batch.hard_caption[1, :2]] == [cat, dog]
+    assert batch.hard_caption_mask.tolist() == [[True, True, True], [True, True, False]]
+    assert batch.hard_of.tolist() == [0]
+    fewer = batch_of(processor, first, negatives=1)
+    assert fewer.hard_caption.shape == (1, 2)
+    with pytest.raises(RecordError, match="a true one alone"):
+        record(hard=("a car",))
+
+
 def test_chinese_texts_and_boxes_are_used_and_get_no_prefix(processor):
     chinese = record(language="zh", short="红色的汽车", regions=(region("汽车", ("黑猫",)),))
     batch = batch_of(processor, chinese, language="zh")

@@ -43,6 +43,14 @@ def test_all_fields_are_read(tmp_path):
     assert region.label is None
 
 
+def test_false_captions_are_read_where_there_are_some(tmp_path):
+    assert read_one(tmp_path, fields()).hard == ()
+    given = {"short_caption_negs": ["一只白猫", "一只黑猫", "一只黑狗", "一只白猫"]}
+    assert read_one(tmp_path, fields() | given).hard == ("一只黑猫", "一只白猫", "一只黑狗")
+    with pytest.raises(RecordError, match="short_caption_negs are not all texts"):
+        read_one(tmp_path, fields() | {"short_caption_negs": [3]})
+
+
 def test_presence_of_is_cn_means_chinese(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps([fields() | {"is_cn": 0}, fields(chinese=False)]), encoding="utf-8")
     source = open_records(tmp_path / "a.json")

@@ -190,7 +190,13 @@ def test_training_learns_saves_and_logs(world, text_processor, tmp_path: Path):
 def test_the_probe_knows_right_from_wrong(world, text_processor):
     """An untrained model is near chance; a text side that gives each class its own region's feature is perfect."""
     result = probe(small_model(), text_processor, world, scenes=4, scene_config=SMALL)
-    assert set(result.figures) >= {"T2I R@1", "long T2I R@1", "box top-1", "1 of 11"}
+    assert set(result.figures) >= {
+        "T2I R@1",
+        "long T2I R@1",
+        "box top-1",
+        "phrase 1 of 11, near",
+        "caption 1 of 11, near",
+    }
     for by_language in result.figures.values():
         assert set(by_language) == {"en", "zh"}
         assert all(0 <= value <= 100 for value in by_language.values())

@@ -89,6 +89,7 @@ def scene_record(scene: Scene, language: Language, caption: int = 0) -> Record:
         language=language,
         short=scene.short[language][caption],
         long=scene.long[language],
+        hard=(scene.hard_caption.text[language], *scene.hard_caption.negatives[language]),
         regions=tuple(
             RegionRecord(
                 box=(thing.box[0] / width, thing.box[1] / height, thing.box[2] / width, thing.box[3] / height),
