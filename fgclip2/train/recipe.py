@@ -56,6 +56,8 @@ class Recipe:
     """What the margin of the rank loss is measured in; logits are cosines times the hard negatives' scale."""
     regions: Literal["global", "rank"] = "rank"
     """Whether the FGV, ITC and TIC terms see the regions of all processes, or those of their own."""
+    region_scale: float = 100.0
+    """What the logit scales of regions and of hard negatives start at; 100 as released, for towers that are trained."""
     mask_true: bool = False
     """Leave out of the negatives what is known to be true: equal captions, phrases that fit other regions too."""
 
@@ -77,9 +79,13 @@ RECIPES: Final[dict[str, dict[int, Recipe]]] = {
             rank_unit="logits",
         ),
     },
-    # Stage 2 from scratch on scenes with class labels; found by trial, see docs.
+    # From scratch, on pictures with class labels; found by trial on the embedded world.
     "tiny": {
-        1: Recipe(LossWeights(short=0.5, long=0.3), mask_true=True),
+        1: Recipe(
+            LossWeights(short=0.5, long=0.3, label=1.0, label_tokens=0.5, label_names=0.5),
+            region_scale=20.0,
+            mask_true=True,
+        ),
         2: Recipe(
             LossWeights(
                 short=0.5,
@@ -93,6 +99,7 @@ RECIPES: Final[dict[str, dict[int, Recipe]]] = {
                 label_names=0.5,
             ),
             intra_reduction="mean",
+            region_scale=20.0,
             mask_true=True,
         ),
     },
@@ -132,6 +139,8 @@ class OptimConfig:
     warmup: float = 0.03
     """Warm-up to the peak: steps (300 in the paper), or below 1 a share of all steps (0.03 in the released script)."""
     schedule: Literal["cosine", "constant"] = "cosine"
+    final: float = 0.0
+    """Where the cosine ends, as a share of the peak."""
     clip: float = 1.0
     """Greatest gradient norm; 0 for no limit."""
 
@@ -140,6 +149,8 @@ class OptimConfig:
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise Fgclip2Error(f"{name} {value}: give a rate above 0")
+        if not 0 <= self.final < 1:
+            raise Fgclip2Error(f"final {self.final}: give a share of the peak rate, 0 to below 1")
         if self.warmup < 0:
             raise Fgclip2Error(f"warmup {self.warmup}: give steps, or a fraction below 1")
 

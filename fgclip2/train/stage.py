@@ -205,7 +205,9 @@ class Stage(nn.Module):
         self.recipe, self.compute, self.chunk_size = recipe, compute, chunk_size
         self._group = group
         self.embedder = Embedder(model)
-        self.log_scales = nn.ParameterDict({name: torch.full((1,), _MAX_SCALE) for name in ("region", "hard")})
+        self.log_scales = nn.ParameterDict(
+            {name: torch.full((1,), math.log(recipe.region_scale)) for name in ("region", "hard")}
+        )
         self.register_buffer("threshold", torch.zeros(()))
         width = model.config.vision_config.hidden_size
         self.label_head = LabelHead(classes, width, width) if recipe.weights.label else None

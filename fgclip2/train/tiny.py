@@ -26,9 +26,7 @@ from fgclip2.train.tokenizer import save_tokenizer, train_tokenizer
 from fgclip2.train.trainer import StageTrainer
 
 _STYLES: Final = (0.3, 0.35, 0.35)  # more tints than scenes usually have: without colours, shapes must be learned
-_OPTIM: Final = OptimConfig(
-    lr=1e-3, muon_lr=2e-3, scale_lr=5e-3, weight_decay=0.02, warmup=30, schedule="constant", clip=1.0
-)
+_OPTIM: Final = OptimConfig(lr=1e-3, muon_lr=2e-3, scale_lr=5e-3, weight_decay=0.02, warmup=30, schedule="constant")
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,8 @@ class Phase:
         scene: what pictures look like.
         pictures: a batch.
         steps: optimiser steps.
-        shares: how many of the texts are used; they cost more than the pictures.
+        shares: how many of the texts are used; all of them would cost more than the pictures.
+        optim: rates and their schedule.
     """
 
     stage: int
@@ -48,21 +47,30 @@ class Phase:
     pictures: int
     steps: int
     shares: TextShares
+    optim: OptimConfig = _OPTIM
 
 
 def curriculum(steps: Sequence[int]) -> tuple[Phase, ...]:
-    """The four phases with so many steps each; phases of 0 steps are left out.
+    """The five phases with so many steps each; phases of 0 steps are left out.
 
-    Crops grow from one object in 64 pixels to whole scenes: at a small crop a picture is 16 tokens and the region is
-    the picture, so words meet shapes early and cheaply. Without this nothing is learned in the same time.
+    Pictures grow from one object in 64 pixels to whole scenes, with objects of the same size in pixels throughout:
+    where a picture is 16 tokens and the region is the picture, words meet shapes early and cheaply. Without this
+    nothing is learned in the same time. The rate stays at its peak until whole scenes are seen.
     """
-    small = TextShares(short=0.1, long=0.03, regions=0.25, names=0.5, hard=0.03)
-    large = TextShares(short=0.75, long=0.15, regions=0.45, names=0.5, hard=0.06)
+    few = TextShares(short=0.2, long=0.03, regions=0.3, names=0.5, hard=0.04, hard_captions=0.04)
+    most = TextShares(short=0.75, long=0.15, regions=0.4, names=0.5, hard=0.06, hard_captions=0.2)
+    falling = replace(_OPTIM, schedule="cosine", final=0.3)
+    last = replace(_OPTIM, lr=3e-4, muon_lr=6e-4, scale_lr=1e-3, schedule="cosine")
+
+    def scene(size: int, objects: tuple[int, int], scale: tuple[float, float]) -> SceneConfig:
+        return SceneConfig(size=size, objects=objects, scale=scale, styles=_STYLES)
+
     phases = (
-        Phase(1, SceneConfig(size=64, objects=(1, 1), scale=(0.5, 1.0), styles=_STYLES), 256, steps[0], small),
-        Phase(2, SceneConfig(size=112, objects=(1, 3), scale=(0.3, 0.7), styles=_STYLES), 128, steps[1], small),
-        Phase(2, SceneConfig(size=224, objects=(3, 7), styles=_STYLES), 64, steps[2], large),
-        Phase(2, SceneConfig(size=320, objects=(4, 8), styles=_STYLES), 32, steps[3], large),
+        Phase(1, scene(64, (1, 1), (0.5, 1.0)), 256, steps[0], few),
+        Phase(2, scene(112, (1, 3), (0.28, 0.7)), 128, steps[1], few),
+        Phase(2, scene(160, (3, 5), (0.2, 0.5)), 96, steps[2], few),
+        Phase(2, scene(224, (3, 7), (0.14, 0.4)), 64, steps[3], most, falling),
+        Phase(2, scene(320, (4, 8), (0.14, 0.4)), 32, steps[4], most, last),
     )
     return tuple(phase for phase in phases if phase.steps)
 
@@ -120,7 +128,7 @@ def train_phases(
         last = number == len(phases) - 1
         config = RunConfig(
             recipe=recipe("tiny", phase.stage),
-            optim=replace(_OPTIM, schedule="cosine") if last else _OPTIM,
+            optim=phase.optim,
             batch=BatchConfig(size=phase.pictures),
             steps=phase.steps,
             ema=0.99 if last else None,
