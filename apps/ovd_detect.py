@@ -80,7 +80,11 @@ class Arguments:
         """The classes that were asked for, or ``None`` for those of the training."""
         if self.classes_file:
             return load_names(self.classes_file)
-        return parse_names(self.classes) if self.classes else None
+        if not self.classes:
+            return None
+        if self.classes.lower().endswith((".txt", ".json")):
+            raise Fgclip2Error(f"--classes {self.classes!r} looks like a file; give it as --classes-file")
+        return parse_names(self.classes)
 
 
 @dataclass
@@ -237,6 +241,8 @@ def run(arguments: Arguments) -> None:
     names = arguments.names()
     sources = Sources.collect(arguments.inputs, arguments.out, arguments.every)
     inferencer = _load(arguments)
+    if inferencer.detector.backbone.predictor.embedded:
+        print("this detector stands on the embedded model, which knows drawn glyphs only: photographs need another one")
     if names is None:
         names, others = list(inferencer.classes), 0
         print(f"looking for the {len(names)} classes of the training; --classes names others")

@@ -12,7 +12,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -26,7 +26,10 @@ from fgclip2.pretrained import DEFAULT_MODEL, ENVIRONMENT_VARIABLE
 from fgclip2.train.arguments import TrainArguments
 
 if TYPE_CHECKING:
+    from PIL import Image
     from torch import Tensor
+
+    from fgclip2.predictor import FGCLIP2
 
 _PACKAGES: Final = (
     "torch",
@@ -94,19 +97,21 @@ class Embed:
 
     def run(self) -> None:
         """Compute and write."""
-        import fgclip2
-
         if not self.images and not self.texts:
             raise Fgclip2Error("nothing to embed; name pictures or folders, or give --texts")
         pictures = _pictures(self.images)
-        model = fgclip2.load(self.model)
+        model = _load(self.model)
         tensors: dict[str, Tensor] = {}
+        used: list[Path] = []
+        failures: list[dict[str, str]] = []
         if pictures:
-            tensors["image_features"] = model.image_features(pictures)
+            tensors["image_features"] = model.image_features(_readable(pictures, used, failures))
+            if not used:
+                raise Fgclip2Error(f"not one picture could be read; the first: {failures[0]['error']}")
         if self.texts:
             tensors["text_features"] = model.text_features(self.texts, kind=self.kind)
         meta = {
-            "images": list(map(str, pictures)),
+            "images": list(map(str, used)),
             "texts": list(self.texts),
             "kind": self.kind,
             "model_hash": model.hash,
@@ -114,6 +119,12 @@ class Embed:
         _write(self.out, tensors, meta)
         shapes = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in tensors.items())
         print(f"{self.out}: {shapes}")
+        if failures:
+            listing = self.out.with_name("failures.jsonl")
+            write_atomically(
+                listing, "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in failures).encode()
+            )
+            print(f"{len(failures)} pictures could not be read, see {listing}; first: {failures[0]['error']}")
 
 
 @dataclass
@@ -138,7 +149,7 @@ class Dense:
         if not self.texts:
             raise Fgclip2Error('nothing to look for; give --texts "a red car" "黑猫"')
         picture = fgclip2.open_image(self.image)
-        model = fgclip2.load(self.model)
+        model = _load(self.model)
         features = model.dense_features(picture, max_patches=self.max_patches)
         texts = model.text_features(self.texts, kind="box")
         maps = features.similarity_map(texts)
@@ -153,6 +164,15 @@ class Dense:
         print(f"{self.out / 'dense.safetensors'}: map {tuple(features.map.shape)}")
 
 
+def _load(name: str | None) -> FGCLIP2:
+    import fgclip2
+
+    model = fgclip2.load(name)
+    if model.embedded:
+        print("tiny knows drawn glyphs only; what it says about photographs means nothing", file=sys.stderr)
+    return model
+
+
 def _version(package: str) -> str:
     try:
         return version(package)
@@ -160,10 +180,32 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def _pictures(inputs: Sequence[Path]) -> list[Path]:
+def _pictures(inputs: Sequence[Path]) -> list[tuple[Path, bool]]:
+    """Every picture, and whether it was named; those found in folders may turn out bad."""
     from fgclip2.data.media import find_pictures
 
-    return [picture for path in inputs for picture in (find_pictures(path)[0] if path.is_dir() else [path])]
+    found: list[tuple[Path, bool]] = []
+    for path in inputs:
+        found += [(picture, False) for picture in find_pictures(path)[0]] if path.is_dir() else [(path, True)]
+    return found
+
+
+def _readable(
+    pictures: Sequence[tuple[Path, bool]], used: list[Path], failures: list[dict[str, str]]
+) -> Iterator[Image.Image]:
+    """Open one after the other; bad ones of folders are listed and left out, a bad one that was named is an error."""
+    import fgclip2
+
+    for path, named in pictures:
+        try:
+            picture = fgclip2.open_image(path)
+        except Fgclip2Error as error:
+            if named:
+                raise
+            failures.append({"image": str(path), "error": str(error)})
+            continue
+        used.append(path)
+        yield picture
 
 
 def _write(file: Path, tensors: dict[str, Tensor], meta: Mapping[str, object]) -> None:

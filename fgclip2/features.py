@@ -168,6 +168,11 @@ class DenseFeatures:
         Raises:
             Fgclip2Error: another head's features, or another width D.
         """
+        if not isinstance(text, Tensor):
+            raise Fgclip2Error(
+                f"similarity() takes text features, not {type(text).__name__}; give "
+                "model.text_features(['a red car'], kind='box')"
+            )
         kind = getattr(text, "kind", "box")
         if kind != "box":
             raise Fgclip2Error(

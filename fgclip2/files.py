@@ -6,6 +6,8 @@ import os
 import tempfile
 from pathlib import Path
 
+from fgclip2.errors import Fgclip2Error
+
 
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     """Write under a temporary name in the same folder, flush to disk, rename.
@@ -15,11 +17,16 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
         data: the whole content.
 
     Raises:
-        OSError: the folder cannot be written; nothing is left behind then.
+        Fgclip2Error: there is a folder of that name, or the folder cannot be made or written; nothing is left behind.
     """
     file = Path(path)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    if file.is_dir():
+        raise Fgclip2Error(f"{file} is a folder; give a file in it")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    except OSError as error:
+        raise Fgclip2Error(f"{file} cannot be written ({error.strerror}); give another place") from error
     try:
         with os.fdopen(handle, "wb") as stream:
             stream.write(data)

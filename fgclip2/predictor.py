@@ -19,7 +19,7 @@ from torch import Tensor
 from fgclip2.errors import Fgclip2Error
 from fgclip2.features import Boxes, DenseFeatures, TextFeatures
 from fgclip2.images import ImageLike, open_image
-from fgclip2.pretrained import resolve
+from fgclip2.pretrained import is_embedded, resolve
 from fgclip2.processing import Patches, Processor, TextKind, check_kind
 
 if TYPE_CHECKING:
@@ -75,6 +75,11 @@ class FGCLIP2:
     def dtype(self) -> torch.dtype:
         """What the model computes in; features are float32 all the same."""
         return next(self.model.parameters()).dtype
+
+    @property
+    def embedded(self) -> bool:
+        """Whether this is the embedded model, which knows drawn glyphs and nothing of photographs."""
+        return self.directory is not None and is_embedded(self.directory)
 
     @property
     def width(self) -> int:

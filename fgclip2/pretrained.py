@@ -45,6 +45,11 @@ def resolve(name: str | os.PathLike[str] | None = None) -> Path:
     return _checked(_download(name))
 
 
+def is_embedded(directory: Path) -> bool:
+    """Whether a model's directory is one of the package's own."""
+    return directory.resolve().parent == Path(str(files("fgclip2") / "assets")).resolve()
+
+
 _WAYS: Final = (
     f"Three ways to get one: let it download ({DEFAULT_MODEL}, needs the network), give the directory of a copy "
     f"(also through ${ENVIRONMENT_VARIABLE}), or ask for the small embedded model by the name 'tiny'"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,29 @@ def test_embed(tiny_dir: Path, picture: Path, tmp_path: Path) -> None:
         )
         meta = {key: json.loads(value) for key, value in file.metadata().items()}
     assert meta == {"images": [str(picture)], "texts": texts, "kind": "short", "model_hash": model.hash}
+
+
+def test_embed_names_bad_pictures_of_a_folder_and_refuses_bad_ones_that_were_named(
+    tiny_dir: Path, picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, out = tmp_path / "图片", tmp_path / "features.safetensors"
+    folder.mkdir()
+    shutil.copy(picture, folder / "good.png")
+    (folder / "坏.jpg").write_text("no picture")
+    common = ["--model", str(tiny_dir), "--out", str(out)]
+    assert main(["embed", str(folder / "坏.jpg"), *common]) == 2
+    assert not out.exists()
+    assert main(["embed", str(folder), *common]) == 0
+    with safe_open(out, framework="pt") as file:
+        assert len(file.get_tensor("image_features")) == 1
+        assert json.loads(file.metadata()["images"]) == [str(folder / "good.png")]
+    (failure,) = map(json.loads, (tmp_path / "failures.jsonl").read_text(encoding="utf-8").splitlines())
+    assert failure["image"] == str(folder / "坏.jpg")
+    (folder / "good.png").unlink()
+    assert main(["embed", str(folder), *common]) == 2
+    assert "not one picture could be read" in capsys.readouterr().err
+    assert main(["embed", "--texts", "黑猫", "--model", str(tiny_dir), "--out", str(folder)]) == 2
+    assert "is a folder; give a file in it" in capsys.readouterr().err
 
 
 def test_dense(tiny_dir: Path, picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

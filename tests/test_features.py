@@ -154,3 +154,9 @@ class TestCheckBoxes:
 
     def test_a_pixel_of_rounding_is_let_through_unchanged(self):
         assert check_boxes([[-0.5, 0, 96.9, 64]], (96, 64)).tolist() == [[-0.5, 0, pytest.approx(96.9), 64]]
+
+
+def test_texts_in_place_of_their_features_are_refused_with_the_call_to_make() -> None:
+    features = DenseFeatures(F.normalize(torch.randn(2, 3, 8), dim=-1), (48, 32))
+    with pytest.raises(Fgclip2Error, match=r"takes text features, not list; give model.text_features"):
+        features.similarity(["黑猫"])  # type: ignore[arg-type]

@@ -23,7 +23,7 @@ def test_pictures_are_found_below_a_folder(tmp_path: Path) -> None:
 
 
 def test_folders_without_pictures(tmp_path: Path) -> None:
-    with pytest.raises(Fgclip2Error, match="holds no picture, nothing"):
+    with pytest.raises(Fgclip2Error, match=r"holds no picture \(it is empty\)"):
         find_pictures(tmp_path)
     (tmp_path / "notes.txt").touch()
     with pytest.raises(Fgclip2Error, match="only 1 other files"):

@@ -99,7 +99,8 @@ def read_user_data(root: Path, train: str, val: str, novel: Sequence[str]) -> Us
     chosen = list(dict.fromkeys([*(val_set.checked_names(novel) if novel else ()), *unseen]))
     counts = train_set.counts()
     if not any(counts[name] for name in train_set.names if name not in chosen):
-        raise Fgclip2Error(f"{train_set.annotation_file}: nothing to train on is left without the novel classes")
+        without = " without the novel classes" if chosen else ": it has no annotations"
+        raise Fgclip2Error(f"{train_set.annotation_file}: nothing to train on is left{without}")
     return UserData(train_set, val_set, names, chosen)
 
 

@@ -35,8 +35,8 @@ def read_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> dic
         content = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # torch raises a dozen types for torn and foreign files
         raise Fgclip2Error(
-            f"{path} is not a readable detector checkpoint (incomplete, or with other objects than tensors): "
-            f"{str(error).splitlines()[0][:120]}"
+            f"{path} is not a readable detector checkpoint: it is incomplete, no checkpoint, or holds other objects "
+            "than tensors"
         ) from error
     if not isinstance(content, dict) or "state_dict" not in content:
         raise Fgclip2Error(f"{path} holds no detector weights; give an epoch_N.pth that ovd_train.py wrote")

@@ -81,9 +81,9 @@ def find_pictures(folder: str | os.PathLike[str], *, leave_out: Path | None = No
             else:
                 others += 1
     if not found:
-        what = f"only {others} other files" if others else "nothing"
+        what = f"only {others} other files" if others else "it is empty"
         raise Fgclip2Error(
-            f"the folder {str(root)!r} holds no picture, {what}; pictures end in .jpg, .png, .webp, .tif or the like"
+            f"the folder {str(root)!r} holds no picture ({what}); pictures end in .jpg, .png, .webp, .tif or the like"
         )
     return sorted(found), others
 

@@ -55,7 +55,11 @@ class TrainArguments:
     resume: bool = False
     """Continue the newest checkpoint in --out."""
     save_every: int = 500
+    """Steps between checkpoints."""
+    keep: int = 2
+    """Checkpoints that stay; older ones are removed."""
     log_every: int = 10
+    """Steps between lines in metrics.jsonl."""
     probe_every: int = 0
     """Steps between probes on --val-data (or held-out scenes); they also run before the first step and at the end."""
     workers: int = 2
@@ -85,6 +89,7 @@ class TrainArguments:
             ema=self.ema,
             seed=self.seed,
             save_every=self.save_every,
+            keep=self.keep,
             log_every=self.log_every,
             probe_every=self.probe_every,
             workers=self.workers,

@@ -133,7 +133,8 @@ class Progress(TrainerCallback):
         with (self.trainer.directory / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def close(self) -> None:
         """Close the bar."""
         if self._bar is not None:
             self._bar.close()
+            self._bar = None

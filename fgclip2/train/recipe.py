@@ -149,6 +149,11 @@ class OptimConfig:
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise Fgclip2Error(f"{name} {value}: give a rate above 0")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise Fgclip2Error(f"betas {self.betas}: give two decays, 0 to below 1")
+        for name in ("weight_decay", "eps", "clip"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
+                raise Fgclip2Error(f"{name} {getattr(self, name)}: give 0 or more")
         if not 0 <= self.final < 1:
             raise Fgclip2Error(f"final {self.final}: give a share of the peak rate, 0 to below 1")
         if self.warmup < 0:
@@ -201,8 +206,11 @@ class LoraConfig:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.rank < 0 or not 0 <= self.dropout < 1:
-            raise Fgclip2Error(f"LoRA rank {self.rank}, dropout {self.dropout}: rank 0 or more, dropout 0 to below 1")
+        if self.rank < 0 or self.alpha <= 0 or not 0 <= self.dropout < 1:
+            raise Fgclip2Error(
+                f"LoRA rank {self.rank}, alpha {self.alpha}, dropout {self.dropout}: give a rank of 0 or more, an "
+                "alpha above 0, a dropout from 0 to below 1"
+            )
 
 
 @dataclass(frozen=True)
@@ -236,3 +244,28 @@ class RunConfig:
     """Processes that decode pictures, for each training process."""
     failure_limit: float = 0.01
     """Share of unreadable records at which the run stops."""
+
+    def __post_init__(self) -> None:
+        least: dict[str, float] = {
+            "save_every": 1,
+            "keep": 1,
+            "log_every": 1,
+            "probe_every": 0,
+            "workers": 0,
+            "seed": 0,
+        }
+        for name, bound in least.items():
+            if getattr(self, name) < bound:
+                raise Fgclip2Error(f"{name} {getattr(self, name)}: give {bound:g} or more")
+        if self.steps is not None and self.steps < 1:
+            raise Fgclip2Error(f"steps {self.steps}: give 1 or more, or leave it out to train for epochs")
+        if not (math.isfinite(self.epochs) and self.epochs > 0):
+            raise Fgclip2Error(f"epochs {self.epochs}: give a number above 0")
+        if self.ema is not None and not 0 < self.ema < 1:
+            raise Fgclip2Error(f"ema {self.ema}: give a decay between 0 and 1, such as 0.999")
+        if not 0 <= self.failure_limit <= 1:
+            raise Fgclip2Error(f"failure_limit {self.failure_limit}: give a share from 0 to 1")
+
+    def total_steps(self, steps_per_epoch: int) -> int:
+        """Optimiser steps of the whole run."""
+        return self.steps or max(1, round(self.epochs * steps_per_epoch))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -42,8 +43,18 @@ _PROCESSOR_FILES: Final = (
 def run(arguments: TrainArguments) -> None:
     """Do what the command line says."""
     config = arguments.config()
+    if os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true":
+        if config.ema is not None or config.batch.full_batch or arguments.lora.rank:
+            raise Fgclip2Error(
+                "--ema, --batch.full-batch and --lora.rank do not work with FSDP, which keeps no whole weights"
+            )
+        config = replace(config, precision="fp32")  # FSDP casts by its own mixed_precision
     if config.freeze and arguments.lora.rank:
         raise Fgclip2Error("--lora.rank with --freeze or --heads-only: LoRA trains the towers; choose one")
+    if config.ema is not None and arguments.lora.rank:
+        raise Fgclip2Error("--ema with --lora.rank: an average of low-rank updates is not kept; choose one")
+    if arguments.val_data and not config.probe_every:
+        raise Fgclip2Error("--val-data is for the probes; say how often with --probe-every, such as 200")
     directory = resolve(arguments.siglip2 or arguments.model)
     model, names = _start(arguments, directory)
     processor = Processor.from_config(model.config, directory)
@@ -67,6 +78,8 @@ def run(arguments: TrainArguments) -> None:
     if trainer.stopping.received:
         print(f"stopped by SIGTERM at step {trainer.state.global_step}; continue with --resume")
         return
+    if trainer.is_fsdp_enabled:
+        final = _gathered(trainer, model)
     if wrapped is not None:
         final = merge_lora(wrapped)
     if trainer.is_world_process_zero():
@@ -123,13 +136,25 @@ def build_stage(model: Fgclip2Model, config: RunConfig, classes: int = 0) -> Sta
     return Stage(model, config.recipe, classes=classes, compute=compute)
 
 
+def _gathered(trainer: StageTrainer, model: Fgclip2Model) -> Fgclip2Model:
+    """The whole model on the first process, from weights that all processes hold parts of."""
+    state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+    whole = Fgclip2Model(model.config)
+    if trainer.is_world_process_zero():
+        prefix = "embedder.model."
+        whole.load_state_dict(
+            {name.removeprefix(prefix): item for name, item in state.items() if name.startswith(prefix)}
+        )
+    return whole
+
+
 def describe(stage: Stage, config: RunConfig, dataset: TrainingDataset) -> Table:
     """What a run would train: parameters, memory, batches and steps, for this number of processes."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     sampler = LanguageBatchSampler(
         dataset.source.languages, config.batch.size, 0, world, config.seed, accumulation=config.batch.accumulation
     )
-    steps = config.steps or max(1, round(config.epochs * sampler.steps_per_epoch))
+    steps = config.total_steps(sampler.steps_per_epoch)
     groups = parameter_groups(stage, config.optim)
     trained = sum(parameter.numel() for group in groups for parameter in group["params"])
     total = sum(parameter.numel() for parameter in stage.parameters())
@@ -138,7 +163,7 @@ def describe(stage: Stage, config: RunConfig, dataset: TrainingDataset) -> Table
     table = Table("dry run", "", show_header=False)
     for group in groups:
         count = sum(parameter.numel() for parameter in group["params"])
-        table.add_row(f"parameters, {group['name']}", f"{count / 1e6:,.2f} M at rate {group['lr']:g}")
+        table.add_row(f"parameters, {group['name']}", f"{count:,} at rate {group['lr']:g}")
     counts = np.bincount(dataset.source.languages, minlength=2)
     rows = {
         "parameters trained": f"{trained / 1e6:,.2f} M of {total / 1e6:,.2f} M",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
+import signal
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,6 +31,9 @@ from fgclip2.train.stage import Embedded, Stage
 
 _log = logging.getLogger(__name__)
 _WEIGHTS = "model.safetensors"
+_SETTINGS = "settings.json"
+# What may change when a run is resumed: nothing that is trained depends on it.
+_FREE = ("save_every", "keep", "log_every", "probe_every", "workers", "failure_limit", "gradient_checkpointing")
 
 
 class StageTrainer(Trainer):
@@ -65,20 +71,28 @@ class StageTrainer(Trainer):
             "accumulation": config.batch.accumulation,
         }
         self.steps_per_epoch = LanguageBatchSampler(**self.sampler_options).steps_per_epoch
-        self.total_steps = config.steps or max(1, round(config.epochs * self.steps_per_epoch))
+        self.total_steps = config.total_steps(self.steps_per_epoch)
+        # Of this process; judged after 1,000 samples, or after all it will see in a shorter run.
+        own_samples = self.total_steps * config.batch.size // arguments.world_size
+        self.failures = FailureLog(
+            self.directory / "failures.jsonl", config.failure_limit, max(1, min(1000, own_samples))
+        )
         arguments.max_steps = self.total_steps
         arguments.warmup_steps = config.optim.warmup_steps(self.total_steps)
-        self.average = None if config.ema is None else Average(stage.model, config.ema)
-        self.failures = FailureLog(self.directory / "failures.jsonl", config.failure_limit, min(1000, len(dataset)))
         self.stopping, self.terms = StopSignal(), _Means()
-        own = [ScaleBound(stage), self.stopping, Progress(self)]
+        self.progress = Progress(self)
+        own = [ScaleBound(stage), self.stopping, self.progress]
         super().__init__(
             model=stage,
             args=arguments,
             train_dataset=dataset,
             data_collator=collator,
-            callbacks=[*own, *([self.average] if self.average else []), *callbacks],
+            callbacks=[*own, *callbacks],
         )
+        # Only now is the model on its device.
+        self.average = None if config.ema is None else Average(stage.model, config.ema)
+        if self.average:
+            self.add_callback(self.average)
         self.remove_callback(PrinterCallback)
         self.remove_callback(ProgressCallback)
         self._whole_step: list[Embedded] | None = None
@@ -106,12 +120,31 @@ class StageTrainer(Trainer):
                 f"{self.directory} holds checkpoints up to {found[0].name}; resume that run, or take another directory"
             )
         start = found[0] if found else None
+        if start is not None:
+            self._check_same_run(start)
         self.start_step = checkpoints.step_of(start) if start else 0
         if start is not None and self.start_step >= self.total_steps:
             _log.info("%s has all %d steps; nothing is left to train", start, self.total_steps)
             self._load_from_checkpoint(str(start))
             return None
-        return super().train(resume_from_checkpoint=None if start is None else str(start), **kwargs)
+        try:
+            return super().train(resume_from_checkpoint=None if start is None else str(start), **kwargs)
+        finally:
+            self.progress.close()  # or an error would stand on the bar's line
+
+    def _check_same_run(self, start: Path) -> None:
+        settings = json.loads((start / _SETTINGS).read_text(encoding="utf-8"))
+        own = _plain(asdict(self.config))
+        changed = [
+            f"{name} was {settings.get(name)!r:.80} and is {value!r:.80}"
+            for name, value in own.items()
+            if name not in _FREE and settings.get(name) != value
+        ]
+        if changed:
+            raise Fgclip2Error(
+                f"{start} belongs to another run: {'; '.join(changed)}. Resume with the command that started it, or "
+                "take another directory"
+            )
 
     # --- batches
 
@@ -123,6 +156,7 @@ class StageTrainer(Trainer):
             batch_sampler=sampler,
             collate_fn=self.data_collator,
             num_workers=self.config.workers,
+            worker_init_fn=_ignore_sigterm,
             prefetch_factor=2 if self.config.workers else None,
             pin_memory=self.args.device.type == "cuda",
         )
@@ -192,7 +226,7 @@ class StageTrainer(Trainer):
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """A log line with the means of all terms over steps and ranks, scales, threshold and speed."""
-        if self.terms.sums:
+        if self.terms.sums and "loss" in logs:
             stage, seconds = self.stage, time.monotonic() - self._logged
             pictures, cut = self.terms.pictures, self.terms.cut
             means = self.terms.take()
@@ -234,6 +268,9 @@ class StageTrainer(Trainer):
             super()._save_checkpoint(model, trial)
         finally:
             self.args.output_dir = directory
+        if self.args.should_save:
+            settings = json.dumps(_plain(asdict(self.config)), indent=1)
+            (partial / target.name / _SETTINGS).write_text(settings, encoding="utf-8")
         if self.average and self.args.should_save:
             save_file(self.average.state(), partial / target.name / "ema.safetensors")
         self._wait()
@@ -258,14 +295,30 @@ class StageTrainer(Trainer):
         if self.is_fsdp_enabled:
             super()._load_from_checkpoint(resume_from_checkpoint, model)
         else:
-            problems = (model or self.model).load_state_dict(load_file(directory / _WEIGHTS), strict=False)
-            if problems.missing_keys or problems.unexpected_keys:
+            state, own = load_file(directory / _WEIGHTS), (model or self.model).state_dict()
+            wrong = [name for name in own.keys() | state.keys() if _shape(own, name) != _shape(state, name)]
+            if wrong:
                 raise Fgclip2Error(
-                    f"{directory} belongs to another stage or model: it lacks {problems.missing_keys[:3]} and has "
-                    f"{problems.unexpected_keys[:3]} beside; resume with the command that started it"
+                    f"{directory} belongs to another stage or model: {len(wrong)} tensors differ in name or shape, "
+                    f"such as {min(wrong)}; resume with the command that started it"
                 )
+            (model or self.model).load_state_dict(state)
         if self.average:
             self.average.load(load_file(directory / "ema.safetensors"))
+
+
+def _shape(state: dict[str, Tensor], name: str) -> torch.Size | None:
+    return state[name].shape if name in state else None
+
+
+def _plain(settings: dict[str, Any]) -> dict[str, Any]:
+    """As JSON gives it back: lists for tuples."""
+    return cast("dict[str, Any]", json.loads(json.dumps(settings)))
+
+
+def _ignore_sigterm(worker: int) -> None:
+    """Schedulers signal the whole process group; a worker that died of it would take the last checkpoint along."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 class _Means:

@@ -183,7 +183,7 @@ BAD: list[tuple[str, Callable[[Path], list[Any]], str]] = [
     ("text as jpg", _text_as_jpg, "not a picture this can read"),
     ("truncated", _cut_jpg, "damaged or cut short"),
     ("missing", lambda tmp: [tmp / "none.jpg"], "does not exist"),
-    ("empty folder", _empty_folder, "holds no picture, nothing"),
+    ("empty folder", _empty_folder, "holds no picture (it is empty)"),
     ("only bad", _only_bad, "not one picture could be read, nothing was written"),
     ("file as out", _file_as_out, "is a file; give a folder"),
     ("no class file", lambda tmp: [picture(tmp / "a.png"), "--classes-file", tmp / "none.txt"], "class file"),

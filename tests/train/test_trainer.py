@@ -15,8 +15,10 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from fgclip2.data.collate import Collator, TrainingDataset
+from fgclip2.data.records import open_records
 from fgclip2.errors import Fgclip2Error
 from fgclip2.train import checkpoint as checkpoints
 from fgclip2.train.optim import build_optimizer, parameter_groups
@@ -131,11 +133,67 @@ def test_a_second_run_does_not_write_over_the_first(make: Callable[..., StageTra
         make(tmp_path).train()
 
 
-def test_another_stage_s_checkpoint_is_refused(make: Callable[..., StageTrainer], tmp_path: Path) -> None:
-    make(tmp_path, replace(CONFIG, steps=3)).train()
-    other = make(tmp_path, replace(CONFIG, recipe=recipe("paper", 2)))
-    with pytest.raises(Fgclip2Error, match="belongs to another stage"):
-        other.train(resume=True)
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"recipe": recipe("paper", 2)}, "recipe was"),
+        ({"ema": None}, "ema was 0.9 and is None"),
+        ({"freeze": ("vision",)}, r"freeze was \[\] and is \['vision'\]"),
+        ({"optim": OptimConfig(lr=2e-3, warmup=2)}, "optim was"),
+    ],
+)
+def test_a_run_is_resumed_with_the_settings_it_began_with(
+    make: Callable[..., StageTrainer], tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    config = replace(CONFIG, steps=4)
+    make(tmp_path, replace(config, save_every=2)).train()
+    with pytest.raises(Fgclip2Error, match=f"belongs to another run: .*{message}"):
+        make(tmp_path, replace(config, **change)).train(resume=True)
+    make(tmp_path, replace(config, log_every=2, workers=1)).train(
+        resume=True
+    )  # what is trained does not depend on these
+
+
+def test_weights_of_another_shape_are_refused(make: Callable[..., StageTrainer], tmp_path: Path) -> None:
+    trainer = make(tmp_path, replace(CONFIG, steps=3))
+    trainer.train()
+    weights = tmp_path / "checkpoint-3" / "model.safetensors"
+    state = load_file(weights)
+    state["threshold"] = torch.zeros(2)
+    save_file(state, weights)
+    with pytest.raises(Fgclip2Error, match="1 tensors differ in name or shape, such as threshold"):
+        trainer._load_from_checkpoint(str(weights.parent))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"steps": 0}, "steps 0: give 1 or more"),
+        ({"epochs": -1.0}, "epochs -1.0"),
+        ({"workers": -1}, "workers -1: give 0 or more"),
+        ({"log_every": 0}, "log_every 0"),
+        ({"ema": 2.0}, "ema 2.0"),
+        ({"failure_limit": 5.0}, "failure_limit 5.0"),
+        ({"seed": -1}, "seed -1"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(Fgclip2Error, match=message):
+        replace(CONFIG, **change)
+
+
+def test_data_of_which_nothing_can_be_used_stop_the_run(
+    make_stage: MakeStage, collate: Collator, tmp_path: Path
+) -> None:
+    """Also a run too short to see a thousand samples."""
+    lines = [json.dumps({"f_path": "none.jpg", "short_caption": f"text {k}"}) for k in range(20)]
+    (tmp_path / "bad.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    dataset = TrainingDataset(open_records(tmp_path / "bad.jsonl"))
+    config = replace(CONFIG, recipe=recipe("paper", 1), steps=None, epochs=1.0, optim=OptimConfig())
+    trainer = StageTrainer(make_stage(config.recipe), dataset, collate, config, tmp_path / "run")
+    with pytest.raises(Fgclip2Error, match="20 of 20 samples are unusable"):
+        trainer.train()
+    assert len((tmp_path / "run" / "failures.jsonl").read_text(encoding="utf-8").splitlines()) == 20
 
 
 def test_parameter_groups(make_stage: MakeStage) -> None:
@@ -171,7 +229,7 @@ import sys
 from pathlib import Path
 from fgclip2.train.arguments import TrainArguments
 from fgclip2.train.recipe import BatchConfig, OptimConfig
-TrainArguments(model=sys.argv[1], out=Path(sys.argv[2]), stage=2, recipe="tiny", steps=40, scenes=16, workers=0,
+TrainArguments(model=sys.argv[1], out=Path(sys.argv[2]), stage=2, recipe="tiny", steps=40, scenes=16, workers=1,
     precision="fp32", save_every=1, log_every=1, optim=OptimConfig(lr=1e-4), batch=BatchConfig(size=2),
     resume="--resume" in sys.argv).run()
 """
@@ -182,6 +240,7 @@ def start(model: Path, out: Path, *more: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", _SCRIPT, str(model), str(out), *more],
         env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        start_new_session=True,
     )  # fmt: skip
 
 
@@ -217,7 +276,7 @@ def test_killed_at_any_moment_a_run_goes_on_as_if_nothing_had_been(tiny_dir: Pat
 def test_sigterm_saves_and_exits_with_0(tiny_dir: Path, tmp_path: Path) -> None:
     process = start(tiny_dir, tmp_path)
     wait_for(lambda: bool(checkpoints.checkpoints(tmp_path)), process)
-    process.send_signal(signal.SIGTERM)
+    os.killpg(process.pid, signal.SIGTERM)  # as schedulers do: the loader's workers hear it too
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
     assert "continue with --resume" in output

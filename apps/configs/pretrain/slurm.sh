@@ -15,6 +15,11 @@ head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 srun torchrun --nnodes "$SLURM_NNODES" --nproc-per-node 8 \
   --rdzv-backend c10d --rdzv-endpoint "$head:29500" --rdzv-id "$SLURM_JOB_ID" \
   apps/pretrain.py --siglip2 google/siglip2-base-patch16-naflex --data "$DATA"/*.tar --stage 1 \
-  --batch.size 61440 --gradient-checkpointing --workers 6 --out "$OUT" --resume
+  --batch.size 61440 --gradient-checkpointing --workers 6 --out "$OUT" --resume || true  # torchrun fails on SIGTERM
 
-[ -d "$OUT/model" ] || scontrol requeue "$SLURM_JOB_ID"
+# Again while it gets on: a run that fails before its next checkpoint is not repeated for ever.
+last=$(ls -d "$OUT"/checkpoint-* 2>/dev/null | sort -V | tail -n 1)
+if [ ! -d "$OUT/model" ] && [ "$last" != "$(cat "$OUT/.last" 2>/dev/null)" ]; then
+  echo "$last" >"$OUT/.last"
+  scontrol requeue "$SLURM_JOB_ID"
+fi
