@@ -6,23 +6,20 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
-import torch
 import tyro
 from rich import print as show
 
 from fgclip2.config import preset
-from fgclip2.data.openmoji import SceneConfig, World
+from fgclip2.data.openmoji import World
 from fgclip2.errors import Fgclip2Error
 from fgclip2.modeling import Fgclip2Model
 from fgclip2.processing import TextProcessor
 from fgclip2.train.probe import probe
-from fgclip2.train.scene_batches import FIRST_TRAINING_SEED
 from fgclip2.train.simple import TrainingConfig, curriculum, train
+from fgclip2.train.tiny import corpus, fresh_model
 from fgclip2.train.tokenizer import save_tokenizer, train_tokenizer
 
 
@@ -48,26 +45,6 @@ class Arguments:
     """Scenes whose texts the tokenizer is learned from."""
     probe_scenes: int = 500
     """Held-out scenes to measure on at the end."""
-
-
-def corpus(world: World, scenes: int) -> Iterator[str]:
-    """Everything the world says in a number of training scenes, lower-cased, and every class name."""
-    for category in world.categories:
-        yield from (category.name_en.lower(), category.name_zh)
-    for seed in range(FIRST_TRAINING_SEED, FIRST_TRAINING_SEED + scenes):
-        scene = world.scene(seed, SceneConfig(withheld="any"))
-        for language in ("en", "zh"):
-            said = chain.from_iterable((item.phrases[language], *item.negatives[language]) for item in scene.objects)
-            yield from (text.lower() for text in chain(said, scene.short[language], [scene.long[language]]))
-
-
-def fresh_model(seed: int) -> Fgclip2Model:
-    """Untrained weights, with SigLIP's start of the global loss: scale 10 and bias -10."""
-    torch.manual_seed(seed)
-    model = Fgclip2Model(preset("tiny"))
-    torch.nn.init.constant_(model.logit_scale, 2.3)
-    torch.nn.init.constant_(model.logit_bias, -10.0)
-    return model
 
 
 def save(model: Fgclip2Model, directory: Path) -> None:
