@@ -22,6 +22,8 @@ class TrainArguments:
     """Folder that picture names in the data are relative to; the data file's own when not given."""
     val_data: tuple[str, ...] = ()
     """Held-out records for the probes, in the same formats."""
+    val_image_root: Path | None = None
+    """Folder that their picture names are relative to; their file's own when not given."""
     model: str = "tiny"
     """What to start from: tiny, a directory or a hub id."""
     siglip2: str | None = None

@@ -10,8 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fgclip2.data.collate import Collator, TrainingDataset
+from fgclip2.data.failures import Failure
 from fgclip2.data.records import LANGUAGES, RecordSource
 from fgclip2.data.samples import Sample
+from fgclip2.errors import Fgclip2Error
 from fgclip2.modeling import Fgclip2Model, TextKind
 from fgclip2.processing import Processor
 from fgclip2.train.stage import pool_regions
@@ -51,20 +53,30 @@ class RecordProbe:
 
         Returns:
             For ``en`` and ``zh`` where there are records: ``t2i_r1_en`` and ``i2t_r1_en`` (short captions),
-            ``long_t2i_r1_en``, ``box_top1_en``, ``hard_en`` (true phrase above all its hard negatives).
+            ``long_t2i_r1_en``, ``box_top1_en``, ``hard_en`` (true phrase above all its hard negatives); and
+            ``unusable``, the records that were left out.
+
+        Raises:
+            Fgclip2Error: no record can be used.
         """
         was_training = model.training
         model.eval()
         figures: dict[str, float] = {}
+        failures: list[Failure] = []
         for code, language in enumerate(LANGUAGES):
             rows = np.flatnonzero(self.dataset.source.languages == code)[: self.limit].tolist()
-            samples = [sample for row in rows if isinstance(sample := self.dataset[0, row], Sample)]
+            drawn = [self.dataset[0, row] for row in rows]
+            samples = [sample for sample in drawn if isinstance(sample, Sample)]
+            failures += [sample for sample in drawn if isinstance(sample, Failure)]
             if samples:
                 names = None if self.class_names is None else self.class_names[language]
                 found = self._measure(model, samples, names)
                 figures |= {f"{name}_{language}": value for name, value in found.items()}
         model.train(was_training)
-        return figures
+        if not figures:
+            first = f"{failures[0].name}: {failures[0].reason}" if failures else "there are none"
+            raise Fgclip2Error(f"none of the probe's records can be used; the first: {first}")
+        return figures | {"unusable": len(failures)}
 
     def _measure(self, model: Fgclip2Model, samples: list[Sample], names: Sequence[str] | None) -> dict[str, float]:
         images, regions = [], []

@@ -103,7 +103,7 @@ def _start(arguments: TrainArguments, directory: Path) -> tuple[Fgclip2Model, di
 
 def _sources(arguments: TrainArguments) -> tuple[RecordSource, RecordSource | None]:
     if arguments.data:
-        val = open_records(arguments.val_data, arguments.image_root) if arguments.val_data else None
+        val = open_records(arguments.val_data, arguments.val_image_root) if arguments.val_data else None
         return open_records(arguments.data, arguments.image_root), val
     from fgclip2.data.openmoji import SceneConfig, World
     from fgclip2.data.openmoji.records import SceneSource
@@ -205,10 +205,13 @@ class ProbeCallback(TrainerCallback):
         if state.global_step == 0:
             self._measure()
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
         """Now and then."""
+        due = control.should_log  # the probe's own line would count as this step's
         if state.global_step % self.every == 0 or state.global_step == state.max_steps:
             self._measure()
+            control.should_log = due
+        return control
 
     def _measure(self) -> None:
         average = self.trainer.average
