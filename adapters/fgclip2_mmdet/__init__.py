@@ -10,7 +10,11 @@ import importlib
 import io
 import warnings
 
-from . import ops
+from fgclip2.opencv import require_opencv
+
+require_opencv()
+
+from . import ops  # noqa: E402
 
 # Before the first mmdet import, which would otherwise bind placeholders in place of mmcv's operations.
 ops.install()
