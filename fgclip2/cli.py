@@ -1,9 +1,11 @@
 """The command ``fgclip2``: what is installed, features of pictures and texts, where a phrase is, and training.
 
-fgclip2 info --model tiny
-fgclip2 embed photos/ --texts "a red car" "黑猫" --out features.safetensors
-fgclip2 dense street.jpg --texts "a red car" "黑猫" --out maps
-fgclip2 train --data my.jsonl --model qihoo360/fg-clip2-base --stage 2
+    fgclip2 info --model tiny
+    fgclip2 embed photos/ --texts "a red car" "黑猫" --out features.safetensors
+    fgclip2 dense street.jpg --texts "a red car" "黑猫" --out maps
+    fgclip2 train --data my.jsonl --model qihoo360/fg-clip2-base --stage 2
+
+``fgclip2 COMMAND --help`` tells all options.
 """
 
 from __future__ import annotations

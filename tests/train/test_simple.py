@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from tokenizers import Tokenizer
@@ -22,7 +22,7 @@ from fgclip2.train.patches import patchify
 from fgclip2.train.probe import probe
 from fgclip2.train.scene_batches import FIRST_TRAINING_SEED, BatchConfig, make_batch, scene_batches
 from fgclip2.train.simple import Phase, TrainingConfig, TrainingHeads, step_losses, train
-from fgclip2.train.tokenizer import save_tokenizer, train_tokenizer
+from fgclip2.train.tokenizer import SPECIAL, save_tokenizer, train_tokenizer
 
 CORPUS = ["a small red cat to the left of a blue dog", "一只红色的猫在蓝色的狗的左边", "two badges", "两个徽章"] * 20
 SMALL = SceneConfig(size=64, objects=(2, 3))
@@ -56,6 +56,7 @@ def small_model() -> Fgclip2Model:
 @given(text=st.text(st.characters(codec="utf-8", exclude_characters="▁"), max_size=40))
 @settings(max_examples=200, deadline=None)
 def test_any_text_round_trips(tokenizer, text):
+    assume(not any(token in text for token in SPECIAL))  # "<unk>" in a text is that token, as in released tokenizers
     ids = tokenizer.encode(text).ids
     assert ids[-1] == tokenizer.token_to_id("<eos>")
     assert tokenizer.token_to_id("<unk>") not in ids
