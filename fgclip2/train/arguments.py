@@ -38,35 +38,35 @@ class TrainArguments:
     """Whether region, ITC and TIC terms see all processes' regions or each its own; without it as in the recipe."""
     optim: OptimConfig = field(default_factory=OptimConfig)
     batch: BatchConfig = field(default_factory=lambda: BatchConfig(size=64))
-    epochs: float = 1.0
+    epochs: float = RunConfig.epochs
     """Passes over the data, unless --steps is given."""
-    steps: int | None = None
+    steps: int | None = RunConfig.steps
     """Optimiser steps."""
-    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    precision: Literal["auto", "bf16", "fp32"] = RunConfig.precision
     """Of the towers; weights and losses are always float32. auto: bf16 where the hardware has it."""
-    gradient_checkpointing: bool = False
-    """Compute blocks again in backward instead of keeping their insides: less memory, a third slower."""
+    gradient_checkpointing: bool = RunConfig.gradient_checkpointing
+    """Compute blocks again in backward instead of keeping their insides: less memory, more time."""
     freeze: tuple[Literal["vision", "text"], ...] = ()
     """Towers that keep their weights."""
     heads_only: bool = False
     """Train only what FG-CLIP 2 adds to SigLIP 2: the same as --freeze vision text."""
     lora: LoraConfig = field(default_factory=LoraConfig)
-    ema: float | None = None
+    ema: float | None = RunConfig.ema
     """Decay a step of an average of the weights, such as 0.999; the averaged model is the one written at the end."""
-    seed: int = 0
+    seed: int = RunConfig.seed
     resume: bool = False
     """Continue the newest checkpoint in --out."""
-    save_every: int = 500
+    save_every: int = RunConfig.save_every
     """Steps between checkpoints."""
-    keep: int = 2
+    keep: int = RunConfig.keep
     """Checkpoints that stay; older ones are removed."""
-    log_every: int = 10
+    log_every: int = RunConfig.log_every
     """Steps between lines in metrics.jsonl."""
-    probe_every: int = 0
+    probe_every: int = RunConfig.probe_every
     """Steps between probes on --val-data (or held-out scenes); they also run before the first step and at the end."""
-    workers: int = 2
+    workers: int = RunConfig.workers
     """Processes that decode pictures, for each training process."""
-    failure_limit: float = 0.01
+    failure_limit: float = RunConfig.failure_limit
     """Share of unusable records at which the run stops; each is named in failures.jsonl."""
     report_to: tuple[str, ...] = ()
     """Trackers in addition to metrics.jsonl: tensorboard, wandb."""
