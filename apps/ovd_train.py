@@ -94,13 +94,13 @@ class Arguments:
 
 def run(arguments: Arguments) -> None:
     """Do what the command line says; see the module's text. Everything is checked before anything is written."""
-    _introduce(arguments)
     resolve(arguments.model)
     import fgclip2_mmdet  # noqa: F401  (seconds of imports, so only after the cheap checks)
     from fgclip2_mmdet.runner import checkpoints
 
     user = _read_user_data(arguments)
     cfg = _read_config(arguments)
+    _introduce(arguments)
     if arguments.resume and not checkpoints(arguments.work_dir):
         print(f"nothing to resume in {arguments.work_dir}: no finished epoch; starting from the beginning")
     if not arguments.resume:

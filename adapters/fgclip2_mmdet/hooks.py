@@ -12,7 +12,7 @@ import torch
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
-from mmengine.registry import OPTIM_WRAPPERS
+from mmengine.registry import FUNCTIONS, OPTIM_WRAPPERS
 from mmengine.runner import set_random_seed
 from torch import nn
 
@@ -30,6 +30,14 @@ class EpochSeedHook(Hook):
     def before_train_epoch(self, runner: Any) -> None:
         """Seed Python, numpy and torch."""
         set_random_seed(runner.seed + runner.epoch * runner.world_size + runner.rank)
+
+
+@FUNCTIONS.register_module()
+def keep_epoch_seeds(worker_id: int) -> None:
+    """Leave a new loader process the seeds that torch gave it, which follow from the main process's.
+
+    mmengine's own ``worker_init_fn`` gives every epoch the same ones.
+    """
 
 
 @HOOKS.register_module()

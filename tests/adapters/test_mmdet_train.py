@@ -188,13 +188,25 @@ def test_a_picture_without_proposals_gives_no_detections(detector: FGCLIP2Detect
 def test_run_save_resume(data: DetectionData, tiny_dir: Path, tmp_path: Path) -> None:
     """An interrupted and resumed run ends with the weights of an uninterrupted one."""
 
+    class Watch(Hook):
+        """The losses of the last epoch, as they come out."""
+
+        def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+            if runner.epoch == 1:
+                losses.setdefault(Path(runner.work_dir).name, []).append(float(outputs["loss"].detach()))
+
+    losses: dict[str, list[float]] = {}
+
     def run(folder: str, resume: bool = False, stop_at: int | None = None, epochs: int = 2) -> FGCLIP2Runner:
         cfg = config(data, tiny_dir, tmp_path / folder)
         set_epochs(cfg, epochs)
         cfg.resume = resume
+        loader = Config.fromfile(CONFIG).train_dataloader  # its processes draw from, and add to, the random state
+        cfg.train_dataloader.update(num_workers=1, persistent_workers=loader.persistent_workers)
         cfg.default_hooks.logger.interval = 1  # all that a logger leaves behind is there when a checkpoint is written
         runner = FGCLIP2Runner.from_cfg(cfg)
         runner.register_hook(Stop(stop_at))
+        runner.register_hook(Watch())
         runner.train()
         return runner
 
@@ -215,6 +227,7 @@ def test_run_save_resume(data: DetectionData, tiny_dir: Path, tmp_path: Path) ->
         run("parts", resume=True, epochs=3)
     resumed = run("parts", resume=True)
     assert resumed.epoch == 2
+    assert losses["parts"][-2:] == losses["whole"]
     for (name, expected), got in zip(
         whole.model.state_dict().items(), resumed.model.state_dict().values(), strict=True
     ):

@@ -127,7 +127,9 @@ test_pipeline = [
 train_dataloader = {
     "batch_size": batch_size,
     "num_workers": 2,
-    "persistent_workers": True,
+    # New workers take their seeds from the epoch's, so that a resumed run flips the same pictures.
+    "persistent_workers": False,
+    "worker_init_fn": {"type": "keep_epoch_seeds"},
     "sampler": {"type": "DefaultSampler", "shuffle": True},
     "batch_sampler": {"type": "AspectRatioBatchSampler"},
     "dataset": {
