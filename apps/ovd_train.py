@@ -68,6 +68,8 @@ class Arguments:
     """Passes over the training pictures; without it the config's."""
     train_scenes: int | None = None
     """Number of generated training pictures (embedded world only)."""
+    val_scenes: int | None = None
+    """Number of generated held-out pictures to evaluate on (embedded world only)."""
     seed: int = 0
     """Of scenes, initial weights and order."""
     pictures: int = 12
@@ -81,9 +83,10 @@ class Arguments:
             raise Fgclip2Error(f"--data-root needs {' and '.join(lacking)}: COCO instance JSON below that folder")
         if self.data_root is None and (len(lacking) < 2 or self.novel):
             raise Fgclip2Error("--train-ann, --val-ann and --novel belong to your own data; give --data-root too")
-        if self.data_root is not None and self.train_scenes is not None:
-            raise Fgclip2Error("--train-scenes belongs to the embedded world; leave it out with --data-root")
-        for name, value in {"--epochs": self.epochs, "--train-scenes": self.train_scenes}.items():
+        scenes = {"--train-scenes": self.train_scenes, "--val-scenes": self.val_scenes}
+        for name, value in {"--epochs": self.epochs, **scenes}.items():
+            if value is not None and name in scenes and self.data_root is not None:
+                raise Fgclip2Error(f"{name} belongs to the embedded world; leave it out with --data-root")
             if value is not None and value < 1:
                 raise Fgclip2Error(f"{name} {value}: give 1 or more")
         if self.config is not None and not self.config.is_file():
@@ -182,8 +185,8 @@ def _prepare(arguments: Arguments, user: UserData | None) -> DetectionData:
         data = write_user_data(user, arguments.work_dir / "annotations")
         print(*data.notes, sep="\n")
         return data
-    chosen = {} if arguments.train_scenes is None else {"train": arguments.train_scenes}
-    config = EmbeddedConfig(seed=arguments.seed, **chosen)
+    asked = {"train": arguments.train_scenes, "val": arguments.val_scenes}
+    config = EmbeddedConfig(seed=arguments.seed, **{part: count for part, count in asked.items() if count is not None})
     embedded = prepare(arguments.work_dir / "scenes", config, progress=_Scenes())
     print(
         f"{config.train} training scenes show {config.base} base categories; {config.val} held-out scenes show these "

@@ -71,7 +71,7 @@ class TrainArguments:
     report_to: tuple[str, ...] = ()
     """Trackers in addition to metrics.jsonl: tensorboard, wandb."""
     dry_run: bool = False
-    """Print parameters, memory estimate, batches and steps, and stop."""
+    """Print parameters, memory estimate, batches and steps, read some records, and stop."""
     scenes: int = 2000
     """Training scenes, when --data is not given."""
 

@@ -6,6 +6,7 @@ import json
 import signal
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from fgclip2.files import write_atomically
 from fgclip2.train.stage import Stage
 
 if TYPE_CHECKING:
@@ -105,8 +107,9 @@ class Progress(TrainerCallback):
         self._last = 0.0
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: Any, **kwargs: Any) -> None:
-        """Open the bar."""
+        """Open the bar; take back the lines of steps that a killed run made after its last checkpoint."""
         if state.is_world_process_zero:
+            self._keep_lines(state.global_step)
             self._bar = tqdm(
                 total=state.max_steps,
                 initial=state.global_step,
@@ -130,8 +133,20 @@ class Progress(TrainerCallback):
             rate = logs.get("pictures_per_second")
             self._bar.set_postfix(loss=f"{logs['loss']:.3f}", pictures_s=rate, refresh=False)
         line = {"step": state.global_step, **logs, "epoch": round(state.global_step / self.trainer.steps_per_epoch, 4)}
-        with (self.trainer.directory / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        with self._file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
+
+    @property
+    def _file(self) -> Path:
+        return self.trainer.directory / "metrics.jsonl"
+
+    def _keep_lines(self, step: int) -> None:
+        """Of ``metrics.jsonl`` those up to a step; a last line may have been cut short."""
+        if not self._file.exists():
+            return
+        lines = self._file.read_text(encoding="utf-8").splitlines()
+        kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
+        write_atomically(self._file, "".join(f"{line}\n" for line in kept).encode())
 
     def close(self) -> None:
         """Close the bar."""

@@ -15,6 +15,7 @@ from rich.table import Table
 from transformers import TrainerCallback
 
 from fgclip2.data.collate import Collator, TrainingDataset
+from fgclip2.data.failures import Failure
 from fgclip2.data.records import LANGUAGES, RecordSource, open_records
 from fgclip2.data.sampler import LanguageBatchSampler
 from fgclip2.errors import Fgclip2Error
@@ -32,6 +33,7 @@ from fgclip2.train.stage import Stage
 from fgclip2.train.trainer import StageTrainer
 
 FIRST_TRAINING_SEED: Final = 1_000_000  # of scenes; held-out ones are below
+_TRIED: Final = 32  # records that a dry run reads
 _PROCESSOR_FILES: Final = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -179,7 +181,24 @@ def describe(stage: Stage, config: RunConfig, dataset: TrainingDataset) -> Table
     }
     for name, value in rows.items():
         table.add_row(name, value)
+    table.add_row("read for a trial", _tried(dataset))
     return table
+
+
+def _tried(dataset: TrainingDataset) -> str:
+    """What some records, taken evenly from all, turn out to be.
+
+    Raises:
+        Fgclip2Error: none of them can be used.
+    """
+    chosen = np.linspace(0, len(dataset) - 1, min(len(dataset), _TRIED)).round().astype(int).tolist()
+    samples = [dataset[0, index] for index in chosen]
+    failures = [sample for sample in samples if isinstance(sample, Failure)]
+    if len(failures) == len(samples):
+        raise Fgclip2Error(f"none of {len(samples)} records can be used; {failures[0].name}: {failures[0].reason}")
+    regions = sum(len(sample.regions) for sample in samples if not isinstance(sample, Failure))
+    text = f"{len(samples)} records with {regions} regions drawn, {len(failures)} unusable"
+    return text + "".join(f"\n{failure.name}: {failure.reason}" for failure in failures[:3])
 
 
 def _activations(model: Fgclip2Model, config: RunConfig, world: int) -> float:

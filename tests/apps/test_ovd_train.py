@@ -38,6 +38,8 @@ def user(root: Path, *more: str) -> list[str]:
         (["--train-ann", "a.json"], "--data-root"),
         (["--data-root", "x"], "--train-ann and --val-ann"),
         (["--epochs", "0"], "--epochs 0"),
+        (["--val-scenes", "0"], "--val-scenes 0"),
+        (["--data-root", "x", "--train-ann", "a", "--val-ann", "b", "--val-scenes", "9"], "embedded world"),
         (["--config", "nowhere.py"], "nowhere.py"),
         (["--model", "no/such/model/at/all"], "no/such/model/at/all"),
         (["--data-root", "nowhere", "--train-ann", "a", "--val-ann", "b"], "nowhere"),

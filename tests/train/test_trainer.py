@@ -127,6 +127,19 @@ def test_checkpoints_are_whole_or_not_there(make: Callable[..., StageTrainer], t
     assert not (tmp_path / "partial").exists()
 
 
+def test_steps_made_after_the_last_checkpoint_are_logged_once(
+    make: Callable[..., StageTrainer], tmp_path: Path
+) -> None:
+    make(tmp_path).train()
+    expected = lines(tmp_path)
+    (tmp_path / "checkpoint-8" / "_SUCCESS").unlink()  # as if killed while saving
+    with (tmp_path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"step": 9, "lo')
+    make(tmp_path).train(resume=True)
+    timeless = [{**line, "pictures_per_second": 0} for line in lines(tmp_path)]
+    assert timeless == [{**line, "pictures_per_second": 0} for line in expected]
+
+
 def test_a_second_run_does_not_write_over_the_first(make: Callable[..., StageTrainer], tmp_path: Path) -> None:
     make(tmp_path, replace(CONFIG, steps=3)).train()
     with pytest.raises(Fgclip2Error, match="holds checkpoints up to checkpoint-3; resume that run"):
