@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fgclip2.config import Fgclip2Config, Fgclip2TextConfig, Fgclip2VisionConfig, preset
     from fgclip2.errors import Fgclip2Error
     from fgclip2.features import DenseFeatures, TextFeatures
+    from fgclip2.fusion import FusionConfig, FusionRescorer
     from fgclip2.images import open_image
     from fgclip2.modeling import Fgclip2Model
     from fgclip2.predictor import FGCLIP2, dense_features, load
@@ -35,6 +36,8 @@ _HOME: Final = {
     "Fgclip2Model": "modeling",
     "Fgclip2TextConfig": "config",
     "Fgclip2VisionConfig": "config",
+    "FusionConfig": "fusion",
+    "FusionRescorer": "fusion",
     "ImageProcessor": "processing",
     "Processor": "processing",
     "TextFeatures": "features",
@@ -57,6 +60,8 @@ __all__ = [
     "Fgclip2Model",
     "Fgclip2TextConfig",
     "Fgclip2VisionConfig",
+    "FusionConfig",
+    "FusionRescorer",
     "ImageProcessor",
     "Processor",
     "TextFeatures",

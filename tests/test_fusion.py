@@ -1,0 +1,154 @@
+"""Fusion: against the formula in numpy, independent of chunks and of the order of boxes; bad input is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from torchvision.ops import box_iou
+
+import fgclip2
+from fgclip2 import Fgclip2Error
+from fgclip2.fusion import FusionConfig, FusionRescorer, best_classes
+
+NAMES = ["cat", "红色汽车", "umbrella", "公交车", "dog"]
+BOXES = [[0, 0, 40, 30], [10, 5, 60, 45], [11, 6, 60, 46], [30, 20, 70, 60]]
+SCORES = [0.9, 0.5, 0.4, 0.05]
+
+
+@pytest.fixture(scope="module")
+def model(tiny_dir: Path) -> fgclip2.FGCLIP2:
+    return fgclip2.load(tiny_dir, dtype="float32", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def picture() -> Image.Image:
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 80, 3), dtype=np.uint8))
+
+
+def unit(*shape: int, seed: int = 0) -> torch.Tensor:
+    return F.normalize(torch.randn(*shape, generator=torch.Generator().manual_seed(seed)), dim=-1)
+
+
+def formula(regions: np.ndarray, texts: np.ndarray, scores: np.ndarray, temperature: float, e: float) -> np.ndarray:
+    """(M, C) in float64, as it is written down."""
+    logits = temperature * regions.astype(float) @ texts.astype(float).T
+    power = np.exp(logits - logits.max(1, keepdims=True))
+    own = scores.astype(float)
+    return (own[:, None] if own.ndim == 1 else own) ** (1 - e) * (power / power.sum(1, keepdims=True)) ** e
+
+
+@given(
+    boxes=st.integers(0, 6),
+    classes=st.integers(1, 9),
+    count=st.integers(1, 9),
+    chunk=st.integers(1, 10),
+    exponent=st.sampled_from([0.0, 0.3, 0.5, 1.0]),
+    per_class=st.booleans(),
+)
+@settings(max_examples=60, deadline=None)
+def test_any_chunks_give_the_formula(
+    boxes: int, classes: int, count: int, chunk: int, exponent: float, per_class: bool
+) -> None:
+    """float32 against float64; logits reach 20, so exp amplifies their rounding to some 1e-5."""
+    count = min(count, classes)
+    regions, texts = unit(boxes, 16), unit(classes, 16, seed=1)
+    scores = torch.rand((boxes, classes) if per_class else (boxes,), generator=torch.Generator().manual_seed(2))
+    found, labels = best_classes(regions, texts, scores, 20.0, exponent, count, chunk)
+    expected = formula(regions.numpy(), texts.numpy(), scores.numpy(), 20.0, exponent)
+    assert found.shape == labels.shape == (boxes, count)
+    np.testing.assert_allclose(found.numpy(), -np.sort(-expected, 1)[:, :count], rtol=2e-4, atol=1e-7)
+    np.testing.assert_allclose(found.numpy(), np.take_along_axis(expected, labels.numpy(), 1), rtol=2e-4, atol=1e-7)
+    assert all(len(set(row)) == count for row in labels.tolist())
+
+
+def test_every_box_gets_its_best_class(model: fgclip2.FGCLIP2, picture: Image.Image) -> None:
+    rescorer = FusionRescorer(model, NAMES, FusionConfig(temperature=30.0))
+    found = rescorer(picture, BOXES, SCORES)
+    regions = model.region_features(picture, BOXES).numpy()
+    texts = model.text_features(NAMES, kind="box").numpy()
+    expected = formula(regions, texts, np.array(SCORES), 30.0, 0.5)
+    np.testing.assert_allclose(found.scores, expected.max(1)[found.source], rtol=1e-4, atol=1e-12)
+    assert found.labels.tolist() == expected.argmax(1)[found.source].tolist()
+    assert sorted(found.source.tolist()) == [0, 1, 2, 3]
+    assert found.scores.tolist() == sorted(found.scores.tolist(), reverse=True)
+    assert torch.equal(found.boxes, torch.tensor(BOXES, dtype=torch.float32)[found.source])
+    assert found.names == tuple(NAMES)
+    again = rescorer(model.dense_features(picture), BOXES[::-1], SCORES[::-1])
+    torch.testing.assert_close(again.scores, found.scores)
+    assert again.labels.tolist() == found.labels.tolist()
+
+
+def test_the_exponent_goes_from_the_detector_to_the_model(model: fgclip2.FGCLIP2, picture: Image.Image) -> None:
+    per_class = torch.rand(4, 5, generator=torch.Generator().manual_seed(0))
+    alone = FusionRescorer(model, NAMES, FusionConfig(exponent=0.0))(picture, BOXES, per_class)
+    torch.testing.assert_close(alone.scores, per_class.amax(1)[alone.source])
+    assert alone.labels.tolist() == per_class.argmax(1)[alone.source].tolist()
+    model_alone = FusionRescorer(model, NAMES, FusionConfig(exponent=1.0))
+    torch.testing.assert_close(
+        model_alone(picture, BOXES, SCORES).scores, model_alone(picture, BOXES, [1.0] * 4).scores
+    )
+
+
+def test_several_classes_a_box_and_suppression_within_a_class(model: fgclip2.FGCLIP2, picture: Image.Image) -> None:
+    several = FusionRescorer(model, NAMES, FusionConfig(assign="several", temperature=5.0))(picture, BOXES, SCORES)
+    assert len(several) == 20
+    assert len({*zip(several.source.tolist(), several.labels.tolist(), strict=True)}) == 20
+    config = FusionConfig(assign="several", temperature=5.0, nms_iou=0.5, max_detections=9)
+    fewer = FusionRescorer(model, NAMES, config)(picture, BOXES, SCORES)
+    assert len(fewer) == 9
+    for label in fewer.labels.unique():
+        own = fewer.boxes[fewer.labels == label]
+        assert float(box_iou(own, own).fill_diagonal_(0).max()) <= 0.5
+    assert fewer.scores.tolist() == sorted(fewer.scores.tolist(), reverse=True)
+
+
+def test_boxes_are_cut_at_the_picture_and_those_outside_are_counted(
+    model: fgclip2.FGCLIP2, picture: Image.Image
+) -> None:
+    rescorer = FusionRescorer(model, NAMES)
+    found = rescorer(picture, [[-9, -9, 40, 30], [90, 0, 99, 9], [5, 5, 5, 9]], [0.9, 0.9, 0.9])
+    assert found.boxes.tolist() == [[0, 0, 40, 30]]
+    assert (found.source.tolist(), found.outside) == ([0], 2)
+    nothing = rescorer(picture, [], [])
+    assert (len(nothing), nothing.outside) == (0, 0)
+    assert nothing.boxes.shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("boxes", "scores", "said"),
+    [
+        ([[0, 0, 9, 9]], [0.5, 0.5], "scores of shape (2,) for 1 boxes and 5 classes"),
+        ([[0, 0, 9, 9]], [[0.5] * 4], "scores of shape (1, 4)"),
+        ([[0, 0, 9]], [0.5], "boxes of shape (1, 3)"),
+        ([[0, 0, 9, float("nan")]], [0.5], "not finite"),
+        ([[0, 0, 9, 9]], [1.5], "0..1"),
+        ([[0, 0, 9, 9]], [float("nan")], "0..1"),
+    ],
+)
+def test_bad_detections_are_named(
+    model: fgclip2.FGCLIP2, picture: Image.Image, boxes: list[list[float]], scores: list[float], said: str
+) -> None:
+    with pytest.raises(Fgclip2Error) as caught:
+        FusionRescorer(model, NAMES)(picture, boxes, scores)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"temperature": 0.0}, {"exponent": 1.1}, {"assign": "all"}, {"max_detections": 0}, {"nms_iou": 1.0}]
+)
+def test_bad_settings_are_named(wrong: dict[str, object]) -> None:
+    with pytest.raises(Fgclip2Error, match=next(iter(wrong))):
+        FusionConfig(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_vocabulary_of_another_model_is_refused(model: fgclip2.FGCLIP2) -> None:
+    other = fgclip2.Vocabulary(("cat",), unit(1, model.width), "0" * 64, "another")
+    with pytest.raises(Fgclip2Error, match="another"):
+        FusionRescorer(model, other)
