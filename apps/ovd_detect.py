@@ -3,6 +3,13 @@
     python apps/ovd_detect.py street.jpg --classes "dog, 红色汽车"
     python apps/ovd_detect.py photos/ clip.mp4 --classes-file classes.txt --out found
 
+Or without any training, with the boxes of another detector, which FG-CLIP 2 names anew:
+
+    python apps/ovd_detect.py photos/ --classes "dog, 红色汽车" --model qihoo360/fg-clip2-base \
+        --detector faster-rcnn_r50_fpn_1x_coco.py faster_rcnn_r50_fpn_1x_coco.pth
+    python apps/ovd_detect.py photos/ --model qihoo360/fg-clip2-base \
+        --detections results.json --annotations instances_val.json
+
 Writes the pictures with their boxes, and one detections.json with every box. Any names will do, English or Chinese,
 whether or not the detector was trained on them; without names it looks for what it was trained on.
 """
@@ -20,18 +27,23 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 import tyro
 from PIL import Image
 from tqdm import tqdm
 
+from fgclip2.data.coco import load_coco
+from fgclip2.data.coco_results import ImageResults, load_results, save_results
 from fgclip2.data.media import VideoReader, VideoWriter, find_pictures, is_video
 from fgclip2.errors import Fgclip2Error
+from fgclip2.fusion import FusionConfig, FusionRescorer
 from fgclip2.images import open_image
+from fgclip2.predictor import FGCLIP2, load
 from fgclip2.visualize import draw_boxes
 from fgclip2.vocabulary import load_names, parse_names
 
 if TYPE_CHECKING:
-    from fgclip2_mmdet.inference import Detections, OpenVocabInferencer
+    from fgclip2_mmdet.inference import Detections
 
 _KEPT_SUFFIXES = (".jpg", ".jpeg", ".png")  # other pictures are written as PNG
 
@@ -53,6 +65,14 @@ class Arguments:
     """The config of that training; normally found beside the checkpoint."""
     model: str | None = None
     """Where FG-CLIP 2's weights are, if not where the training found them: tiny, a directory or a hub id."""
+    detector: tuple[Path, ...] = ()
+    """CONFIG and CHECKPOINT of any mmdetection detector. Its boxes are named by --model; nothing needs training."""
+    detections: Path | None = None
+    """COCO results JSON of any detector, in place of running one; the pictures are those of --annotations."""
+    annotations: Path | None = None
+    """COCO JSON that --detections speaks of. Its objects, if it has any, give the AP before and after."""
+    exponent: float = 0.5
+    """With --detector and --detections: weight of FG-CLIP 2 against the detector's own score, 0 to 1."""
     out: Path = Path("outputs/ovd_detect")
     """Folder for the results."""
     score_thr: float = 0.3
@@ -73,6 +93,14 @@ class Arguments:
             raise Fgclip2Error(f"--batch-size {self.batch_size}: give 1 or more")
         if not self.inputs:
             raise Fgclip2Error("nothing to look at; name pictures, folders or videos")
+        if len(self.detector) not in (0, 2):
+            raise Fgclip2Error("--detector takes two files: CONFIG and CHECKPOINT")
+        if self.detector and self.detections:
+            raise Fgclip2Error("--detector and --detections were both given; give one of them")
+        if bool(self.detections) != bool(self.annotations):
+            raise Fgclip2Error("--detections and --annotations belong together: results, and the pictures they are of")
+        if self.detections and (len(self.inputs) != 1 or not self.inputs[0].is_dir()):
+            raise Fgclip2Error("with --detections name one folder: the one that the annotation file's pictures are in")
         if self.classes and self.classes_file:
             raise Fgclip2Error("--classes and --classes-file were both given; give one of them")
 
@@ -193,7 +221,7 @@ def detect_pictures(find: Finder, pictures: list[tuple[Path, Path]], results: Re
             for (path, name, image), found in zip(batch, find([item[2] for item in batch]), strict=True):
                 target, called = results.place(name, _KEPT_SUFFIXES, ".png")
                 draw_boxes(image, found.boxes, found.labels, found.scores).save(target, quality=92)
-                results.entries.append({"image": str(path), **_described(image, found), "picture": called})
+                results.entries.append({"image": str(path), **_found(image, found), "picture": called})
             progress.update(min(batch_size, len(pictures) - start))
 
 
@@ -209,7 +237,7 @@ def detect_video(find: Finder, path: Path, every: int, results: Results, batch_s
             for frame, found in zip(frames, find([frame.image for frame in frames]), strict=True):
                 writer.add(draw_boxes(frame.image, found.boxes, found.labels, found.scores))
                 where = {"image": str(path), "frame": frame.index, "time": round(frame.time, 3)}
-                results.entries.append({**where, **_described(frame.image, found), "picture": called})
+                results.entries.append({**where, **_found(frame.image, found), "picture": called})
             progress.update(len(frames))
 
 
@@ -227,32 +255,27 @@ def _batches(items: Any, size: int) -> Iterator[list[Any]]:
         yield batch
 
 
-def _described(image: Image.Image, found: Detections) -> dict[str, Any]:
+def _found(image: Image.Image, found: Detections) -> dict[str, Any]:
+    return _described(image, found.boxes, found.labels, found.scores)
+
+
+def _described(image: Image.Image, boxes: np.ndarray, labels: Sequence[str], scores: np.ndarray) -> dict[str, Any]:
     return {
         "size": list(image.size),
-        "boxes": [[round(value, 2) for value in box] for box in found.boxes.tolist()],
-        "labels": list(found.labels),
-        "scores": [round(score, 4) for score in found.scores.tolist()],
+        "boxes": [[round(value, 2) for value in box] for box in boxes.tolist()],
+        "labels": list(labels),
+        "scores": [round(score, 4) for score in scores.tolist()],
     }
 
 
 def run(arguments: Arguments) -> None:
     """Do what the command line says; see the module's text."""
     names = arguments.names()
+    if arguments.detections:
+        rescore(arguments, names)
+        return
     sources = Sources.collect(arguments.inputs, arguments.out, arguments.every)
-    inferencer = _load(arguments)
-    if inferencer.detector.backbone.predictor.embedded:
-        print("this detector stands on the embedded model, which knows drawn glyphs only: photographs need another one")
-    if names is None:
-        names, others = list(inferencer.classes), 0
-        print(f"looking for the {len(names)} classes of the training; --classes names others")
-    others = inferencer.set_classes(names, contrast=arguments.contrast)
-    if others:
-        print(f"{others} other classes of the training compete (--no-contrast leaves them out)")
-
-    def find(images: Sequence[Image.Image]) -> list[Detections]:
-        return inferencer(images, arguments.score_thr)
-
+    find = _stock_finder(arguments, names) if arguments.detector else _trained_finder(arguments, names)
     with Results(arguments.out) as results:
         detect_pictures(find, sources.pictures(), results, arguments.batch_size)
         for video in sources.videos:
@@ -264,12 +287,99 @@ def run(arguments: Arguments) -> None:
     _report(results, sources, written, arguments)
 
 
-def _load(arguments: Arguments) -> OpenVocabInferencer:
+def _trained_finder(arguments: Arguments, names: list[str] | None) -> Finder:
     from fgclip2_mmdet.inference import OpenVocabInferencer
 
-    return OpenVocabInferencer.from_checkpoint(
+    inferencer = OpenVocabInferencer.from_checkpoint(
         arguments.checkpoint, config=arguments.config, model=arguments.model, device=arguments.device
     )
+    _say_what_it_knows(inferencer.detector.backbone.predictor)
+    if names is None:
+        names = list(inferencer.classes)
+        print(f"looking for the {len(names)} classes of the training; --classes names others")
+    others = inferencer.set_classes(names, contrast=arguments.contrast)
+    if others:
+        print(f"{others} other classes of the training compete (--no-contrast leaves them out)")
+    return lambda images: inferencer(images, arguments.score_thr)
+
+
+def _stock_finder(arguments: Arguments, names: list[str] | None) -> Finder:
+    if names is None:
+        raise Fgclip2Error("--detector needs --classes or --classes-file: its own classes are not looked at")
+    import fgclip2_mmdet  # noqa: F401  (before anything of mmdetection)
+    from fgclip2_mmdet.fusion import FusionInferencer
+    from fgclip2_mmdet.proposals import MMDetProposals
+
+    predictor = load(arguments.model, device=arguments.device)
+    proposals = MMDetProposals(*arguments.detector, device=arguments.device)
+    inferencer = FusionInferencer(proposals, predictor, FusionConfig(exponent=arguments.exponent))
+    _say_what_it_knows(predictor)
+    inferencer.set_classes(names)
+    return lambda images: inferencer(images, arguments.score_thr)
+
+
+def rescore(arguments: Arguments, names: list[str] | None) -> None:
+    """Name the boxes of a results file; without names, by the classes of the annotation file."""
+    assert arguments.detections is not None
+    assert arguments.annotations is not None
+    dataset = load_coco(arguments.annotations, arguments.inputs[0], check_sizes=True)
+    given = load_results(arguments.detections, dataset)
+    predictor = load(arguments.model, device=arguments.device)
+    _say_what_it_knows(predictor)
+    rescorer = FusionRescorer(predictor, names or dataset.names, FusionConfig(exponent=arguments.exponent))
+    ids = {category.name: category.id for category in dataset.categories}
+    known = all(name in ids for name in rescorer.vocabulary.names)
+    fused: dict[int, ImageResults] = {}
+    with Results(arguments.out) as results:
+        for image in tqdm(dataset.images, unit="picture", disable=None, file=sys.stderr):
+            path = dataset.path(image)
+            try:
+                picture = open_image(path)
+            except Fgclip2Error as error:
+                results.failures.append({"image": str(path), "error": str(error)})
+                continue
+            found = rescorer(picture, given[image.id].boxes, given[image.id].scores)
+            boxes, scores = found.boxes.cpu().numpy(), found.scores.cpu().numpy()
+            labels = [found.names[label] for label in found.labels.tolist()]
+            if known:
+                fused[image.id] = ImageResults(boxes, scores, np.array([ids[label] for label in labels], np.int64))
+            shown = int((scores >= arguments.score_thr).sum())  # best first
+            target, called = results.place(Path(image.file_name), _KEPT_SUFFIXES, ".png")
+            draw_boxes(picture, boxes[:shown], labels[:shown], scores[:shown]).save(target, quality=92)
+            entry = _described(picture, boxes[:shown], labels[:shown], scores[:shown])
+            results.entries.append({"image": str(path), **entry, "picture": called})
+        if not results.entries:
+            raise Fgclip2Error(f"not one picture could be read, nothing was written; see {arguments.inputs[0]}")
+        if known:
+            save_results(results.place(Path("results.json"), (".json",), ".json")[0], fused)
+        written = results.commit()
+    _report(results, Sources(), written, arguments)
+    if not known:
+        print("no results.json: the names are not all classes of the annotation file, so they have no ids")
+        return
+    print(f"results:  {arguments.out / 'results.json'} (COCO, every box)")
+    if dataset.annotations:
+        _compare(arguments.annotations, {"as given": arguments.detections, "fused": arguments.out / "results.json"})
+
+
+def _compare(annotations: Path, files: dict[str, Path]) -> None:
+    """Print AP of results files."""
+    from rich import print as show
+    from rich.table import Table
+
+    from fgclip2_mmdet.metric import open_vocabulary_ap
+
+    truth = json.loads(annotations.read_text(encoding="utf-8-sig"))
+    table = Table("boxes", "AP50", "AP 0.50:0.95", title=f"on {annotations.name}, in %")
+    for name, file in files.items():
+        figures = open_vocabulary_ap(truth, json.loads(file.read_text(encoding="utf-8-sig")), ())
+        table.add_row(name, f"{figures['AP50_all']:.1f}", f"{figures['AP_all']:.1f}")
+    show(table)
+
+
+def _say_what_it_knows(predictor: FGCLIP2) -> None:
+    if predictor.embedded:
+        print("this detector stands on the embedded model, which knows drawn glyphs only: photographs need another one")
 
 
 def _report(results: Results, sources: Sources, written: list[Path], arguments: Arguments) -> None:
@@ -289,7 +399,7 @@ def _report(results: Results, sources: Sources, written: list[Path], arguments: 
             f"{len(results.failures)} pictures could not be read, see {listing}; first: {results.failures[0]['error']}"
         )
     print(f"boxes:    {arguments.out / 'detections.json'}")
-    pictures = [path for path in written if path.name not in ("detections.json", "failures.jsonl")]
+    pictures = [path for path in written if path.name not in ("detections.json", "results.json", "failures.jsonl")]
     print(f"pictures: {arguments.out}{os.sep} ({len(pictures)}, such as {pictures[-1]})")
 
 

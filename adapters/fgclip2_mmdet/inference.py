@@ -60,7 +60,7 @@ class OpenVocabInferencer:
 
     def __init__(self, detector: FGCLIP2Detector, pipeline: Sequence[dict[str, Any]], device: torch.device) -> None:
         self.detector = detector.to(device).eval()
-        self.pipeline = Compose([copy.deepcopy(step) for step in pipeline if step["type"] not in _LOADERS])
+        self.pipeline = Compose(without_loaders(pipeline))
         self.device = device
         self.classes: tuple[str, ...] = ()
 
@@ -138,7 +138,7 @@ class OpenVocabInferencer:
         """
         if not images:
             return []
-        packed = [self.pipeline(_raw(image)) for image in images]
+        packed = [self.pipeline(raw_picture(image)) for image in images]
         data = {key: [item[key] for item in packed] for key in ("inputs", "data_samples")}
         return [self._selected(sample.pred_instances, score_thr) for sample in self.detector.test_step(data)]
 
@@ -234,7 +234,12 @@ def read_config(path: str | Path) -> Config:
     return cfg
 
 
-def _raw(image: Image.Image) -> dict[str, Any]:
+def without_loaders(pipeline: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The steps of an mmdetection pipeline that come after reading files."""
+    return [copy.deepcopy(step) for step in pipeline if str(step["type"]).rpartition(".")[2] not in _LOADERS]
+
+
+def raw_picture(image: Image.Image) -> dict[str, Any]:
     """What mmdetection's pipeline starts from, as if a loader had read it: (H, W, 3) uint8 BGR."""
     pixels = np.ascontiguousarray(np.asarray(image)[..., ::-1])
     return {"img": pixels, "img_shape": pixels.shape[:2], "ori_shape": pixels.shape[:2]}

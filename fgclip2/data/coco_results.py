@@ -1,0 +1,125 @@
+"""COCO results (https://cocodataset.org/#format-results): what a detector found, read strictly and written whole.
+
+A results file is a list of ``{"image_id", "category_id", "bbox": [x, y, width, height], "score"}``; what the ids mean
+is in the annotation file that the detector was run for.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from fgclip2.data.coco import CocoDataset
+from fgclip2.errors import Fgclip2Error
+from fgclip2.files import write_atomically
+
+_KEYS: Final = ("image_id", "category_id", "bbox", "score")
+
+
+@dataclass(frozen=True, eq=False)
+class ImageResults:
+    """What was found in one picture, in the file's order.
+
+    Attributes:
+        boxes: (M, 4) float32 x1, y1, x2, y2 in pixels.
+        scores: (M,) float32, 0..1.
+        category_ids: (M,) int64, as in the file.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    category_ids: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+
+def load_results(file: str | os.PathLike[str], dataset: CocoDataset) -> dict[int, ImageResults]:
+    """Read a results file.
+
+    Args:
+        file: JSON.
+        dataset: the pictures that it speaks of.
+
+    Returns:
+        By image id, every picture of ``dataset`` in its order; those that the file does not mention have no boxes.
+
+    Raises:
+        Fgclip2Error: no such file, no such list, or the first entry that cannot be used, by its number.
+    """
+    path = Path(file)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError as error:
+        raise Fgclip2Error(f"the results file {str(path)!r} does not exist; give a COCO results JSON") from error
+    except (OSError, ValueError) as error:
+        raise Fgclip2Error(f"{path} cannot be read as JSON ({error})") from error
+    if not isinstance(content, list):
+        hint = "; this looks like an annotation file" if isinstance(content, dict) and "annotations" in content else ""
+        raise Fgclip2Error(f"{path} is no list of results with {', '.join(_KEYS)}{hint}")
+    images = {image.id for image in dataset.images}
+    rows: dict[int, list[tuple[float, ...]]] = defaultdict(list)
+    for number, entry in enumerate(content):
+        problem = _problem(entry, images)
+        if problem:
+            raise Fgclip2Error(f"{path}: result {number} {problem}")
+        x, y, width, height = entry["bbox"]
+        rows[entry["image_id"]].append((x, y, x + width, y + height, entry["score"], entry["category_id"]))
+    return {image.id: _results(rows.get(image.id, [])) for image in dataset.images}
+
+
+def save_results(file: str | os.PathLike[str], found: Mapping[int, ImageResults]) -> int:
+    """Write a results file, whole or not at all.
+
+    Args:
+        file: where to.
+        found: by image id.
+
+    Returns:
+        How many boxes were written.
+    """
+    entries = [
+        {"image_id": image, "category_id": category, "bbox": [x1, y1, x2 - x1, y2 - y1], "score": score}
+        for image, results in found.items()
+        for (x1, y1, x2, y2), score, category in zip(
+            results.boxes.astype(float).round(3).tolist(),
+            results.scores.astype(float).round(6).tolist(),
+            results.category_ids.tolist(),
+            strict=True,
+        )
+    ]
+    write_atomically(file, json.dumps(entries).encode())
+    return len(entries)
+
+
+def _problem(entry: Any, images: set[int]) -> str:
+    """What is wrong with an entry; empty when nothing is."""
+    if not isinstance(entry, dict) or not all(key in entry for key in _KEYS):
+        return f"is not an object with {', '.join(_KEYS)}: {entry!r:.80}"
+    if entry["image_id"] not in images:
+        return f"is of image_id {entry['image_id']!r}, which the annotation file does not have"
+    if not isinstance(entry["category_id"], int):
+        return f"has category_id {entry['category_id']!r}; ids are integers"
+    box = entry["bbox"]
+    if not (isinstance(box, list) and len(box) == 4 and all(map(_finite, box)) and box[2] >= 0 and box[3] >= 0):
+        return f"has bbox {box!r}; give [x, y, width, height] in pixels"
+    if not (_finite(entry["score"]) and 0 <= entry["score"] <= 1):
+        return f"has score {entry['score']!r}; give 0 to 1"
+    return ""
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _results(rows: Sequence[tuple[float, ...]]) -> ImageResults:
+    table = np.array(rows, np.float64).reshape(-1, 6)
+    return ImageResults(table[:, :4].astype(np.float32), table[:, 4].astype(np.float32), table[:, 5].astype(np.int64))

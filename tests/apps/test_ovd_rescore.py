@@ -1,0 +1,148 @@
+"""``ovd_detect.py`` with other detectors' boxes: a results file or a stock detector, named by FG-CLIP 2."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from apps import ovd_detect
+
+NAMES = ["猫", "dog", "红色汽车"]
+
+
+def detect(*arguments: Any) -> int:
+    return ovd_detect.main([str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Three pictures, their objects, and a detector's boxes around them, all called dog."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    rng = np.random.default_rng(0)
+    (tmp_path / "images").mkdir()
+    images, objects, found = [], [], []
+    for number in range(3):
+        pixels = rng.integers(0, 256, (64, 96, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "images" / f"{number}.png")
+        images.append({"id": number + 5, "file_name": f"{number}.png", "width": 96, "height": 64})
+        for _ in range(4):
+            x, y, width, height = (*rng.uniform(0, 40, 2), *rng.uniform(8, 24, 2))
+            box = [round(float(value), 2) for value in (x, y, width, height)]
+            objects.append({"id": len(objects) + 1, "image_id": number + 5, "bbox": box, "iscrowd": 0})
+            objects[-1] |= {"category_id": int(rng.integers(1, 4)) * 10, "area": box[2] * box[3]}
+            moved = [box[0] + 1, box[1], box[2], box[3]]
+            score = round(float(rng.uniform(0.2, 1)), 3)
+            found.append({"image_id": number + 5, "category_id": 20, "bbox": moved, "score": score})
+    categories = [{"id": 10 * (k + 1), "name": name} for k, name in enumerate(NAMES)]
+    truth = {"images": images, "annotations": objects, "categories": categories}
+    (tmp_path / "truth.json").write_text(json.dumps(truth), encoding="utf-8")
+    (tmp_path / "found.json").write_text(json.dumps(found), encoding="utf-8")
+    return tmp_path
+
+
+def ap50(truth: Path, results: Path) -> tuple[float, float]:
+    """AP50 and AP, by pycocotools."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO(str(truth))
+        evaluation = COCOeval(coco, coco.loadRes(str(results)), "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return 100 * evaluation.stats[1], 100 * evaluation.stats[0]
+
+
+def test_a_results_file_is_named_anew(data: Path, tiny_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = data / "out"
+    files = ("--detections", data / "found.json", "--annotations", data / "truth.json")
+    code = detect(data / "images", *files, "--model", tiny_dir, "--out", out, "--score-thr", 0.0)
+    printed = capsys.readouterr()
+    assert code == 0, printed.err
+    results = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    given = json.loads((data / "found.json").read_text(encoding="utf-8"))
+    assert len(results) == len(given)
+    for result in results:
+        boxes = [entry["bbox"] for entry in given if entry["image_id"] == result["image_id"]]
+        assert min(np.abs(np.subtract(box, result["bbox"])).max() for box in boxes) < 1e-2
+        assert result["category_id"] in (10, 20, 30)
+    for name, file in (("as given", data / "found.json"), ("fused", out / "results.json")):
+        expected = " ".join(f"{value:.1f}" for value in ap50(data / "truth.json", file))
+        row = next(line for line in printed.out.splitlines() if name in line)
+        assert " ".join(row.replace("│", " ").split()) == f"{name} {expected}"
+    entries = json.loads((out / "detections.json").read_text(encoding="utf-8"))
+    assert [entry["picture"] for entry in entries] == ["0.png", "1.png", "2.png"]
+    assert {label for entry in entries for label in entry["labels"]} <= set(NAMES)
+    assert "pictures: " in printed.out
+
+
+def test_other_names_have_no_ids(data: Path, tiny_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = data / "out"
+    files = ("--detections", data / "found.json", "--annotations", data / "truth.json")
+    assert detect(data / "images", *files, "--model", tiny_dir, "--out", out, "--classes", "猫, 鸟") == 0
+    assert not (out / "results.json").exists()
+    assert "no results.json" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_stock_detector_finds_and_the_model_names(
+    data: Path, tiny_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import mmdet
+    from mmengine.config import Config
+
+    from fgclip2_mmdet.proposals import MMDetProposals
+
+    shipped = Path(mmdet.__file__).parent / ".mim/configs/retinanet/retinanet_r18_fpn_1x_coco.py"
+    cfg = Config.fromfile(shipped)
+    cfg.test_dataloader.dataset.pipeline[1].scale = (160, 128)
+    cfg.model.test_cfg.score_thr = 0.0
+    cfg.dump(data / "own.py")
+    torch.manual_seed(0)
+    detector = MMDetProposals(data / "own.py", device="cpu").detector
+    torch.save({"state_dict": detector.state_dict()}, data / "own.pth")
+    stock = ("--detector", data / "own.py", data / "own.pth", "--model", tiny_dir, "--out", data / "out")
+    assert detect(data / "images", *stock, "--classes", "猫, dog", "--score-thr", 0) == 0
+    entries = json.loads((data / "out" / "detections.json").read_text(encoding="utf-8"))
+    assert all(entry["boxes"] for entry in entries)
+    assert {label for entry in entries for label in entry["labels"]} <= {"猫", "dog"}
+    capsys.readouterr()
+    assert detect(data / "images", *stock) == 2
+    assert "--detector needs --classes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--detector", "a.py"), "CONFIG and CHECKPOINT"),
+        (("--detections", "found.json"), "belong together"),
+        (("--annotations", "truth.json"), "belong together"),
+        (("--detector", "a.py", "b.pth", "--detections", "r", "--annotations", "t"), "both given"),
+        (("--detections", "nowhere.json", "--annotations", "truth.json"), "nowhere.json"),
+        (("--detections", "truth.json", "--annotations", "truth.json"), "looks like an annotation file"),
+        (("--detections", "found.json", "--annotations", "truth.json", "--exponent", 2), "exponent 2"),
+    ],
+)
+def test_bad_arguments(
+    data: Path,
+    tiny_dir: Path,
+    arguments: tuple[Any, ...],
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(data)
+    assert detect("images", *arguments, "--model", tiny_dir, "--out", "out") == 2
+    printed = capsys.readouterr().err.strip()
+    assert printed.startswith("error: ")
+    assert said in printed
+    assert len(printed.splitlines()) == 1
+    assert not (data / "out").exists()
