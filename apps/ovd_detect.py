@@ -311,7 +311,8 @@ def _stock_finder(arguments: Arguments, names: list[str] | None) -> Finder:
     from fgclip2_mmdet.proposals import MMDetProposals
 
     predictor = load(arguments.model, device=arguments.device)
-    proposals = MMDetProposals(*arguments.detector, device=arguments.device)
+    config, checkpoint = arguments.detector
+    proposals = MMDetProposals(config, checkpoint, arguments.device)
     inferencer = FusionInferencer(proposals, predictor, FusionConfig(exponent=arguments.exponent))
     _say_what_it_knows(predictor)
     inferencer.set_classes(names)

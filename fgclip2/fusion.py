@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -19,8 +19,12 @@ from fgclip2.features import Boxes, DenseFeatures
 from fgclip2.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from fgclip2.images import ImageLike
     from fgclip2.predictor import FGCLIP2
+
+Scores: TypeAlias = "Tensor | np.ndarray | Sequence[float] | Sequence[Sequence[float]]"
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,7 @@ class FusionRescorer:
         self.model, self.config = model, config or FusionConfig()
 
     @torch.inference_mode()
-    def __call__(self, image: ImageLike | DenseFeatures, boxes: Boxes, scores: Tensor | Sequence[float]) -> Rescored:
+    def __call__(self, image: ImageLike | DenseFeatures, boxes: Boxes, scores: Scores) -> Rescored:
         """Give boxes new classes and scores.
 
         Args:
@@ -188,7 +192,7 @@ def best_classes(
     return (best - exponent * total[:, None]).exp(), classes
 
 
-def _checked(boxes: Boxes, scores: Tensor | Sequence[float], classes: int) -> tuple[Tensor, Tensor]:
+def _checked(boxes: Boxes, scores: Scores, classes: int) -> tuple[Tensor, Tensor]:
     given = torch.as_tensor(boxes, dtype=torch.float32).cpu()
     own = torch.as_tensor(scores, dtype=torch.float32)
     given = given.reshape(0, 4) if given.numel() == 0 else given

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
 from PIL import Image
 from torch import Tensor
 
@@ -59,6 +58,5 @@ class FusionInferencer:
             rescored = self._rescorer(image, boxes, scores)
             kept = rescored.scores >= score_thr
             labels = tuple(self.classes[label] for label in rescored.labels[kept].tolist())
-            arrays = (values[kept].cpu().numpy().astype(np.float32) for values in (rescored.boxes, rescored.scores))
-            found.append(Detections(*arrays, labels))
+            found.append(Detections(rescored.boxes[kept].cpu().numpy(), rescored.scores[kept].cpu().numpy(), labels))
         return found
