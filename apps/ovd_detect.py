@@ -7,6 +7,8 @@ Or without any training, with the boxes of another detector, which FG-CLIP 2 nam
 
     python apps/ovd_detect.py photos/ --classes "dog, 红色汽车" --model qihoo360/fg-clip2-base \
         --detector faster-rcnn_r50_fpn_1x_coco.py faster_rcnn_r50_fpn_1x_coco.pth
+    python apps/ovd_detect.py photos/ --classes "dog, 红色汽车" --model qihoo360/fg-clip2-base \
+        --detector google/owlv2-base-patch16-ensemble --ask-for "animal, vehicle"
     python apps/ovd_detect.py photos/ --model qihoo360/fg-clip2-base \
         --detections results.json --annotations instances_val.json
 
@@ -41,8 +43,10 @@ from fgclip2.images import open_image
 from fgclip2.predictor import FGCLIP2, load
 from fgclip2.visualize import draw_boxes
 from fgclip2.vocabulary import load_names, parse_names
+from fgclip2.zero_shot import ZeroShotProposals
 
 if TYPE_CHECKING:
+    from fgclip2_mmdet.fusion import Proposals
     from fgclip2_mmdet.inference import Detections
 
 _KEPT_SUFFIXES = (".jpg", ".jpeg", ".png")  # other pictures are written as PNG
@@ -65,8 +69,11 @@ class Arguments:
     """The config of that training; normally found beside the checkpoint."""
     model: str | None = None
     """Where FG-CLIP 2's weights are, if not where the training found them: tiny, a directory or a hub id."""
-    detector: tuple[Path, ...] = ()
-    """CONFIG and CHECKPOINT of any mmdetection detector. Its boxes are named by --model; nothing needs training."""
+    detector: tuple[str, ...] = ()
+    """CONFIG and CHECKPOINT of any mmdetection detector, or the directory or hub id of one of transformers' zero-shot
+    detectors (MM-Grounding-DINO, LLMDet, OWLv2). Its boxes are named by --model; nothing needs training."""
+    ask_for: str = ""
+    """What a zero-shot detector is asked for, in English: "person, vehicle, animal"; without it the classes."""
     detections: Path | None = None
     """COCO results JSON of any detector, in place of running one; the pictures are those of --annotations."""
     annotations: Path | None = None
@@ -93,8 +100,10 @@ class Arguments:
             raise Fgclip2Error(f"--batch-size {self.batch_size}: give 1 or more")
         if not self.inputs:
             raise Fgclip2Error("nothing to look at; name pictures, folders or videos")
-        if len(self.detector) not in (0, 2):
-            raise Fgclip2Error("--detector takes two files: CONFIG and CHECKPOINT")
+        if len(self.detector) > 2 or (len(self.detector) == 1 and self.detector[0].endswith(".py")):
+            raise Fgclip2Error("--detector takes CONFIG and CHECKPOINT, or the name of one zero-shot detector")
+        if self.ask_for and len(self.detector) != 1:
+            raise Fgclip2Error("--ask-for belongs to a zero-shot --detector; leave it out")
         if self.detector and self.detections:
             raise Fgclip2Error("--detector and --detections were both given; give one of them")
         if bool(self.detections) != bool(self.annotations):
@@ -306,13 +315,16 @@ def _trained_finder(arguments: Arguments, names: list[str] | None) -> Finder:
 def _stock_finder(arguments: Arguments, names: list[str] | None) -> Finder:
     if names is None:
         raise Fgclip2Error("--detector needs --classes or --classes-file: its own classes are not looked at")
-    import fgclip2_mmdet  # noqa: F401  (before anything of mmdetection)
-    from fgclip2_mmdet.fusion import FusionInferencer
-    from fgclip2_mmdet.proposals import MMDetProposals
+    from fgclip2_mmdet import FusionInferencer, MMDetProposals
 
     predictor = load(arguments.model, device=arguments.device)
-    config, checkpoint = arguments.detector
-    proposals = MMDetProposals(config, checkpoint, arguments.device)
+    proposals: Proposals
+    if len(arguments.detector) == 2:
+        config, checkpoint = arguments.detector
+        proposals = MMDetProposals(config, checkpoint, arguments.device)
+    else:
+        asked = parse_names(arguments.ask_for) if arguments.ask_for else names
+        proposals = ZeroShotProposals(arguments.detector[0], asked, arguments.device)
     inferencer = FusionInferencer(proposals, predictor, FusionConfig(exponent=arguments.exponent))
     _say_what_it_knows(predictor)
     inferencer.set_classes(names)

@@ -123,6 +123,8 @@ def test_a_stock_detector_finds_and_the_model_names(
     ("arguments", "said"),
     [
         (("--detector", "a.py"), "CONFIG and CHECKPOINT"),
+        (("--detector", "a.py", "b.pth", "--ask-for", "dog", "--classes", "dog"), "--ask-for belongs to"),
+        (("--detector", "images", "--classes", "dog"), "no zero-shot detector"),
         (("--detections", "found.json"), "belong together"),
         (("--annotations", "truth.json"), "belong together"),
         (("--detector", "a.py", "b.pth", "--detections", "r", "--annotations", "t"), "both given"),

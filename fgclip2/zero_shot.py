@@ -1,0 +1,108 @@
+"""Boxes of transformers' zero-shot detectors, for fusion: MM-Grounding-DINO and LLMDet (the paper's), OWLv2, ..."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from fgclip2.errors import Fgclip2Error
+from fgclip2.predictor import find_device
+from fgclip2.vocabulary import check_names
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+class ZeroShotProposals:
+    """A zero-shot detector asked for things in its own language, English; what it calls them is not looked at.
+
+    Detectors that read all names in one prompt hold few (256 tokens in Grounding DINO), so names are asked for in
+    several prompts; boxes that more than one of them finds are kept once.
+
+    Args:
+        detector: directory or hub id.
+        names: what to ask for.
+        device: ``auto`` takes CUDA when there is one; or what torch calls it.
+        threshold: lowest score, 0..1.
+        max_boxes: a picture, the best.
+        names_per_prompt: names asked for together.
+        nms_iou: with several prompts, boxes that overlap a better one by more than this are the same.
+
+    Raises:
+        Fgclip2Error: no such detector, no names, or numbers out of range.
+    """
+
+    def __init__(
+        self,
+        detector: str | os.PathLike[str],
+        names: Sequence[str],
+        device: str = "auto",
+        threshold: float = 0.05,
+        max_boxes: int = 300,
+        names_per_prompt: int = 40,
+        nms_iou: float = 0.7,
+    ) -> None:
+        if not (0 <= threshold < 1 and 0 < nms_iou <= 1 and min(max_boxes, names_per_prompt) >= 1):
+            raise Fgclip2Error(
+                f"threshold {threshold}, nms_iou {nms_iou}: give 0 to 1; max_boxes {max_boxes}, names_per_prompt "
+                f"{names_per_prompt}: give 1 or more"
+            )
+        asked = check_names(names)
+        self.prompts = [
+            list(asked[start : start + names_per_prompt]) for start in range(0, len(asked), names_per_prompt)
+        ]
+        self.processor, model = _load(os.fspath(detector))
+        self.device = find_device(device)
+        self.model = model.to(self.device).eval()
+        self.threshold, self.max_boxes, self.nms_iou = threshold, max_boxes, nms_iou
+
+    @torch.inference_mode()
+    def __call__(self, images: Sequence[Image.Image]) -> list[tuple[Tensor, Tensor]]:
+        """Boxes (M, 4) x1, y1, x2, y2 in pixels and scores (M,) 0..1 of every picture, best first."""
+        # Together only what needs no padding, which detectors of this kind are not blind to.
+        members: dict[tuple[int, int], list[int]] = defaultdict(list)
+        for index, image in enumerate(images):
+            members[image.size].append(index)
+        found: dict[int, tuple[Tensor, Tensor]] = {}
+        for indices in members.values():
+            found |= zip(indices, self._find([images[index] for index in indices]), strict=True)
+        return [found[index] for index in range(len(images))]
+
+    def _find(self, images: list[Image.Image]) -> list[tuple[Tensor, Tensor]]:
+        sizes = [(image.height, image.width) for image in images]
+        found: list[list[tuple[Tensor, Tensor]]] = [[] for _ in images]
+        for prompt in self.prompts:
+            inputs = self.processor(images=images, text=[prompt] * len(images), return_tensors="pt", padding=True)
+            outputs = self.model(**inputs.to(self.device))
+            results = self.processor.post_process_grounded_object_detection(
+                outputs, threshold=self.threshold, target_sizes=sizes
+            )
+            for own, result in zip(found, results, strict=True):
+                own.append((result["boxes"].float().cpu(), result["scores"].float().cpu()))
+        return [self._joined(parts) for parts in found]
+
+    def _joined(self, parts: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+        from torchvision.ops import nms
+
+        boxes, scores = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
+        kept = nms(boxes, scores, self.nms_iou) if len(parts) > 1 else scores.argsort(descending=True, stable=True)
+        kept = kept[: self.max_boxes]
+        return boxes[kept], scores[kept]
+
+
+def _load(name: str) -> tuple[Any, Any]:
+    from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
+
+    try:
+        return AutoProcessor.from_pretrained(name), AutoModelForZeroShotObjectDetection.from_pretrained(name)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0][:200]
+        raise Fgclip2Error(
+            f"{name!r} is no zero-shot detector that transformers can load ({reason}); give a directory or hub id such "
+            "as one of MM-Grounding-DINO, LLMDet or OWLv2"
+        ) from error

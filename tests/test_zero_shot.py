@@ -1,0 +1,119 @@
+"""transformers' zero-shot detectors as proposals: tiny random ones, read from a directory like released ones."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.ops import box_iou
+
+from fgclip2 import Fgclip2Error
+from fgclip2.zero_shot import ZeroShotProposals
+
+NAMES = ["cat", "red car", "bus"]
+
+
+@pytest.fixture(scope="module")
+def pictures() -> list[Image.Image]:
+    rng = np.random.default_rng(0)
+    return [Image.fromarray(rng.integers(0, 256, (*size, 3), dtype=np.uint8)) for size in ((60, 90), (64, 48))]
+
+
+@pytest.fixture(scope="module")
+def owl(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from transformers import CLIPTokenizer, Owlv2Config, Owlv2ForObjectDetection, Owlv2ImageProcessor, Owlv2Processor
+
+    folder = tmp_path_factory.mktemp("owl")
+    letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
+    tokens = ["!", "<|startoftext|>", "<|endoftext|>", *letters, *(f"{letter}</w>" for letter in letters)]
+    (folder / "vocab.json").write_text(json.dumps({token: index for index, token in enumerate(tokens)}))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    tokenizer = CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=16)
+    tower = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    special = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2}
+    text = {**tower, **special, "vocab_size": len(tokens), "max_position_embeddings": 16}
+    vision = {**tower, "image_size": 64, "patch_size": 16}
+    torch.manual_seed(0)
+    Owlv2ForObjectDetection(Owlv2Config(text_config=text, vision_config=vision, projection_dim=32)).save_pretrained(
+        folder
+    )
+    processor = Owlv2ImageProcessor(size={"height": 64, "width": 64})
+    Owlv2Processor(image_processor=processor, tokenizer=tokenizer).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def dino(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from transformers import (
+        BertTokenizer,
+        GroundingDinoImageProcessor,
+        GroundingDinoProcessor,
+        MMGroundingDinoConfig,
+        MMGroundingDinoForObjectDetection,
+    )
+
+    folder = tmp_path_factory.mktemp("dino")
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", "cat", "red", "car", "bus"]
+    (folder / "vocab.txt").write_text("\n".join(tokens))
+    text = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    swin = {"model_type": "swin", "embed_dim": 16, "depths": [1, 1, 1, 1], "num_heads": [1, 1, 2, 2], "window_size": 4}
+    config = MMGroundingDinoConfig(
+        backbone_config={**swin, "out_features": ["stage2", "stage3", "stage4"]},
+        text_config={"model_type": "bert", **text, "vocab_size": len(tokens)},
+        d_model=32,
+        encoder_layers=1,
+        decoder_layers=2,
+        encoder_ffn_dim=64,
+        decoder_ffn_dim=64,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        num_queries=20,
+        num_feature_levels=4,
+        max_text_len=32,
+    )
+    torch.manual_seed(0)
+    MMGroundingDinoForObjectDetection(config).save_pretrained(folder)
+    images = GroundingDinoImageProcessor(size={"shortest_edge": 64, "longest_edge": 96})
+    GroundingDinoProcessor(images, BertTokenizer(str(folder / "vocab.txt"))).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["owl", "dino"])
+def test_boxes_lie_in_pixels_and_do_not_depend_on_company(
+    kind: str, pictures: list[Image.Image], request: pytest.FixtureRequest
+) -> None:
+    """One picture alone gives what it gives beside others; float32, another order of sums in a batch."""
+    folder = request.getfixturevalue(kind)
+    proposals = ZeroShotProposals(folder, NAMES, device="cpu", threshold=0.0, max_boxes=10)
+    together = proposals([*pictures, pictures[0].rotate(180)])[:2]
+    for image, (boxes, scores) in zip(pictures, together, strict=True):
+        assert boxes.shape == (len(scores), 4)
+        assert 0 < len(scores) <= 10
+        assert scores.tolist() == sorted(scores.tolist(), reverse=True)
+        assert bool(((scores >= 0) & (scores <= 1)).all())
+        assert boxes.abs().max() < 2 * max(image.size)
+    ((_, alone),) = proposals(pictures[:1])
+    torch.testing.assert_close(alone, together[0][1], atol=1e-4, rtol=1e-3)
+    assert proposals([]) == []
+
+
+def test_names_in_several_prompts_find_a_box_once(owl: Path, pictures: list[Image.Image]) -> None:
+    proposals = ZeroShotProposals(owl, NAMES, device="cpu", threshold=0.0, names_per_prompt=1, nms_iou=0.5)
+    assert proposals.prompts == [["cat"], ["red car"], ["bus"]]
+    for boxes, scores in proposals(pictures):
+        overlap = box_iou(boxes, boxes).nan_to_num(0).fill_diagonal_(0)  # random boxes may have no area
+        assert float(overlap.max()) <= 0.5
+        assert scores.tolist() == sorted(scores.tolist(), reverse=True)
+
+
+def test_bad_settings_are_named(owl: Path, tmp_path: Path) -> None:
+    with pytest.raises(Fgclip2Error, match="no zero-shot detector"):
+        ZeroShotProposals(tmp_path, NAMES)
+    with pytest.raises(Fgclip2Error, match="threshold 2"):
+        ZeroShotProposals(owl, NAMES, threshold=2.0)
+    with pytest.raises(Fgclip2Error, match="class names"):
+        ZeroShotProposals(owl, [])
