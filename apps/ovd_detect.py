@@ -13,20 +13,18 @@ Or without any training, with the boxes of another detector, which FG-CLIP 2 nam
         --detections results.json --annotations instances_val.json
 
 Writes the pictures with their boxes, and one detections.json with every box. Any names will do, English or Chinese,
-whether or not the detector was trained on them; without names it looks for what it was trained on.
+whether or not the detector was trained on them; without names it looks for what it was trained on, or for the classes
+of --annotations.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -34,20 +32,20 @@ import tyro
 from PIL import Image
 from tqdm import tqdm
 
+import fgclip2
 from fgclip2.data.coco import load_coco
 from fgclip2.data.coco_results import ImageResults, load_results, save_results
 from fgclip2.data.media import VideoReader, VideoWriter, find_pictures, is_video
+from fgclip2.data.outputs import Results
 from fgclip2.errors import Fgclip2Error
-from fgclip2.fusion import FusionConfig, FusionRescorer
+from fgclip2.fusion import Detections, FusionConfig, FusionInferencer, FusionRescorer
 from fgclip2.images import open_image
-from fgclip2.predictor import FGCLIP2, load
 from fgclip2.visualize import draw_boxes
 from fgclip2.vocabulary import load_names, parse_names
-from fgclip2.zero_shot import ZeroShotProposals
 
 if TYPE_CHECKING:
-    from fgclip2_mmdet.fusion import Proposals
-    from fgclip2_mmdet.inference import Detections
+    from fgclip2.fusion import Proposals
+    from fgclip2.predictor import FGCLIP2
 
 _KEPT_SUFFIXES = (".jpg", ".jpeg", ".png")  # other pictures are written as PNG
 
@@ -58,7 +56,7 @@ class Arguments:
 
     inputs: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """Pictures, folders (searched with their subfolders) and videos. A picture that you name must be readable; bad ones
-    in a folder are counted and listed in failures.jsonl."""
+    in a folder are counted and listed in failures.jsonl. With --detections one folder, of --annotations' pictures."""
     classes: str = ""
     """What to look for, separated by commas: "dog, 红色汽车"."""
     classes_file: Path | None = None
@@ -68,24 +66,28 @@ class Arguments:
     config: Path | None = None
     """The config of that training; normally found beside the checkpoint."""
     model: str | None = None
-    """Where FG-CLIP 2's weights are, if not where the training found them: tiny, a directory or a hub id."""
+    """FG-CLIP 2: tiny, a directory or a hub id. Without it what the detector was trained on; with --detector and
+    --detections $FGCLIP2_MODEL or qihoo360/fg-clip2-base."""
     detector: tuple[str, ...] = ()
-    """CONFIG and CHECKPOINT of any mmdetection detector, or the directory or hub id of one of transformers' zero-shot
-    detectors (MM-Grounding-DINO, LLMDet, OWLv2). Its boxes are named by --model; nothing needs training."""
+    """CONFIG and CHECKPOINT of a stock mmdetection detector, or the directory or hub id of one of transformers'
+    zero-shot detectors (MM-Grounding-DINO, LLMDet, OWLv2). Its boxes are named by --model; nothing needs training."""
     ask_for: str = ""
     """What a zero-shot detector is asked for, in English: "person, vehicle, animal"; without it the classes."""
     detections: Path | None = None
     """COCO results JSON of any detector, in place of running one; the pictures are those of --annotations."""
     annotations: Path | None = None
     """COCO JSON that --detections speaks of. Its objects, if it has any, give the AP before and after."""
-    exponent: float = 0.5
+    exponent: float = FusionConfig.exponent
     """With --detector and --detections: weight of FG-CLIP 2 against the detector's own score, 0 to 1."""
+    nms_iou: float = 0.7
+    """With these: of boxes of one name that overlap more, only the best stays; 1 keeps all, as the paper does."""
     out: Path = Path("outputs/ovd_detect")
     """Folder for the results."""
     score_thr: float = 0.3
     """Lowest score to keep, 0 to 1. Try less when too little is found."""
     contrast: bool = True
-    """Let the trained classes that you did not name compete, so that "dog" alone does not win every cat."""
+    """Let classes that you did not name compete, so that "dog" alone does not win every cat: those of the training, of
+    a stock detector's checkpoint, asked of a zero-shot one, or of --annotations."""
     every: int = 1
     """Look at every n-th frame of a video."""
     batch_size: int = 4
@@ -99,19 +101,41 @@ class Arguments:
         if self.batch_size < 1:
             raise Fgclip2Error(f"--batch-size {self.batch_size}: give 1 or more")
         if not self.inputs:
-            raise Fgclip2Error("nothing to look at; name pictures, folders or videos")
+            hint = " (before --detector, which takes all that follows it)" if len(self.detector) > 2 else ""
+            raise Fgclip2Error(f"nothing to look at; name pictures, folders or videos{hint}")
+        self._check_sources()
+        if self.classes and self.classes_file:
+            raise Fgclip2Error("--classes and --classes-file were both given; give one of them")
+
+    def _check_sources(self) -> None:
+        """One source of boxes, and no option that would do nothing with it."""
         if len(self.detector) > 2 or (len(self.detector) == 1 and self.detector[0].endswith(".py")):
             raise Fgclip2Error("--detector takes CONFIG and CHECKPOINT, or the name of one zero-shot detector")
-        if self.ask_for and len(self.detector) != 1:
-            raise Fgclip2Error("--ask-for belongs to a zero-shot --detector; leave it out")
         if self.detector and self.detections:
             raise Fgclip2Error("--detector and --detections were both given; give one of them")
         if bool(self.detections) != bool(self.annotations):
             raise Fgclip2Error("--detections and --annotations belong together: results, and the pictures they are of")
         if self.detections and (len(self.inputs) != 1 or not self.inputs[0].is_dir()):
             raise Fgclip2Error("with --detections name one folder: the one that the annotation file's pictures are in")
-        if self.classes and self.classes_file:
-            raise Fgclip2Error("--classes and --classes-file were both given; give one of them")
+        fused = bool(self.detector or self.detections)
+        useless = {
+            "--checkpoint": fused and self.checkpoint != Arguments.checkpoint,
+            "--config": fused and self.config is not None,
+            "--exponent": not fused and self.exponent != Arguments.exponent,
+            "--nms-iou": not fused and self.nms_iou != Arguments.nms_iou,
+            "--ask-for": bool(self.ask_for) and len(self.detector) != 1,
+            "--every": bool(self.detections) and self.every != Arguments.every,
+            "--batch-size": bool(self.detections) and self.batch_size != Arguments.batch_size,
+        }
+        given = [name for name, wrong in useless.items() if wrong]
+        if given:
+            raise Fgclip2Error(f"{' and '.join(given)} would do nothing with this source of boxes; leave it out")
+        if fused:
+            self.fusion()
+
+    def fusion(self) -> FusionConfig:
+        """How scores are joined."""
+        return FusionConfig(exponent=self.exponent, nms_iou=None if self.nms_iou == 1 else self.nms_iou)
 
     def names(self) -> list[str] | None:
         """The classes that were asked for, or ``None`` for those of the training."""
@@ -157,66 +181,6 @@ class Sources:
         return list({path.resolve(): (path, name) for path, name in reversed(every)}.values())[::-1]
 
 
-class Results:
-    """Result files, collected beside their destination and moved there by ``commit``; without it nothing is left.
-
-    detections.json comes last, so that its presence means that everything it names is there.
-    """
-
-    def __init__(self, out: Path) -> None:
-        if out.exists() and not out.is_dir():
-            raise Fgclip2Error(f"--out {str(out)!r} is a file; give a folder")
-        self.out = out
-        self.entries: list[dict[str, Any]] = []
-        self.failures: list[dict[str, str]] = []
-        self._taken: set[Path] = set()
-
-    def __enter__(self) -> Results:
-        try:
-            self.out.parent.mkdir(parents=True, exist_ok=True)
-            self._scratch = Path(tempfile.mkdtemp(dir=self.out.parent, prefix=f".{self.out.name}."))
-        except OSError as error:
-            raise Fgclip2Error(f"--out {str(self.out)!r} cannot be written: {error.strerror}") from error
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        shutil.rmtree(self._scratch, ignore_errors=True)
-
-    def place(self, name: Path, suffixes: tuple[str, ...], default: str) -> tuple[Path, str]:
-        """A free place for a result: where to write it now, and how it will be called in ``out``."""
-        if name.suffix.lower() not in suffixes:
-            name = name.with_name(name.name + default)
-        free, number = name, 1
-        while Path(str(free).lower()) in self._taken:
-            number += 1
-            free = name.with_stem(f"{name.stem}-{number}")
-        self._taken.add(Path(str(free).lower()))
-        target = self._scratch / free
-        target.parent.mkdir(parents=True, exist_ok=True)
-        return target, free.as_posix()
-
-    def commit(self) -> list[Path]:
-        """Move everything to ``out`` and return what a person wants to open, detections.json first."""
-        listing = [json.dumps(entry, ensure_ascii=False, allow_nan=False) for entry in self.entries]
-        (self._scratch / "detections.json").write_text("[\n" + ",\n".join(listing) + "\n]\n", encoding="utf-8")
-        if self.failures:
-            lines = "".join(json.dumps(failure, ensure_ascii=False) + "\n" for failure in self.failures)
-            (self._scratch / "failures.jsonl").write_text(lines, encoding="utf-8")
-        self.out.mkdir(exist_ok=True)
-        (self.out / "failures.jsonl").unlink(missing_ok=True)  # of an earlier run
-        files = sorted(path for path in self._scratch.rglob("*") if path.is_file())
-        files.sort(key=lambda path: path == self._scratch / "detections.json")
-        for file in files:
-            target = self.out / file.relative_to(self._scratch)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with file.open("rb") as stream:
-                os.fsync(stream.fileno())
-            file.replace(target)
-        return [self.out / file.relative_to(self._scratch) for file in reversed(files)]
-
-
 def detect_pictures(find: Finder, pictures: list[tuple[Path, Path]], results: Results, batch_size: int) -> None:
     """Detect in pictures, batch by batch; one that cannot be read goes into ``results.failures``."""
     with tqdm(total=len(pictures), unit="picture", disable=None, file=sys.stderr) as progress:
@@ -228,9 +192,7 @@ def detect_pictures(find: Finder, pictures: list[tuple[Path, Path]], results: Re
                 except Fgclip2Error as error:
                     results.failures.append({"image": str(path), "error": str(error)})
             for (path, name, image), found in zip(batch, find([item[2] for item in batch]), strict=True):
-                target, called = results.place(name, _KEPT_SUFFIXES, ".png")
-                draw_boxes(image, found.boxes, found.labels, found.scores).save(target, quality=92)
-                results.entries.append({"image": str(path), **_found(image, found), "picture": called})
+                _keep(results, path, name, image, found)
             progress.update(min(batch_size, len(pictures) - start))
 
 
@@ -246,7 +208,7 @@ def detect_video(find: Finder, path: Path, every: int, results: Results, batch_s
             for frame, found in zip(frames, find([frame.image for frame in frames]), strict=True):
                 writer.add(draw_boxes(frame.image, found.boxes, found.labels, found.scores))
                 where = {"image": str(path), "frame": frame.index, "time": round(frame.time, 3)}
-                results.entries.append({**where, **_found(frame.image, found), "picture": called})
+                results.entries.append({**where, **_described(frame.image, found), "picture": called})
             progress.update(len(frames))
 
 
@@ -264,27 +226,35 @@ def _batches(items: Any, size: int) -> Iterator[list[Any]]:
         yield batch
 
 
-def _found(image: Image.Image, found: Detections) -> dict[str, Any]:
-    return _described(image, found.boxes, found.labels, found.scores)
+def _keep(results: Results, path: Path, name: Path, image: Image.Image, found: Detections) -> None:
+    """The drawn picture and its entry."""
+    target, called = results.place(name, _KEPT_SUFFIXES, ".png")
+    draw_boxes(image, found.boxes, found.labels, found.scores).save(target, quality=92)
+    results.entries.append({"image": str(path), **_described(image, found), "picture": called})
 
 
-def _described(image: Image.Image, boxes: np.ndarray, labels: Sequence[str], scores: np.ndarray) -> dict[str, Any]:
+def _described(image: Image.Image, found: Detections) -> dict[str, Any]:
     return {
         "size": list(image.size),
-        "boxes": [[round(value, 2) for value in box] for box in boxes.tolist()],
-        "labels": list(labels),
-        "scores": [round(score, 4) for score in scores.tolist()],
+        "boxes": [[round(value, 2) for value in box] for box in found.boxes.tolist()],
+        "labels": list(found.labels),
+        "scores": [round(score, 4) for score in found.scores.tolist()],
     }
 
 
 def run(arguments: Arguments) -> None:
     """Do what the command line says; see the module's text."""
     names = arguments.names()
+    _check_out(arguments)
     if arguments.detections:
         rescore(arguments, names)
         return
     sources = Sources.collect(arguments.inputs, arguments.out, arguments.every)
-    find = _stock_finder(arguments, names) if arguments.detector else _trained_finder(arguments, names)
+    fusion = None
+    if arguments.detector:
+        find, fusion = _stock_finder(arguments, names)
+    else:
+        find = _trained_finder(arguments, names)
     with Results(arguments.out) as results:
         detect_pictures(find, sources.pictures(), results, arguments.batch_size)
         for video in sources.videos:
@@ -294,6 +264,8 @@ def run(arguments: Arguments) -> None:
             raise Fgclip2Error(f"not one picture could be read, nothing was written; the first: {first}")
         written = results.commit()
     _report(results, sources, written, arguments)
+    if fusion is not None:
+        _say_left_out(fusion.outside, fusion.cut)
 
 
 def _trained_finder(arguments: Arguments, names: list[str] | None) -> Finder:
@@ -312,23 +284,37 @@ def _trained_finder(arguments: Arguments, names: list[str] | None) -> Finder:
     return lambda images: inferencer(images, arguments.score_thr)
 
 
-def _stock_finder(arguments: Arguments, names: list[str] | None) -> Finder:
+def _check_out(arguments: Arguments) -> None:
+    """Drawn pictures bear the names of the originals, so they need another folder."""
+    out = arguments.out.resolve()
+    for path in arguments.inputs:
+        if out == (path if path.is_dir() else path.parent).resolve():
+            raise Fgclip2Error(f"--out {str(arguments.out)!r} would write over {str(path)!r}; give another folder")
+
+
+def _stock_finder(arguments: Arguments, names: list[str] | None) -> tuple[Finder, FusionInferencer]:
     if names is None:
         raise Fgclip2Error("--detector needs --classes or --classes-file: its own classes are not looked at")
-    from fgclip2_mmdet import FusionInferencer, MMDetProposals
-
-    predictor = load(arguments.model, device=arguments.device)
+    for file in arguments.detector if len(arguments.detector) == 2 else ():
+        if not Path(file).is_file():
+            raise Fgclip2Error(f"--detector: {file!r} does not exist; give CONFIG and CHECKPOINT")
+    predictor = fgclip2.load(arguments.model, device=arguments.device)
     proposals: Proposals
     if len(arguments.detector) == 2:
+        from fgclip2_mmdet import MMDetProposals
+
         config, checkpoint = arguments.detector
         proposals = MMDetProposals(config, checkpoint, arguments.device)
+        others: Sequence[str] = proposals.classes
     else:
-        asked = parse_names(arguments.ask_for) if arguments.ask_for else names
-        proposals = ZeroShotProposals(arguments.detector[0], asked, arguments.device)
-    inferencer = FusionInferencer(proposals, predictor, FusionConfig(exponent=arguments.exponent))
+        from fgclip2.zero_shot import ZeroShotProposals
+
+        others = parse_names(arguments.ask_for) if arguments.ask_for else names
+        proposals = ZeroShotProposals(arguments.detector[0], others, arguments.device)
+    inferencer = FusionInferencer(proposals, predictor, arguments.fusion())
     _say_what_it_knows(predictor)
-    inferencer.set_classes(names)
-    return lambda images: inferencer(images, arguments.score_thr)
+    _say_contrast(inferencer.set_classes(names, others if arguments.contrast else ()), len(names))
+    return (lambda images: inferencer(images, arguments.score_thr)), inferencer
 
 
 def rescore(arguments: Arguments, names: list[str] | None) -> None:
@@ -337,12 +323,16 @@ def rescore(arguments: Arguments, names: list[str] | None) -> None:
     assert arguments.annotations is not None
     dataset = load_coco(arguments.annotations, arguments.inputs[0], check_sizes=True)
     given = load_results(arguments.detections, dataset)
-    predictor = load(arguments.model, device=arguments.device)
+    predictor = fgclip2.load(arguments.model, device=arguments.device)
     _say_what_it_knows(predictor)
-    rescorer = FusionRescorer(predictor, names or dataset.names, FusionConfig(exponent=arguments.exponent))
+    contrast = dataset.names if names and arguments.contrast else ()
+    rescorer = FusionRescorer(predictor, names or dataset.names, arguments.fusion(), contrast)
+    if names:
+        _say_contrast(len(rescorer.contrast), len(names))
     ids = {category.name: category.id for category in dataset.categories}
     known = all(name in ids for name in rescorer.vocabulary.names)
     fused: dict[int, ImageResults] = {}
+    outside = cut = 0
     with Results(arguments.out) as results:
         for image in tqdm(dataset.images, unit="picture", disable=None, file=sys.stderr):
             path = dataset.path(image)
@@ -352,42 +342,66 @@ def rescore(arguments: Arguments, names: list[str] | None) -> None:
                 results.failures.append({"image": str(path), "error": str(error)})
                 continue
             found = rescorer(picture, given[image.id].boxes, given[image.id].scores)
-            boxes, scores = found.boxes.cpu().numpy(), found.scores.cpu().numpy()
-            labels = [found.names[label] for label in found.labels.tolist()]
+            outside, cut = outside + found.outside, cut + found.cut
+            every = found.above(0.0)
             if known:
-                fused[image.id] = ImageResults(boxes, scores, np.array([ids[label] for label in labels], np.int64))
-            shown = int((scores >= arguments.score_thr).sum())  # best first
-            target, called = results.place(Path(image.file_name), _KEPT_SUFFIXES, ".png")
-            draw_boxes(picture, boxes[:shown], labels[:shown], scores[:shown]).save(target, quality=92)
-            entry = _described(picture, boxes[:shown], labels[:shown], scores[:shown])
-            results.entries.append({"image": str(path), **entry, "picture": called})
+                categories = np.array([ids[label] for label in every.labels], np.int64)
+                fused[image.id] = ImageResults(every.boxes, every.scores, categories)
+            _keep(results, path, Path(image.file_name), picture, found.above(arguments.score_thr))
         if not results.entries:
             raise Fgclip2Error(f"not one picture could be read, nothing was written; see {arguments.inputs[0]}")
         if known:
             save_results(results.place(Path("results.json"), (".json",), ".json")[0], fused)
         written = results.commit()
     _report(results, Sources(), written, arguments)
+    _say_left_out(outside, cut)
     if not known:
         print("no results.json: the names are not all classes of the annotation file, so they have no ids")
         return
-    print(f"results:  {arguments.out / 'results.json'} (COCO, every box)")
+    print(f"results:  {arguments.out / 'results.json'} (COCO)")
     if dataset.annotations:
-        _compare(arguments.annotations, {"as given": arguments.detections, "fused": arguments.out / "results.json"})
+        wanted = {ids[name] for name in rescorer.vocabulary.names}
+        files = {"as given": arguments.detections, "fused": arguments.out / "results.json"}
+        _compare(arguments.annotations, files, wanted, set(fused))
 
 
-def _compare(annotations: Path, files: dict[str, Path]) -> None:
-    """Print AP of results files."""
+def _compare(annotations: Path, files: dict[str, Path], categories: set[int], images: set[int]) -> None:
+    """Print AP of results files, over some categories and pictures."""
+    try:
+        from fgclip2_mmdet.metric import open_vocabulary_ap
+    except ImportError:
+        print("no AP: it needs pip install 'fgclip2[mmdet]'")
+        return
     from rich import print as show
     from rich.table import Table
 
-    from fgclip2_mmdet.metric import open_vocabulary_ap
+    def chosen(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [entry for entry in entries if entry["category_id"] in categories and entry["image_id"] in images]
 
     truth = json.loads(annotations.read_text(encoding="utf-8-sig"))
-    table = Table("boxes", "AP50", "AP 0.50:0.95", title=f"on {annotations.name}, in %")
+    truth["images"] = [image for image in truth["images"] if image["id"] in images]
+    truth["categories"] = [category for category in truth["categories"] if category["id"] in categories]
+    truth["annotations"] = chosen(truth["annotations"])
+    print(f"on {len(images)} pictures and {len(categories)} classes of {annotations.name}, in %:")
+    table = Table("boxes", "AP50", "AP 0.50:0.95")
     for name, file in files.items():
-        figures = open_vocabulary_ap(truth, json.loads(file.read_text(encoding="utf-8-sig")), ())
+        figures = open_vocabulary_ap(truth, chosen(json.loads(file.read_text(encoding="utf-8-sig"))), ())
         table.add_row(name, f"{figures['AP50_all']:.1f}", f"{figures['AP_all']:.1f}")
     show(table)
+
+
+def _say_contrast(others: int, names: int) -> None:
+    if others:
+        print(f"{others} other classes compete (--no-contrast leaves them out)")
+    else:
+        print(f"nothing but your {names} names competes for the boxes, so every box gets one of them")
+
+
+def _say_left_out(outside: int, cut: int) -> None:
+    if outside:
+        print(f"{outside} boxes of the detector had no area inside their picture and were left out")
+    if cut:
+        print(f"{cut} boxes beyond the best {FusionConfig.max_detections} of a picture were left out")
 
 
 def _say_what_it_knows(predictor: FGCLIP2) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fgclip2.config import Fgclip2Config, Fgclip2TextConfig, Fgclip2VisionConfig, preset
     from fgclip2.errors import Fgclip2Error
     from fgclip2.features import DenseFeatures, TextFeatures
-    from fgclip2.fusion import FusionConfig, FusionRescorer
+    from fgclip2.fusion import FusionConfig, FusionInferencer, FusionRescorer
     from fgclip2.images import open_image
     from fgclip2.modeling import Fgclip2Model
     from fgclip2.predictor import FGCLIP2, dense_features, load
@@ -37,6 +37,7 @@ _HOME: Final = {
     "Fgclip2TextConfig": "config",
     "Fgclip2VisionConfig": "config",
     "FusionConfig": "fusion",
+    "FusionInferencer": "fusion",
     "FusionRescorer": "fusion",
     "ImageProcessor": "processing",
     "Processor": "processing",
@@ -61,6 +62,7 @@ __all__ = [
     "Fgclip2TextConfig",
     "Fgclip2VisionConfig",
     "FusionConfig",
+    "FusionInferencer",
     "FusionRescorer",
     "ImageProcessor",
     "Processor",

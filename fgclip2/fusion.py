@@ -7,7 +7,7 @@ all classes, softmax with a temperature, geometric mean with the detector's own 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -16,10 +16,11 @@ from torch import Tensor
 
 from fgclip2.errors import Fgclip2Error
 from fgclip2.features import Boxes, DenseFeatures
-from fgclip2.vocabulary import Vocabulary
+from fgclip2.vocabulary import Vocabulary, same_classes
 
 if TYPE_CHECKING:
     import numpy as np
+    from PIL import Image
 
     from fgclip2.images import ImageLike
     from fgclip2.predictor import FGCLIP2
@@ -36,11 +37,12 @@ class FusionConfig:
     exponent: float = 0.5
     """Weight of FG-CLIP 2's probability in the geometric mean, 0 to 1; the detector's score has the rest."""
     assign: Literal["best", "several"] = "best"
-    """One class a box, or as many as score well."""
+    """The best class of every box, or the best pairs of box and class."""
     max_detections: int = 300
     """A picture keeps so many, the best; 300 is LVIS's number."""
     nms_iou: float | None = None
-    """Within a class, of boxes that overlap more than this only the best stays; None trusts the detector's own."""
+    """Within a class, of boxes that overlap more than this only the best stays. None keeps them, as in the paper; a
+    detector that told classes apart may then have one thing twice under the new name."""
     max_patches: int | None = None
     """Patches of the dense map; without it as many as the picture's size asks for."""
 
@@ -68,6 +70,7 @@ class Rescored:
         source: (K,) int64, which of the boxes that were given.
         names: the classes.
         outside: how many given boxes had no area inside the picture; they are not among ``boxes``.
+        cut: how many boxes or pairs did not get a place among ``max_detections``.
     """
 
     boxes: Tensor
@@ -76,9 +79,34 @@ class Rescored:
     source: Tensor
     names: tuple[str, ...]
     outside: int
+    cut: int
 
     def __len__(self) -> int:
         return len(self.boxes)
+
+    def above(self, score_thr: float) -> Detections:
+        """Those with at least this score, by name."""
+        kept = self.scores >= score_thr
+        labels = tuple(self.names[label] for label in self.labels[kept].tolist())
+        return Detections(self.boxes[kept].cpu().numpy(), self.scores[kept].cpu().numpy(), labels)
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What was found in one picture, best first.
+
+    Attributes:
+        boxes: (K, 4) float32, x1, y1, x2, y2 in pixels of the picture.
+        scores: (K,) float32, 0..1.
+        labels: K class names, as given.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    labels: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.labels)
 
 
 class FusionRescorer:
@@ -88,13 +116,19 @@ class FusionRescorer:
         model: FG-CLIP 2.
         vocabulary: the classes, made by the same model; or their names.
         config: how scores are joined.
+        contrast: names that compete, so that "dog" alone does not win every box; what they win is dropped. Those that
+            mean one of the classes do not take part, see `fgclip2.vocabulary.same_classes`.
 
     Raises:
         Fgclip2Error: a vocabulary of another model.
     """
 
     def __init__(
-        self, model: FGCLIP2, vocabulary: Vocabulary | Sequence[str], config: FusionConfig | None = None
+        self,
+        model: FGCLIP2,
+        vocabulary: Vocabulary | Sequence[str],
+        config: FusionConfig | None = None,
+        contrast: Sequence[str] = (),
     ) -> None:
         if isinstance(vocabulary, Vocabulary):
             vocabulary.require(model)
@@ -102,44 +136,58 @@ class FusionRescorer:
         else:
             self.vocabulary = Vocabulary.build(model, vocabulary)
         self.model, self.config = model, config or FusionConfig()
+        self.texts = self.vocabulary.embeddings.float()
+        self.contrast: tuple[str, ...] = ()
+        if contrast:
+            known = Vocabulary.build(model, contrast, self.vocabulary.templates)
+            same = same_classes(self.vocabulary, known)
+            rest = [index for index in range(len(known)) if index not in same]
+            self.contrast = tuple(known.names[index] for index in rest)
+            self.texts = torch.cat([self.texts, known.embeddings[rest].to(self.texts)])
 
     @torch.inference_mode()
     def __call__(self, image: ImageLike | DenseFeatures, boxes: Boxes, scores: Scores) -> Rescored:
         """Give boxes new classes and scores.
 
+        Of boxes that are equal, which detectors give once for every label, the one with the best score counts.
+
         Args:
             image: the picture, encoded once whatever the number of boxes; or its dense features.
             boxes: (M, 4) x1, y1, x2, y2 in pixels of the upright picture; M may be 0. What leaves it is cut off.
-            scores: of the detector, 0..1: (M,) a box, or (M, C) one for each class of the vocabulary.
+            scores: of the detector, 0..1: (M,) a box, or (M, C) one for each class of the vocabulary and then of
+                ``contrast``.
 
         Raises:
-            Fgclip2Error: boxes or scores of another shape, or not finite.
+            Fgclip2Error: boxes or scores of another shape, out of range, or not finite.
         """
         config, names = self.config, self.vocabulary.names
+        given, own = _checked(boxes, scores, len(self.texts))
         if isinstance(image, DenseFeatures):
             features = image
         else:
             features = self.model.dense_features(image, max_patches=config.max_patches)
-        given, own = _checked(boxes, scores, len(names))
         width, height = features.image_size
-        limit = given.new_tensor([width, height, width, height])
-        clipped = given.clamp(min=0).minimum(limit)
-        source = ((clipped[:, 2:] - clipped[:, :2]) > 0).all(1).nonzero()[:, 0]
+        clipped = given.clamp(min=0).minimum(given.new_tensor([width, height, width, height]))
+        inside = ((clipped[:, 2:] - clipped[:, :2]) > 0).all(1)
+        source = inside.nonzero()[:, 0]
+        outside = len(given) - len(source)
+        if own.ndim == 1:
+            source = source[_first_of_equals(clipped[source], own[source])]
+        several = 1 if config.assign == "best" else min(len(self.texts), config.max_detections)
         regions = features.regions(clipped[source])
-        several = 1 if config.assign == "best" else min(len(names), config.max_detections)
         values, labels = best_classes(
             regions,
-            self.vocabulary.embeddings.to(regions),
+            self.texts.to(regions),
             own[source].to(regions.device),
             config.temperature,
             config.exponent,
             several,
         )
-        # Suppression within classes needs more candidates than stay.
-        candidates = values.numel() if config.nms_iou else min(values.numel(), config.max_detections)
-        scored, order = values.flatten().topk(candidates)
-        row = (order // max(1, values.shape[1])).cpu()
-        kept, found = clipped[source[row]].to(scored.device), labels.flatten()[order]
+        scored, order = values.flatten().sort(descending=True, stable=True)
+        found, row = labels.flatten()[order], (order // max(1, values.shape[1])).cpu()
+        wanted = found < len(names)
+        scored, found, row = scored[wanted], found[wanted], row[wanted.cpu()]
+        kept = clipped[source[row]].to(scored.device)
         if config.nms_iou is not None:
             from torchvision.ops import batched_nms
 
@@ -147,8 +195,70 @@ class FusionRescorer:
             kept, scored, found, row = kept[left], scored[left], found[left], row[left.cpu()]
         top = slice(config.max_detections)
         return Rescored(
-            kept[top], scored[top], found[top], source[row[top]].to(scored.device), names, len(given) - len(source)
+            boxes=kept[top],
+            scores=scored[top],
+            labels=found[top],
+            source=source[row[top]].to(scored.device),
+            names=names,
+            outside=outside,
+            cut=len(kept[config.max_detections :]),
         )
+
+
+Proposals: TypeAlias = "Callable[[Sequence[Image.Image]], list[tuple[Tensor, Tensor]]]"
+"""Pictures to boxes (M, 4) xyxy in pixels and scores (M,) 0..1 of each."""
+
+
+class FusionInferencer:
+    """Detects any classes with any detector's boxes; no training.
+
+    Args:
+        proposals: where boxes come from, such as `fgclip2.zero_shot.ZeroShotProposals`.
+        model: FG-CLIP 2.
+        config: how scores are joined.
+
+    Attributes:
+        outside: boxes so far that had no area inside their picture.
+        cut: boxes so far that did not get a place among a picture's ``max_detections``.
+    """
+
+    def __init__(self, proposals: Proposals, model: FGCLIP2, config: FusionConfig | None = None) -> None:
+        self.proposals, self.model, self.config = proposals, model, config or FusionConfig()
+        self.classes: tuple[str, ...] = ()
+        self.outside = self.cut = 0
+        self._rescorer: FusionRescorer | None = None
+
+    def set_classes(self, names: Vocabulary | Sequence[str], contrast: Sequence[str] = ()) -> int:
+        """Choose what to look for; arguments as for `FusionRescorer`.
+
+        Returns:
+            How many classes stand in contrast.
+
+        Raises:
+            Fgclip2Error: names that are empty or repeat, or a vocabulary of another model.
+        """
+        self._rescorer = FusionRescorer(self.model, names, self.config, contrast)
+        self.classes = self._rescorer.vocabulary.names
+        return len(self._rescorer.contrast)
+
+    def __call__(self, images: Sequence[Image.Image], score_thr: float = 0.3) -> list[Detections]:
+        """Detect in a batch of upright RGB pictures of any sizes.
+
+        Args:
+            images: pictures.
+            score_thr: lowest fused score to keep, 0..1.
+
+        Raises:
+            Fgclip2Error: no classes were chosen.
+        """
+        if self._rescorer is None:
+            raise Fgclip2Error("there are no classes to look for; call set_classes(names) first")
+        found = []
+        for image, (boxes, scores) in zip(images, self.proposals(images), strict=True):
+            rescored = self._rescorer(image, boxes, scores)
+            self.outside, self.cut = self.outside + rescored.outside, self.cut + rescored.cut
+            found.append(rescored.above(score_thr))
+        return found
 
 
 def best_classes(
@@ -177,6 +287,7 @@ def best_classes(
     Returns:
         Fused scores (M, count), falling, and their classes int64 (M, count).
     """
+    per_class = scores.ndim == 2
     # A score of 0 becomes next to nothing, so that its box still has a best class.
     own = (1 - exponent) * scores.clamp_min(torch.finfo(torch.float32).tiny).log()
     total = regions.new_full((len(regions),), -math.inf)
@@ -185,16 +296,31 @@ def best_classes(
     for start in range(0, len(texts), chunk_size):
         logits = temperature * regions @ texts[start : start + chunk_size].T
         total = torch.logaddexp(total, logits.logsumexp(1))
-        joined = exponent * logits + (own[:, start : start + chunk_size] if own.ndim == 2 else own[:, None])
+        # One score a box does not change which class is best, whatever the exponent; 0 would make all equal.
+        ranked = exponent * logits + own[:, start : start + chunk_size] if per_class else logits
         index = torch.arange(start, start + logits.shape[1], device=regions.device).expand_as(logits)
-        best, order = torch.cat([best, joined], 1).topk(min(count, best.shape[1] + joined.shape[1]), dim=1)
+        best, order = torch.cat([best, ranked], 1).topk(min(count, best.shape[1] + ranked.shape[1]), dim=1)
         classes = torch.cat([classes, index], 1).gather(1, order)
+    if not per_class:
+        best = exponent * best + own[:, None]
     return (best - exponent * total[:, None]).exp(), classes
 
 
+def _first_of_equals(boxes: Tensor, scores: Tensor) -> Tensor:
+    """Indices, rising, of one of each set of equal boxes: that with the best score."""
+    first: dict[tuple[float, ...], int] = {}
+    rows = list(map(tuple, boxes.tolist()))
+    for index in scores.argsort(descending=True, stable=True).tolist():
+        first.setdefault(rows[index], index)
+    return torch.tensor(sorted(first.values()), dtype=torch.int64)
+
+
 def _checked(boxes: Boxes, scores: Scores, classes: int) -> tuple[Tensor, Tensor]:
-    given = torch.as_tensor(boxes, dtype=torch.float32).cpu()
-    own = torch.as_tensor(scores, dtype=torch.float32)
+    try:
+        given = torch.as_tensor(boxes, dtype=torch.float32).cpu()
+        own = torch.as_tensor(scores, dtype=torch.float32).cpu()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise Fgclip2Error(f"boxes or scores are no table of numbers ({error}); give (M, 4) and (M,)") from error
     given = given.reshape(0, 4) if given.numel() == 0 else given
     own = own.reshape(0) if own.numel() == 0 else own
     if given.ndim != 2 or given.shape[1] != 4:
@@ -206,6 +332,8 @@ def _checked(boxes: Boxes, scores: Scores, classes: int) -> tuple[Tensor, Tensor
         )
     if not bool(torch.isfinite(given).all()):
         raise Fgclip2Error("a box has numbers that are not finite; look at what the detector gave")
+    if bool((given[:, 2:] < given[:, :2]).any()):
+        raise Fgclip2Error("a box has x2 < x1 or y2 < y1; is it x, y, width, height? Give x1, y1, x2, y2")
     if not bool(((own >= 0) & (own <= 1)).all()):
         raise Fgclip2Error("detector scores must lie in 0..1; put logits through a sigmoid or softmax first")
     return given, own

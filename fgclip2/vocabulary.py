@@ -29,6 +29,9 @@ TEMPLATES: Final = ("{}",)
 
 _FORMAT: Final = "fgclip2.vocabulary"
 _VERSION: Final = 1
+CJK: Final = re.compile("[\u3400-\u9fff]")
+"""A Chinese character."""
+"""A Chinese character."""
 _SEPARATORS: Final = re.compile(r"[,，、;；\n]")
 
 
@@ -208,6 +211,34 @@ def load_names(path: str | os.PathLike[str]) -> list[str]:
         return list(check_names([name.strip() for name in entries if name.strip()]))
     except Fgclip2Error as error:
         raise Fgclip2Error(f"{file}: {error}") from error
+
+
+def same_classes(wanted: Vocabulary, known: Vocabulary) -> set[int]:
+    """Which known classes mean one of the wanted ones.
+
+    That is a name that is given again, whatever its case, or its translation: a Chinese and a non-Chinese name that are
+    each other's nearest, nearer than any other known name. Names in one script may be neighbours without meaning the
+    same ("wolf", "dog"), so nearness alone does not count there; cosines have no absolute scale, so ranks decide.
+
+    Args:
+        wanted: W classes.
+        known: K classes, embedded by the same model.
+
+    Returns:
+        Indices into ``known``.
+    """
+    given = {name.strip().lower() for name in wanted.names}
+    same = {index for index, name in enumerate(known.names) if name.strip().lower() in given}
+    between = known.embeddings @ wanted.embeddings.T  # (K, W)
+    among = (known.embeddings @ known.embeddings.T).fill_diagonal_(-torch.inf)
+    rival = among.amax(dim=1)
+    for column, name in enumerate(wanted.names):
+        nearest = int(between[:, column].argmax())
+        translated = bool(CJK.search(name)) != bool(CJK.search(known.names[nearest]))
+        mutual = int(between[nearest].argmax()) == column and bool(between[nearest, column] > rival[nearest])
+        if translated and mutual:
+            same.add(nearest)
+    return same
 
 
 def check_names(names: Iterable[str]) -> tuple[str, ...]:

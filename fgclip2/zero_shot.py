@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fgclip2.errors import Fgclip2Error
 from fgclip2.predictor import find_device
-from fgclip2.vocabulary import check_names
+from fgclip2.vocabulary import CJK, check_names
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -30,7 +30,7 @@ class ZeroShotProposals:
         device: ``auto`` takes CUDA when there is one; or what torch calls it.
         threshold: lowest score, 0..1.
         max_boxes: a picture, the best.
-        names_per_prompt: names asked for together.
+        names_per_prompt: names asked for together, at most.
         nms_iou: with several prompts, boxes that overlap a better one by more than this are the same.
 
     Raises:
@@ -53,10 +53,15 @@ class ZeroShotProposals:
                 f"{names_per_prompt}: give 1 or more"
             )
         asked = check_names(names)
-        self.prompts = [
-            list(asked[start : start + names_per_prompt]) for start in range(0, len(asked), names_per_prompt)
-        ]
+        chinese = [name for name in asked if CJK.search(name)]
+        if chinese:
+            raise Fgclip2Error(
+                f"zero-shot detectors are asked in English, and {chinese[0]!r} is Chinese; ask for English names "
+                "(--ask-for), what the boxes are called after that may be in any language"
+            )
         self.processor, model = _load(os.fspath(detector))
+        # Grounding DINO reads one text of all names, cut without a word where it is too long.
+        self.prompts = _prompts(asked, names_per_prompt, self.processor.tokenizer, model.config)
         self.device = find_device(device)
         self.model = model.to(self.device).eval()
         self.threshold, self.max_boxes, self.nms_iou = threshold, max_boxes, nms_iou
@@ -93,6 +98,22 @@ class ZeroShotProposals:
         kept = nms(boxes, scores, self.nms_iou) if len(parts) > 1 else scores.argsort(descending=True, stable=True)
         kept = kept[: self.max_boxes]
         return boxes[kept], scores[kept]
+
+
+def _prompts(names: Sequence[str], most: int, tokenizer: Any, config: Any) -> list[list[str]]:
+    """Names in groups of at most ``most``, and of no more tokens than the model reads where it reads them as one."""
+    limit = getattr(config, "max_text_len", None)
+    prompts: list[list[str]] = []
+    used = 0
+    for name in names:
+        tokens = len(tokenizer(f"{name.lower()}.")["input_ids"])  # with begin and end, so rather too many
+        full = limit is not None and used + tokens > limit
+        if not prompts or len(prompts[-1]) == most or full:
+            prompts.append([])
+            used = 0
+        prompts[-1].append(name)
+        used += tokens
+    return prompts
 
 
 def _load(name: str) -> tuple[Any, Any]:

@@ -66,6 +66,8 @@ def test_any_chunks_give_the_formula(
     np.testing.assert_allclose(found.numpy(), -np.sort(-expected, 1)[:, :count], rtol=2e-4, atol=1e-7)
     np.testing.assert_allclose(found.numpy(), np.take_along_axis(expected, labels.numpy(), 1), rtol=2e-4, atol=1e-7)
     assert all(len(set(row)) == count for row in labels.tolist())
+    if exponent == 0 and not per_class and boxes:  # the detector's score tells nothing of classes
+        assert labels[:, 0].tolist() == (regions @ texts.T).argmax(1).tolist()
 
 
 def test_every_box_gets_its_best_class(model: fgclip2.FGCLIP2, picture: Image.Image) -> None:
@@ -116,9 +118,34 @@ def test_boxes_are_cut_at_the_picture_and_those_outside_are_counted(
     found = rescorer(picture, [[-9, -9, 40, 30], [90, 0, 99, 9], [5, 5, 5, 9]], [0.9, 0.9, 0.9])
     assert found.boxes.tolist() == [[0, 0, 40, 30]]
     assert (found.source.tolist(), found.outside) == ([0], 2)
+    few = FusionRescorer(model, NAMES, FusionConfig(max_detections=3))(picture, BOXES, SCORES)
+    assert (len(few), few.cut) == (3, 1)
     nothing = rescorer(picture, [], [])
     assert (len(nothing), nothing.outside) == (0, 0)
     assert nothing.boxes.shape == (0, 4)
+
+
+def test_equal_boxes_are_named_once(model: fgclip2.FGCLIP2, picture: Image.Image) -> None:
+    found = FusionRescorer(model, NAMES)(picture, [*BOXES, BOXES[1], BOXES[1]], [*SCORES, 0.8, 0.3])
+    assert sorted(found.source.tolist()) == [0, 2, 3, 4]
+    alone = FusionRescorer(model, NAMES)(picture, [BOXES[1]], [0.8])
+    torch.testing.assert_close(found.scores[found.source == 4], alone.scores)
+
+
+def test_what_the_contrast_wins_is_dropped(model: fgclip2.FGCLIP2, picture: Image.Image) -> None:
+    """As if all names had been asked for, without the boxes of those that were not."""
+    for wanted in (NAMES[:2], NAMES[2:]):
+        rescorer = FusionRescorer(model, wanted, FusionConfig(temperature=30.0), contrast=NAMES)
+        # A translation of a class is no rival of it; what is left of the names is.
+        rivals = [name for name in NAMES if name in rescorer.contrast]
+        assert not set(rivals) & set(wanted)
+        asked = [*wanted, *rescorer.contrast]
+        every = FusionRescorer(model, asked, FusionConfig(temperature=30.0))(picture, BOXES, SCORES)
+        own = every.labels < len(wanted)
+        found = rescorer(picture, BOXES, SCORES)
+        torch.testing.assert_close(found.scores, every.scores[own])
+        assert found.labels.tolist() == every.labels[own].tolist()
+        assert found.names == tuple(wanted)
 
 
 @pytest.mark.parametrize(
@@ -127,6 +154,8 @@ def test_boxes_are_cut_at_the_picture_and_those_outside_are_counted(
         ([[0, 0, 9, 9]], [0.5, 0.5], "scores of shape (2,) for 1 boxes and 5 classes"),
         ([[0, 0, 9, 9]], [[0.5] * 4], "scores of shape (1, 4)"),
         ([[0, 0, 9]], [0.5], "boxes of shape (1, 3)"),
+        ([[0, 0, 9, 9], [1]], [0.5, 0.5], "no table of numbers"),
+        ([[50, 50, 9, 9]], [0.5], "is it x, y, width, height?"),
         ([[0, 0, 9, float("nan")]], [0.5], "not finite"),
         ([[0, 0, 9, 9]], [1.5], "0..1"),
         ([[0, 0, 9, 9]], [float("nan")], "0..1"),

@@ -110,10 +110,20 @@ def test_names_in_several_prompts_find_a_box_once(owl: Path, pictures: list[Imag
         assert scores.tolist() == sorted(scores.tolist(), reverse=True)
 
 
+def test_a_prompt_holds_no_more_tokens_than_the_model_reads(dino: Path) -> None:
+    names = [f"{first} {second}" for first in ("cat", "red", "car") for second in ("bus", "car", "cat", "red")]
+    prompts = ZeroShotProposals(dino, names, device="cpu").prompts
+    assert [name for prompt in prompts for name in prompt] == names
+    assert len(prompts) > 1  # 12 names of 5 tokens, and 32 are read
+    assert max(map(len, prompts)) <= 32 // 5
+
+
 def test_bad_settings_are_named(owl: Path, tmp_path: Path) -> None:
     with pytest.raises(Fgclip2Error, match="no zero-shot detector"):
         ZeroShotProposals(tmp_path, NAMES)
     with pytest.raises(Fgclip2Error, match="threshold 2"):
         ZeroShotProposals(owl, NAMES, threshold=2.0)
+    with pytest.raises(Fgclip2Error, match=r"asked in English, and '公交车' is Chinese"):
+        ZeroShotProposals(owl, ["bus", "公交车"])
     with pytest.raises(Fgclip2Error, match="class names"):
         ZeroShotProposals(owl, [])

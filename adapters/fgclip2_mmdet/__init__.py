@@ -29,7 +29,6 @@ from .backbone import FGCLIP2Backbone, ImageFeatures  # noqa: E402
 from .bbox_head import OpenVocabBBoxHead  # noqa: E402
 from .dataset import LoadPicture, OpenVocabDataset  # noqa: E402
 from .detector import FGCLIP2Detector  # noqa: E402
-from .fusion import FusionInferencer  # noqa: E402
 from .hooks import Bf16OptimWrapper, EpochSeedHook, ProgressHook  # noqa: E402
 from .metric import OpenVocabCocoMetric  # noqa: E402
 from .preprocessor import FGCLIP2DataPreprocessor, PatchResize  # noqa: E402
@@ -49,7 +48,6 @@ __all__ = [
     "FGCLIP2Pyramid",
     "FGCLIP2RPNHead",
     "FGCLIP2Runner",
-    "FusionInferencer",
     "ImageFeatures",
     "LoadPicture",
     "MMDetProposals",

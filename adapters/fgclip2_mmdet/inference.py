@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import copy
 import logging
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,34 +17,14 @@ from mmengine.registry import init_default_scope
 from PIL import Image
 
 from fgclip2.errors import Fgclip2Error
+from fgclip2.fusion import Detections
 from fgclip2.predictor import find_device
-from fgclip2.vocabulary import Vocabulary
+from fgclip2.vocabulary import Vocabulary, same_classes
 
 from .detector import FGCLIP2Detector
 from .runner import checkpoints, load_weights, read_checkpoint
 
 _log = logging.getLogger(__name__)
-
-_CJK: Final = re.compile("[\u3400-\u9fff]")
-_LOADERS: Final = ("LoadPicture", "LoadImageFromFile", "LoadAnnotations")
-
-
-@dataclass(frozen=True)
-class Detections:
-    """What was found in one picture, best first.
-
-    Attributes:
-        boxes: (K, 4) float32, x1, y1, x2, y2 in pixels of the picture.
-        scores: (K,) float32, 0..1.
-        labels: K class names, as given.
-    """
-
-    boxes: np.ndarray
-    scores: np.ndarray
-    labels: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.labels)
 
 
 class OpenVocabInferencer:
@@ -149,34 +127,6 @@ class OpenVocabInferencer:
         return Detections(boxes, scores, labels)
 
 
-def same_classes(wanted: Vocabulary, known: Vocabulary) -> set[int]:
-    """Which known classes mean one of the wanted ones.
-
-    That is a name that is given again, whatever its case, or its translation: a Chinese and a non-Chinese name that are
-    each other's nearest, nearer than any other known name. Names in one script may be neighbours without meaning the
-    same ("wolf", "dog"), so nearness alone does not count there; cosines have no absolute scale, so ranks decide.
-
-    Args:
-        wanted: W classes.
-        known: K classes, embedded by the same model.
-
-    Returns:
-        Indices into ``known``.
-    """
-    given = {name.strip().lower() for name in wanted.names}
-    same = {index for index, name in enumerate(known.names) if name.strip().lower() in given}
-    between = known.embeddings @ wanted.embeddings.T  # (K, W)
-    among = (known.embeddings @ known.embeddings.T).fill_diagonal_(-torch.inf)
-    rival = among.amax(dim=1)
-    for column, name in enumerate(wanted.names):
-        nearest = int(between[:, column].argmax())
-        translated = bool(_CJK.search(name)) != bool(_CJK.search(known.names[nearest]))
-        mutual = int(between[nearest].argmax()) == column and bool(between[nearest, column] > rival[nearest])
-        if translated and mutual:
-            same.add(nearest)
-    return same
-
-
 def find_checkpoint(where: str | Path) -> Path:
     """The file itself, or the newest checkpoint of a work directory.
 
@@ -236,7 +186,8 @@ def read_config(path: str | Path) -> Config:
 
 def without_loaders(pipeline: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The steps of an mmdetection pipeline that come after reading files."""
-    return [copy.deepcopy(step) for step in pipeline if str(step["type"]).rpartition(".")[2] not in _LOADERS]
+    kinds = (getattr(step["type"], "__name__", str(step["type"])).rpartition(".")[2] for step in pipeline)
+    return [copy.deepcopy(step) for step, kind in zip(pipeline, kinds, strict=True) if not kind.startswith("Load")]
 
 
 def raw_picture(image: Image.Image) -> dict[str, Any]:

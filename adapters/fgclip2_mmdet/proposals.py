@@ -1,13 +1,17 @@
-"""Boxes of any mmdetection detector, for fusion: its classes are not looked at, its boxes and scores are."""
+"""Boxes of mmdetection's stock detectors, for fusion: its classes are not looked at, its boxes and scores are."""
 
 from __future__ import annotations
 
 import copy
+import importlib
+import logging
 import warnings
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
@@ -21,11 +25,12 @@ from fgclip2.errors import Fgclip2Error
 from fgclip2.predictor import find_device
 
 from .inference import raw_picture, without_loaders
-from .runner import read_checkpoint
+
+_log = logging.getLogger(__name__)
 
 
 class MMDetProposals:
-    """A stock detector: one- or two-stage, or a region proposal network alone.
+    """A stock detector that takes a picture and nothing else: one- or two-stage, DETR-like, or proposals alone.
 
     Args:
         config: mmdetection config, with a ``test_dataloader`` whose pipeline is used.
@@ -34,8 +39,11 @@ class MMDetProposals:
         max_boxes: a picture, the best.
         cfg_options: overrides of config entries, such as ``{"model.test_cfg.rcnn.score_thr": 0.01}``.
 
+    Attributes:
+        classes: what it was trained on, when its checkpoint says so.
+
     Raises:
-        Fgclip2Error: a config that cannot be read or has no test pipeline, or weights that do not fit it.
+        Fgclip2Error: a config that cannot be read, has no test pipeline or wants texts, or weights that do not fit it.
     """
 
     def __init__(
@@ -48,18 +56,20 @@ class MMDetProposals:
     ) -> None:
         if max_boxes < 1:
             raise Fgclip2Error(f"max_boxes {max_boxes}: give 1 or more")
-        cfg = _read(Path(config))
-        cfg.merge_from_dict(dict(cfg_options or {}))
+        cfg, pipeline = _read(Path(config), cfg_options or {})
         init_default_scope(cfg.get("default_scope", "mmdet"))
         settings = copy.deepcopy(cfg.model)
         _without_downloads(settings)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            detector = revert_sync_batchnorm(MODELS.build(settings))
-        if checkpoint is not None:
-            _load(detector, Path(checkpoint))
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                detector = revert_sync_batchnorm(MODELS.build(settings))
+        except (KeyError, TypeError, ValueError, ImportError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise Fgclip2Error(f"the detector of {str(config)!r} cannot be built: {reason}") from error
+        self.classes = () if checkpoint is None else _load(detector, Path(checkpoint))
         self.detector = detector.to(find_device(device)).eval()
-        self.pipeline = Compose(without_loaders(cfg.test_dataloader.dataset.pipeline))
+        self.pipeline = Compose(without_loaders(pipeline))
         self.max_boxes = max_boxes
 
     @torch.inference_mode()
@@ -68,30 +78,40 @@ class MMDetProposals:
         if not images:
             return []
         packed = [self.pipeline(raw_picture(image)) for image in images]
-        data = {key: [item[key] for item in packed] for key in ("inputs", "data_samples")}
-        return [self._best(sample.pred_instances) for sample in self.detector.test_step(data)]
+        # Together only what needs no padding, which changes what detectors find.
+        members: dict[torch.Size, list[int]] = defaultdict(list)
+        for index, item in enumerate(packed):
+            members[item["inputs"].shape].append(index)
+        found: dict[int, tuple[Tensor, Tensor]] = {}
+        for indices in members.values():
+            data = {key: [packed[index][key] for index in indices] for key in ("inputs", "data_samples")}
+            samples = self.detector.test_step(data)
+            found |= zip(indices, (self._best(sample.pred_instances) for sample in samples), strict=True)
+        return [found[index] for index in range(len(images))]
 
     def _best(self, found: Any) -> tuple[Tensor, Tensor]:
         boxes = getattr(found.bboxes, "tensor", found.bboxes).float().cpu()
         scores, order = found.scores.float().cpu().sort(descending=True, stable=True)
-        # One box may stand there under several labels; fusion names it once.
-        first: dict[tuple[float, ...], int] = {}
-        for index, box in enumerate(map(tuple, boxes[order].tolist())):
-            first.setdefault(box, index)
-        kept = torch.tensor(list(first.values())[: self.max_boxes], dtype=torch.int64)
-        return boxes[order][kept].reshape(-1, 4), scores[kept]
+        return boxes[order][: self.max_boxes].reshape(-1, 4), scores[: self.max_boxes]
 
 
-def _read(path: Path) -> Config:
+def _read(path: Path, options: Mapping[str, Any]) -> tuple[Config, list[dict[str, Any]]]:
+    """The config and its test pipeline."""
     if not path.is_file():
         raise Fgclip2Error(f"the detector config {str(path)!r} does not exist; give an mmdetection config")
     try:
         cfg = Config.fromfile(path)
+        cfg.merge_from_dict(dict(options))
     except (SyntaxError, NameError, OSError, AttributeError, KeyError, TypeError, ImportError) as error:
         raise Fgclip2Error(f"the config {str(path)!r} cannot be read: {type(error).__name__}: {error}") from error
-    if "model" not in cfg or "test_dataloader" not in cfg:
-        raise Fgclip2Error(f"{str(path)!r} is no mmdetection config with a model and a test_dataloader")
-    return cfg
+    pipeline = cfg.get("test_dataloader", {}).get("dataset", {}).get("pipeline") or cfg.get("test_pipeline")
+    if "model" not in cfg or not pipeline:
+        raise Fgclip2Error(f"{str(path)!r} is no mmdetection config with a model and a test pipeline")
+    if "language_model" in cfg.model:
+        raise Fgclip2Error(
+            f"{str(path)!r} is of a detector that wants texts; take transformers' copy of it by its directory or hub id"
+        )
+    return cfg, pipeline
 
 
 def _without_downloads(settings: Any) -> None:
@@ -107,11 +127,53 @@ def _without_downloads(settings: Any) -> None:
             _without_downloads(value)
 
 
-def _load(detector: nn.Module, path: Path) -> None:
-    content = read_checkpoint(path)
-    state = {name.removeprefix("module."): tensor for name, tensor in content["state_dict"].items()}
+def _load(detector: nn.Module, path: Path) -> tuple[str, ...]:
+    """Load weights and return the classes that the checkpoint names."""
+    if not path.is_file():
+        raise Fgclip2Error(f"the detector checkpoint {str(path)!r} does not exist; give a .pth file")
     try:
-        detector.load_state_dict(state)  # strictly, with mmdetection's own conversions of old names
+        with torch.serialization.safe_globals(_numbers()):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises a dozen types for torn and foreign files
+        raise Fgclip2Error(
+            f"{path} is torn, or holds objects beside weights, which may run code. The epoch files of mmengine do: if "
+            "you trust yours, keep its weights alone with python -c \"import torch; c = torch.load('IN.pth', "
+            "weights_only=False); torch.save({'state_dict': c['state_dict'], 'meta': {'dataset_meta': "
+            "c['meta'].get('dataset_meta')}}, 'OUT.pth')\""
+        ) from error
+    state = content.get("state_dict", content) if isinstance(content, dict) else None
+    if not state or not all(isinstance(tensor, Tensor) for tensor in state.values()):
+        raise Fgclip2Error(f"{path} holds no weights; give an mmdetection checkpoint")
+    state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
+    try:
+        # With mmdetection's own conversions of old names; misshapen weights raise in either case.
+        missing, unexpected = detector.load_state_dict(state, strict=False)
     except RuntimeError as error:
         detail = " ".join(str(error).split())[:300]
         raise Fgclip2Error(f"{path} does not fit the config; give the one it was trained with ({detail})") from error
+    if missing:
+        raise Fgclip2Error(
+            f"{path} does not fit the config; give the one it was trained with ({len(missing)} weights are missing, "
+            f"such as {missing[0]})"
+        )
+    # Means and deviations of the input are in the config.
+    others = [name for name in unexpected if not name.startswith("data_preprocessor.")]
+    if others:
+        _log.warning("%s has %d weights that the config does not use, such as %s", path, len(others), others[0])
+    meta = (content.get("meta") or {}).get("dataset_meta") or {}
+    return tuple(dict.fromkeys(map(str, meta.get("classes") or meta.get("CLASSES") or ())))
+
+
+def _numbers() -> list[Any]:
+    """What checkpoints hold of numpy's; none of it runs code."""
+    core: Any = importlib.import_module("numpy._core.multiarray")
+    kinds = [type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8", "?")]
+    return [
+        np.ndarray,
+        np.dtype,
+        *kinds,
+        core._reconstruct,
+        core.scalar,
+        (core._reconstruct, "numpy.core.multiarray._reconstruct"),  # as numpy 1 called them
+        (core.scalar, "numpy.core.multiarray.scalar"),
+    ]

@@ -7,7 +7,6 @@ is in the annotation file that the detector was run for.
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -21,6 +20,7 @@ from fgclip2.data.coco import CocoDataset
 from fgclip2.errors import Fgclip2Error
 from fgclip2.files import write_atomically
 
+_LIMIT: Final = 1e9  # pixels; beyond, and not a number, is no place
 _KEYS: Final = ("image_id", "category_id", "bbox", "score")
 
 
@@ -104,9 +104,9 @@ def _problem(entry: Any, images: set[int]) -> str:
     """What is wrong with an entry; empty when nothing is."""
     if not isinstance(entry, dict) or not all(key in entry for key in _KEYS):
         return f"is not an object with {', '.join(_KEYS)}: {entry!r:.80}"
-    if entry["image_id"] not in images:
+    if not _whole(entry["image_id"]) or entry["image_id"] not in images:
         return f"is of image_id {entry['image_id']!r}, which the annotation file does not have"
-    if not isinstance(entry["category_id"], int):
+    if not _whole(entry["category_id"]):
         return f"has category_id {entry['category_id']!r}; ids are integers"
     box = entry["bbox"]
     if not (isinstance(box, list) and len(box) == 4 and all(map(_finite, box)) and box[2] >= 0 and box[3] >= 0):
@@ -116,8 +116,12 @@ def _problem(entry: Any, images: set[int]) -> str:
     return ""
 
 
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def _finite(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and -_LIMIT < value < _LIMIT
 
 
 def _results(rows: Sequence[tuple[float, ...]]) -> ImageResults:

@@ -8,12 +8,12 @@ import mmdet
 import numpy as np
 import pytest
 import torch
+from mmengine.logging import HistoryBuffer
 from PIL import Image
 
 import fgclip2
 from fgclip2 import Fgclip2Error
-from fgclip2.fusion import FusionConfig, FusionRescorer
-from fgclip2_mmdet.fusion import FusionInferencer
+from fgclip2.fusion import FusionConfig, FusionInferencer, FusionRescorer
 from fgclip2_mmdet.proposals import MMDetProposals
 
 SHIPPED = Path(mmdet.__file__).parent / ".mim" / "configs"
@@ -52,7 +52,6 @@ def test_stock_detectors_are_named(config: str, model: fgclip2.FGCLIP2, pictures
     found = inferencer(pictures, score_thr=0.0)
     for image, detections, (boxes, scores) in zip(pictures, found, proposals(pictures), strict=True):
         assert 0 < len(detections) <= 50
-        assert len({tuple(box) for box in boxes.tolist()}) == len(boxes)
         assert scores.tolist() == sorted(scores.tolist(), reverse=True)
         assert set(detections.labels) <= set(NAMES)
         expected = FusionRescorer(model, NAMES, FusionConfig(temperature=20.0))(image, boxes, scores)
@@ -67,13 +66,40 @@ def test_stock_detectors_are_named(config: str, model: fgclip2.FGCLIP2, pictures
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("config", DETECTORS)
+def test_boxes_are_those_of_mmdetections_own_inference(
+    config: str, pictures: list[Image.Image], tmp_path: Path
+) -> None:
+    from mmdet.apis import inference_detector, init_detector
+
+    options = SMALL | DETECTORS[config]
+    torch.manual_seed(0)
+    peer = init_detector(str(SHIPPED / config), device="cpu", palette="random", cfg_options=options)
+    proposals = MMDetProposals(SHIPPED / config, device="cpu", max_boxes=100, cfg_options=options)
+    proposals.detector.load_state_dict(peer.state_dict())
+    for image, (boxes, scores) in zip(pictures, proposals(pictures), strict=True):
+        image.save(tmp_path / "a.png")
+        expected = inference_detector(peer, str(tmp_path / "a.png")).pred_instances
+        torch.testing.assert_close(scores, expected.scores.sort(descending=True).values)
+        # Random weights give many equal scores, whose order means nothing.
+        found, wanted = (sorted(map(tuple, tensor.round(decimals=2).tolist())) for tensor in (boxes, expected.bboxes))
+        np.testing.assert_allclose(found, wanted, atol=0.05)
+
+
+@pytest.mark.slow
 def test_weights_are_loaded_strictly(tmp_path: Path, pictures: list[Image.Image]) -> None:
     config, options = next(iter(DETECTORS.items()))
     torch.manual_seed(0)
     first = MMDetProposals(SHIPPED / config, device="cpu", cfg_options=SMALL | options)
-    torch.save({"state_dict": first.detector.state_dict(), "meta": {}}, tmp_path / "a.pth")
+    stock = {
+        "state_dict": {**first.detector.state_dict(), "data_preprocessor.mean": torch.zeros(3, 1, 1)},
+        "meta": {"dataset_meta": {"CLASSES": ("cat", "狗")}},
+        "message_hub": {"runtime_info": {"score": np.float64(1), "losses": np.ones(3)}},
+    }
+    torch.save(stock, tmp_path / "a.pth")
     torch.manual_seed(1)
     again = MMDetProposals(SHIPPED / config, tmp_path / "a.pth", device="cpu", cfg_options=SMALL | options)
+    assert again.classes == ("cat", "狗")
     for one, other in zip(first(pictures), again(pictures), strict=True):
         torch.testing.assert_close(one, other)
     state = dict(first.detector.state_dict())
@@ -81,6 +107,12 @@ def test_weights_are_loaded_strictly(tmp_path: Path, pictures: list[Image.Image]
     torch.save({"state_dict": state}, tmp_path / "b.pth")
     with pytest.raises(Fgclip2Error, match=r"does not fit the config.*rpn_conv"):
         MMDetProposals(SHIPPED / config, tmp_path / "b.pth", device="cpu")
+    torch.save({"state_dict": {**state, "rpn_head.rpn_conv.weight": torch.zeros(2)}}, tmp_path / "c.pth")
+    with pytest.raises(Fgclip2Error, match=r"does not fit the config.*rpn_conv"):
+        MMDetProposals(SHIPPED / config, tmp_path / "c.pth", device="cpu")
+    torch.save({"state_dict": state, "message_hub": HistoryBuffer([1.5], [1])}, tmp_path / "d.pth")
+    with pytest.raises(Fgclip2Error, match=r"which may run code.*c\['state_dict'\]"):
+        MMDetProposals(SHIPPED / config, tmp_path / "d.pth", device="cpu")
 
 
 def test_bad_configs_are_named(tmp_path: Path) -> None:
@@ -89,6 +121,13 @@ def test_bad_configs_are_named(tmp_path: Path) -> None:
     (tmp_path / "empty.py").write_text("a = 1\n", encoding="utf-8")
     with pytest.raises(Fgclip2Error, match="no mmdetection config"):
         MMDetProposals(tmp_path / "empty.py")
+    with pytest.raises(Fgclip2Error, match="wants texts"):
+        MMDetProposals(SHIPPED / "glip/glip_atss_swin-t_a_fpn_dyhead_pretrain_obj365.py")
+    (tmp_path / "odd.py").write_text(
+        'model = dict(type="NoSuchDetector")\ntest_pipeline = [dict(type="PackDetInputs")]\n', encoding="utf-8"
+    )
+    with pytest.raises(Fgclip2Error, match="cannot be built: .*NoSuchDetector"):
+        MMDetProposals(tmp_path / "odd.py")
     (tmp_path / "torn.py").write_text("model = (\n", encoding="utf-8")
     with pytest.raises(Fgclip2Error, match="cannot be read"):
         MMDetProposals(tmp_path / "torn.py")

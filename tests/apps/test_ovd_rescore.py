@@ -15,7 +15,9 @@ from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+import fgclip2
 from apps import ovd_detect
+from fgclip2.fusion import FusionConfig, FusionRescorer
 
 NAMES = ["猫", "dog", "红色汽车"]
 
@@ -69,11 +71,18 @@ def test_a_results_file_is_named_anew(data: Path, tiny_dir: Path, capsys: pytest
     assert code == 0, printed.err
     results = json.loads((out / "results.json").read_text(encoding="utf-8"))
     given = json.loads((data / "found.json").read_text(encoding="utf-8"))
-    assert len(results) == len(given)
     for result in results:
         boxes = [entry["bbox"] for entry in given if entry["image_id"] == result["image_id"]]
         assert min(np.abs(np.subtract(box, result["bbox"])).max() for box in boxes) < 1e-2
-        assert result["category_id"] in (10, 20, 30)
+    # Names and scores are those that the rescorer gives when it is asked here.
+    rescorer = FusionRescorer(fgclip2.load(tiny_dir, device="cpu"), NAMES, FusionConfig(nms_iou=0.7))
+    for number in (5, 6, 7):
+        own = [entry for entry in given if entry["image_id"] == number]
+        boxes = [[x, y, x + width, y + height] for x, y, width, height in (entry["bbox"] for entry in own)]
+        wanted = rescorer(data / "images" / f"{number - 5}.png", boxes, [entry["score"] for entry in own])
+        kept = [result for result in results if result["image_id"] == number]
+        assert [result["category_id"] for result in kept] == [10 * (label + 1) for label in wanted.labels.tolist()]
+        np.testing.assert_allclose([result["score"] for result in kept], wanted.scores, atol=2e-6)
     for name, file in (("as given", data / "found.json"), ("fused", out / "results.json")):
         expected = " ".join(f"{value:.1f}" for value in ap50(data / "truth.json", file))
         row = next(line for line in printed.out.splitlines() if name in line)
@@ -87,9 +96,45 @@ def test_a_results_file_is_named_anew(data: Path, tiny_dir: Path, capsys: pytest
 def test_other_names_have_no_ids(data: Path, tiny_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = data / "out"
     files = ("--detections", data / "found.json", "--annotations", data / "truth.json")
+    assert detect(data / "images", *files, "--model", tiny_dir, "--out", out) == 0
+    assert (out / "results.json").exists()
     assert detect(data / "images", *files, "--model", tiny_dir, "--out", out, "--classes", "猫, 鸟") == 0
     assert not (out / "results.json").exists()
-    assert "no results.json" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "no results.json" in printed
+    assert "other classes compete" in printed
+
+
+def test_a_part_of_the_classes_is_judged_by_itself(
+    data: Path, tiny_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = data / "out"
+    files = ("--detections", data / "found.json", "--annotations", data / "truth.json")
+    assert detect(data / "images", *files, "--model", tiny_dir, "--out", out, "--classes", "dog") == 0
+    printed = capsys.readouterr().out
+    assert "1 classes" in printed
+    truth = json.loads((data / "truth.json").read_text(encoding="utf-8"))
+    truth["annotations"] = [item for item in truth["annotations"] if item["category_id"] == 20]
+    (data / "dogs.json").write_text(json.dumps(truth), encoding="utf-8")
+    row = next(line for line in printed.splitlines() if "as given" in line)
+    assert f"{ap50(data / 'dogs.json', data / 'found.json')[0]:.1f}" in row
+
+
+def test_file_names_with_folders_stay_in_the_results(data: Path, tiny_dir: Path) -> None:
+    """A name that is absolute, or climbs, must not let a drawn picture replace the original."""
+    truth = json.loads((data / "truth.json").read_text(encoding="utf-8"))
+    original = data / "images" / "0.png"
+    before = original.read_bytes()
+    truth["images"][0]["file_name"] = str(original)
+    truth["images"][1]["file_name"] = "../images/1.png"
+    (data / "truth.json").write_text(json.dumps(truth), encoding="utf-8")
+    out = data / "out"
+    files = ("--detections", data / "found.json", "--annotations", data / "truth.json")
+    assert detect(data / "images", *files, "--model", tiny_dir, "--out", out, "--score-thr", 0) == 0
+    assert original.read_bytes() == before
+    for entry in json.loads((out / "detections.json").read_text(encoding="utf-8")):
+        assert (out / entry["picture"]).is_file()
+        assert out.resolve() in (out / entry["picture"]).resolve().parents
 
 
 @pytest.mark.slow
@@ -119,11 +164,25 @@ def test_a_stock_detector_finds_and_the_model_names(
     assert "--detector needs --classes" in capsys.readouterr().err
 
 
+def test_results_are_not_written_over_the_pictures(
+    data: Path, tiny_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = ("--detections", data / "found.json", "--annotations", data / "truth.json")
+    assert detect(data / "images", *files, "--model", tiny_dir, "--out", data / "images") == 2
+    assert "would write over" in capsys.readouterr().err
+    assert detect(data / "images" / "0.png", "--classes", "dog", "--out", data / "images") == 2
+    assert "would write over" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (("--detector", "a.py"), "CONFIG and CHECKPOINT"),
-        (("--detector", "a.py", "b.pth", "--ask-for", "dog", "--classes", "dog"), "--ask-for belongs to"),
+        (("--detector", "a.py", "b.pth", "--ask-for", "dog", "--classes", "dog"), "--ask-for would do nothing"),
+        (("--detector", "a.py", "b.pth", "--classes", "dog"), "'a.py' does not exist"),
+        (("--checkpoint", "x", "--detector", "a.py", "b.pth", "--classes", "dog"), "--checkpoint would do nothing"),
+        (("--exponent", 0.3, "--classes", "dog"), "--exponent would do nothing"),
+        (("--detections", "r", "--annotations", "t", "--every", 2), "--every would do nothing"),
         (("--detector", "images", "--classes", "dog"), "no zero-shot detector"),
         (("--detections", "found.json"), "belong together"),
         (("--annotations", "truth.json"), "belong together"),

@@ -77,6 +77,9 @@ def test_what_is_written_is_read_again_by_us_and_by_pycocotools(dataset: CocoDat
         ([{**ENTRY, "score": 1.2}], "score 1.2"),
         ([{**ENTRY, "score": True}], "score True"),
         ([{**ENTRY, "category_id": "猫"}], "category_id '猫'"),
+        ([{**ENTRY, "category_id": True}], "category_id True"),
+        ([{**ENTRY, "image_id": [7]}], "image_id [7]"),
+        ([{**ENTRY, "bbox": [1, 2, 10**400, 4]}], "give [x, y, width, height]"),
     ],
 )
 def test_bad_results_are_named(dataset: CocoDataset, tmp_path: Path, entries: Any, said: str) -> None:
