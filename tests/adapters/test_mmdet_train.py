@@ -13,8 +13,8 @@ import torch
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.hooks import Hook
-from mmengine.registry import init_default_scope
-from mmengine.runner import Runner
+from mmengine.registry import FUNCTIONS, init_default_scope
+from mmengine.runner import Runner, set_random_seed
 from mmengine.structures import InstanceData
 from PIL import Image
 
@@ -269,3 +269,31 @@ def test_frozen_tower_is_not_stored(data: DetectionData, tiny_dir: Path) -> None
     names = build(data, tiny_dir).state_dict()
     assert not [name for name in names if ".tower." in name]
     assert not [name for name in names if "texts" in name]
+
+
+class _Draws(torch.utils.data.Dataset[float]):
+    """What augmentations draw: numbers of a loader process's own state."""
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> float:
+        return float(np.random.rand())
+
+
+def test_loader_processes_draw_afresh_every_epoch_and_the_same_in_a_resumed_one() -> None:
+    settings = Config.fromfile(CONFIG).train_dataloader
+    loader = torch.utils.data.DataLoader(
+        _Draws(),
+        num_workers=1,
+        persistent_workers=settings.persistent_workers,
+        worker_init_fn=FUNCTIONS.get(settings.worker_init_fn.type),
+    )
+
+    def epoch(seed: int) -> list[float]:
+        set_random_seed(seed)  # as EpochSeedHook does
+        return [float(batch) for batch in loader]
+
+    first, second = epoch(0), epoch(1)
+    assert set(first).isdisjoint(second)
+    assert epoch(1) == second
