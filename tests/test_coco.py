@@ -65,6 +65,18 @@ def test_a_good_file(root: Path) -> None:
     assert data.by_image[9] == ()
 
 
+def test_lvis_names_its_pictures_by_address(root: Path) -> None:
+    """They may lie below ``root`` as there, or in ``root`` itself."""
+    content = copy.deepcopy(GOOD)
+    for image, address in zip(content["images"], ("http://x.org/val2017/a.jpg", "http://x.org/sub/b.jpg"), strict=True):
+        del image["file_name"]
+        image["coco_url"] = address
+    assert [image.file_name for image in load_coco(written(root, content), root).images] == ["a.jpg", "sub/b.jpg"]
+    content["images"][0]["coco_url"] = "http://x.org/val2017/none.jpg"
+    with pytest.raises(Fgclip2Error, match=r"missing image in .*'val2017/none.jpg'"):
+        load_coco(written(root, content), root)
+
+
 def test_a_byte_order_mark_is_accepted(root: Path) -> None:
     file = root / "bom.json"
     file.write_text(json.dumps(GOOD), encoding="utf-8-sig")

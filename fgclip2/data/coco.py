@@ -263,7 +263,7 @@ def _images(entries: Sequence[Any], root: Path, problems: _Problems, check_sizes
     images: dict[int, CocoImage] = {}
     for index, raw in enumerate(entries):
         keys = {"id": int, "file_name": str, "width": int, "height": int}
-        entry = _entry(raw, index, "images", keys, problems)
+        entry = _entry(_with_file_name(raw, root), index, "images", keys, problems)
         if entry is None:
             continue
         image = CocoImage(*(entry[key] for key in keys))
@@ -277,6 +277,14 @@ def _images(entries: Sequence[Any], root: Path, problems: _Problems, check_sizes
             _check_size(root, image, problems)
         images.setdefault(image.id, image)
     return images
+
+
+def _with_file_name(entry: Any, root: Path) -> Any:
+    """LVIS names a picture by where it once was, ``.../val2017/1.jpg``; it lies there or in ``root`` itself."""
+    if not isinstance(entry, dict) or "file_name" in entry or not isinstance(entry.get("coco_url"), str):
+        return entry
+    split, _, name = "/".join(entry["coco_url"].split("/")[-2:]).rpartition("/")
+    return {**entry, "file_name": name if not split or (root / name).is_file() else f"{split}/{name}"}
 
 
 def _check_size(root: Path, image: CocoImage, problems: _Problems) -> None:
