@@ -75,9 +75,10 @@ def probe(
     image, region = torch.cat(images), torch.cat(regions)
 
     def embed(texts: list[str], kind: TextKind) -> Tensor:
-        ids = text_processor(texts, kind).to(model.device)
+        rows = {text: row for row, text in enumerate(dict.fromkeys(texts))}
+        ids = text_processor(list(rows), kind).to(model.device)
         parts = [model.get_text_features(chunk, walk_type=kind) for chunk in ids.split(_CHUNK)]
-        return F.normalize(torch.cat(parts).float(), dim=-1)
+        return F.normalize(torch.cat(parts).float(), dim=-1)[[rows[text] for text in texts]]
 
     figures: dict[str, dict[str, float]] = {}
 
@@ -87,6 +88,7 @@ def probe(
 
     labels = torch.tensor([item.category.id for item in items], device=region.device)
     own = torch.arange(scenes, device=image.device)
+    asked = {mode: _asked(world, scenes, replace(config, negatives=mode)) for mode in ("random", "near")}
     for language in ("en", "zh"):
         short = embed([captions[language][0] for captions, _ in drawn], "short")
         record("T2I R@1", language, (short @ image.T).argmax(1) == own)
@@ -99,16 +101,15 @@ def probe(
             record(f"box top-1, {style}", language, right[[item.style == style for item in items]])
         small = [item.box[2] - item.box[0] < 0.2 * scene.pixels.shape[1] for item in items]
         record("box top-1, small", language, right[small])
-        for mode in ("random", "near"):
-            asked = _asked(world, scenes, replace(config, negatives=mode), language, regions=True)
-            choices = _choices(asked, region, embed, "box")
+        for mode, questions in asked.items():
+            choices = _choices(questions["phrase", language], region, embed, "box")
             record(f"phrase 1 of 11, {mode}", language, choices.argmax(1) == 0)
-        for name, right in _by_kind(asked, choices).items():
+        near = asked["near"]
+        for name, right in _by_kind(near["phrase", language], choices).items():
             record(f"phrase against {name}", language, right)
-        asked = _asked(world, scenes, replace(config, negatives="near"), language, regions=False)
-        choices = _choices(asked, image, embed, "short")
+        choices = _choices(near["caption", language], image, embed, "short")
         record("caption 1 of 11, near", language, choices.argmax(1) == 0)
-        for name, right in _by_kind(asked, choices).items():
+        for name, right in _by_kind(near["caption", language], choices).items():
             record(f"caption against {name}", language, right)
     return ProbeResult(figures)
 
@@ -117,15 +118,17 @@ def probe(
 _Asked = list[tuple[str, list[str], list[str]]]
 
 
-def _asked(world: World, scenes: int, config: SceneConfig, language: str, regions: bool) -> _Asked:
-    asked: _Asked = []
+def _asked(world: World, scenes: int, config: SceneConfig) -> dict[tuple[str, str], _Asked]:
+    """By ``"phrase"`` (of regions) or ``"caption"`` (of pictures), and language."""
+    asked: dict[tuple[str, str], _Asked] = defaultdict(list)
     for seed in range(scenes):
         scene = world.scene(seed, config)
-        if regions:
-            asked += [(o.phrases[language], o.negatives[language], o.negative_kinds) for o in scene.objects]
-        else:
-            hard = scene.hard_caption
-            asked.append((hard.text[language], hard.negatives[language], hard.kinds))
+        hard = scene.hard_caption
+        for language in ("en", "zh"):
+            asked["phrase", language] += [
+                (thing.phrases[language], thing.negatives[language], thing.negative_kinds) for thing in scene.objects
+            ]
+            asked["caption", language].append((hard.text[language], hard.negatives[language], hard.kinds))
     return asked
 
 
