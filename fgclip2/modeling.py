@@ -11,7 +11,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +20,7 @@ from torchvision.ops import roi_align
 from transformers import Siglip2Model, Siglip2TextModel, Siglip2VisionModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.siglip2.modeling_siglip2 import (
+    Siglip2EncoderLayer,
     Siglip2MultiheadAttentionPoolingHead,
     Siglip2PreTrainedModel,
     Siglip2VisionEmbeddings,
@@ -168,6 +169,27 @@ class Fgclip2VisionModel(Siglip2VisionModel):
         )
 
 
+class Fgclip2LastTextLayer(Siglip2EncoderLayer):
+    """The text tower's last block, which can leave out what nobody reads."""
+
+    def forward(
+        self, hidden_states: Tensor, attention_mask: Tensor | None = None, *, pooled: bool = False, **kwargs: Any
+    ) -> Tensor:
+        """``(T, L, D)`` to the same, or ``pooled`` to the last position alone, ``(T, D)``.
+
+        Nothing reads the other positions, and leaving them out saves five sixths of the block's arithmetic. It is done
+        in here, not from outside, because FSDP gathers a block's weights when the block is called.
+        """
+        if not pooled:
+            return cast(Tensor, super().forward(hidden_states, attention_mask, **kwargs))
+        layer = self.self_attn
+        normed = self.layer_norm1(hidden_states)
+        projected = (layer.q_proj(normed[:, -1:]), layer.k_proj(normed), layer.v_proj(normed))
+        query, key, value = (part.unflatten(-1, (layer.num_heads, -1)).transpose(1, 2) for part in projected)
+        last = hidden_states[:, -1:] + layer.out_proj(attention(query, key, value).transpose(1, 2).flatten(2))
+        return cast(Tensor, (last + self.mlp(self.layer_norm2(last)))[:, 0])
+
+
 class Fgclip2TextModel(Siglip2TextModel):
     """SigLIP 2's text tower plus the two stretched position tables of long texts."""
 
@@ -177,6 +199,7 @@ class Fgclip2TextModel(Siglip2TextModel):
         super().__init__(config)
         for name in ("position_embedding_ori", "position_embedding_res"):
             setattr(self.embeddings, name, nn.Embedding(config.longtext_len, config.hidden_size))
+        self.encoder.layers[-1] = Fgclip2LastTextLayer(config)
         self.post_init()
 
     def encode(self, input_ids: Tensor, long: bool = False) -> Tensor:
@@ -188,7 +211,7 @@ class Fgclip2TextModel(Siglip2TextModel):
         states = self._embed(input_ids, long)
         for block in blocks:
             states = block(states, None)
-        return self.final_layer_norm(_last_position(last, states))
+        return self.final_layer_norm(last(states, None, pooled=True))
 
     def forward(
         self,
@@ -220,19 +243,6 @@ class Fgclip2TextModel(Siglip2TextModel):
         else:
             positions = embeddings.position_embedding.weight
         return embeddings.token_embedding(input_ids) + positions[:length]
-
-
-def _last_position(block: Any, states: Tensor) -> Tensor:
-    """An encoder block's output at the last position alone, ``(T, L, D)`` to ``(T, D)``.
-
-    Nothing reads the other positions of the last block, and leaving them out saves five sixths of its arithmetic.
-    """
-    layer = block.self_attn
-    normed = block.layer_norm1(states)
-    projected = (layer.q_proj(normed[:, -1:]), layer.k_proj(normed), layer.v_proj(normed))
-    query, key, value = (part.unflatten(-1, (layer.num_heads, -1)).transpose(1, 2) for part in projected)
-    last = states[:, -1:] + layer.out_proj(attention(query, key, value).transpose(1, 2).flatten(2))
-    return (last + block.mlp(block.layer_norm2(last)))[:, 0]
 
 
 class Fgclip2Model(Siglip2Model):
