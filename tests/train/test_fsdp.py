@@ -62,7 +62,8 @@ for (name, own), parameter in zip(plain.named_parameters(), shared.parameters(),
         gradient = parameter.grad.full_tensor()
         torch.testing.assert_close(gradient, own.grad / dist.get_world_size(), msg=lambda text: f"{name}: {text}")
         counted += bool(gradient.abs().sum() > 0)
-print("equal gradients:", counted)
+if dist.get_rank() == 0:  # a failed assertion of the other ends both
+    print("equal gradients:", counted)
 dist.destroy_process_group()
 """
 
@@ -86,6 +87,4 @@ def test_shared_weights_have_the_same_gradients(tiny_dir: Path, tmp_path: Path) 
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    counts = [int(line.rpartition(" ")[2]) for line in done.stdout.splitlines() if "equal gradients" in line]
-    assert len(counts) == 2
-    assert min(counts) > 50
+    assert int(done.stdout.rpartition("equal gradients:")[2]) > 50
