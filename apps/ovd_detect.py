@@ -87,7 +87,7 @@ class Arguments:
     """Lowest score to keep, 0 to 1. Try less when too little is found."""
     contrast: bool = True
     """Let classes that you did not name compete, so that "dog" alone does not win every cat: those of the training, of
-    a stock detector's checkpoint, asked of a zero-shot one, or of --annotations."""
+    a stock detector's checkpoint, or of --annotations. A zero-shot detector has none; name what else is to be seen."""
     every: int = 1
     """Look at every n-th frame of a video."""
     batch_size: int = 4
@@ -309,8 +309,9 @@ def _stock_finder(arguments: Arguments, names: list[str] | None) -> tuple[Finder
     else:
         from fgclip2.zero_shot import ZeroShotProposals
 
-        others = parse_names(arguments.ask_for) if arguments.ask_for else names
-        proposals = ZeroShotProposals(arguments.detector[0], others, arguments.device)
+        asked = parse_names(arguments.ask_for) if arguments.ask_for else names
+        proposals = ZeroShotProposals(arguments.detector[0], asked, arguments.device)
+        others = ()  # what it was asked for may be general: "animal" must not win the dogs
     inferencer = FusionInferencer(proposals, predictor, arguments.fusion())
     _say_what_it_knows(predictor)
     _say_contrast(inferencer.set_classes(names, others if arguments.contrast else ()), len(names))
