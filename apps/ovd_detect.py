@@ -80,7 +80,7 @@ class Arguments:
     exponent: float = FusionConfig.exponent
     """With --detector and --detections: weight of FG-CLIP 2 against the detector's own score, 0 to 1."""
     nms_iou: float = 0.7
-    """With these: of boxes of one name that overlap more, only the best stays; 1 keeps all, as the paper does."""
+    """With these: of boxes of one name that overlap more, only the best stays; 1 keeps all. The paper names none."""
     out: Path = Path("outputs/ovd_detect")
     """Folder for the results."""
     score_thr: float = 0.3

@@ -6,16 +6,30 @@ import csv
 import io
 import json
 import platform
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import torch
+import tyro
 from rich.console import Console
 from rich.table import Table
 
+from fgclip2.errors import Fgclip2Error
 from fgclip2.files import write_atomically
 
 RESULTS = Path(__file__).parent / "results"
+_Arguments = TypeVar("_Arguments")
+
+
+def command(main: Callable[[_Arguments], None], arguments: type[_Arguments]) -> None:
+    """Run a benchmark from the command line; an error that the user can mend is one line, and code 2."""
+    try:
+        main(tyro.cli(arguments))
+    except Fgclip2Error as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 def machine() -> str:

@@ -8,19 +8,16 @@ training-free fusion.
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-import tyro
 from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-import fgclip2
-from benchmarks._report import report
+from benchmarks._report import command, report
 from fgclip2.fusion import Detections, FusionConfig, FusionInferencer
 from fgclip2.images import open_image
 
@@ -104,8 +101,4 @@ def main(arguments: Arguments) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(Arguments, description=__doc__))
-    except fgclip2.Fgclip2Error as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    command(main, Arguments)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 
-import tyro
-
 import fgclip2
-from benchmarks._report import report
+from benchmarks._report import command, report
 from fgclip2.data.openmoji import SceneConfig, World
 from fgclip2.train.probe import probe
 
@@ -43,8 +40,4 @@ def main(arguments: Arguments) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(Arguments))
-    except fgclip2.Fgclip2Error as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    command(main, Arguments)

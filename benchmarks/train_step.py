@@ -7,19 +7,16 @@ so it even has a little less to do.
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-import tyro
 from torch import Tensor, nn
 from transformers import Siglip2TextConfig, Siglip2TextModel, Siglip2VisionConfig, Siglip2VisionModel
 
-import fgclip2
-from benchmarks._report import report
+from benchmarks._report import command, report
 from fgclip2.config import Fgclip2Config, preset
 from fgclip2.data.collate import Collator, TrainBatch, TrainingDataset
 from fgclip2.data.openmoji import SceneConfig, World
@@ -169,8 +166,4 @@ def main(arguments: Arguments) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(Arguments))
-    except fgclip2.Fgclip2Error as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    command(main, Arguments)

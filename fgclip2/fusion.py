@@ -41,8 +41,8 @@ class FusionConfig:
     max_detections: int = 300
     """A picture keeps so many, the best; 300 is LVIS's number."""
     nms_iou: float | None = None
-    """Within a class, of boxes that overlap more than this only the best stays. None keeps them, as in the paper; a
-    detector that told classes apart may then have one thing twice under the new name."""
+    """Within a class, of boxes that overlap more than this only the best stays. None keeps them, the
+    paper names no suppression; a detector that told classes apart may then have one thing twice under the new name."""
     max_patches: int | None = None
     """Patches of the dense map; without it as many as the picture's size asks for."""
 
