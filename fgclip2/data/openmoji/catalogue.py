@@ -77,8 +77,8 @@ def catalogue() -> tuple[Category, ...]:
         for entry in entries.split():
             glyph, names = entry.split("=")
             countable = not names.count("*")
-            name_en, name_zh = names.replace("*", "").replace("_", " ").split("/")
-            rows.append((glyph_code(glyph), name_en, name_zh, group, measure, countable))
+            name_en, name_zh, *own = names.replace("*", "").replace("_", " ").split("/")
+            rows.append((glyph_code(glyph), name_en, name_zh, group, own[0] if own else measure, countable))
     rows.sort(key=lambda row: [int(part, 16) for part in row[0].split("-")])
     return tuple(
         Category(k, en, zh, group, code, measure, countable, pluralize(en) if countable else en)

@@ -62,7 +62,8 @@ def phrase(said: Attributes, category: Category, form: int = 0) -> Text:
                 en, zh = f"{badge} with {en}", f"画着{zh}的{colour.zh}徽章"
         elif form == 0:
             words = f"{size_en} {colour.en} {category.name_en}".strip()
-            en, zh = _with_article(words, category), f"{size_zh}{colour.zh}的{category.name_zh}"
+            colour_zh = colour.zh if size_zh else f"{colour.zh}的"  # one 的 is enough: 小的青色书包
+            en, zh = _with_article(words, category), f"{size_zh}{colour_zh}{category.name_zh}"
         else:
             en, zh = f"{en} coloured {colour.en}", f"涂成{colour.zh}的{zh}"
     if said.position:

@@ -8,7 +8,7 @@ hearts, circles and squares (they clash with the colour attributes), animal head
 gendered copies of one activity, and glyphs that cannot be told from a neighbour at 40 px.
 
 One entry is `glyph=english/chinese`; underscores are spaces, and `*` after the English name marks one that takes no
-article and no number (`grapes*`).
+article and no number (`grapes*`). A third name is a measure word that is not its group's (`bomb/炸弹/颗`).
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ TABLE: tuple[tuple[str, str, str], ...] = (
         "只",
         """
 🙈=see-no-evil_monkey/蒙眼猴 🐒=monkey/猴子 🦍=gorilla/大猩猩 🦧=orangutan/红毛猩猩 🐕=dog/狗 🐺=wolf/狼
-🦊=fox/狐狸 🦝=raccoon/浣熊 🐈=cat/猫 🦁=lion/狮子 🐅=tiger/老虎 🐆=leopard/豹子 🐎=horse/马 🦓=zebra/斑马
+🦊=fox/狐狸 🦝=raccoon/浣熊 🐈=cat/猫 🦁=lion/狮子 🐅=tiger/老虎 🐆=leopard/豹子 🐎=horse/马/匹 🦓=zebra/斑马/匹
 🦌=deer/鹿 🦬=bison/野牛 🐂=ox/公牛 🐃=water_buffalo/水牛 🐄=cow/奶牛 🐖=pig/猪 🐗=boar/野猪 🐽=pig_nose/猪鼻子
 🐏=ram/公羊 🐑=sheep/绵羊 🐐=goat/山羊 🐫=camel/骆驼 🦙=llama/羊驼 🦒=giraffe/长颈鹿 🐘=elephant/大象
 🦣=mammoth/猛犸象 🦏=rhinoceros/犀牛 🦛=hippopotamus/河马 🐁=mouse/老鼠 🐹=hamster/仓鼠 🐇=rabbit/兔子
@@ -251,9 +251,9 @@ TABLE: tuple[tuple[str, str, str], ...] = (
         "vehicle-water-air",
         "艘",
         """
-⚓=anchor/船锚 🛟=ring_buoy/救生圈 ⛵=sailboat/帆船 🛶=canoe/独木舟 🚤=speedboat/快艇 🚢=ship/轮船
-✈=airplane/飞机 🪂=parachute/降落伞 💺=seat/座椅 🚁=helicopter/直升机 🚡=aerial_tramway/空中缆车
-🛰=satellite/人造卫星 🚀=rocket/火箭 🛸=flying_saucer/飞碟
+⚓=anchor/船锚/个 🛟=ring_buoy/救生圈/个 ⛵=sailboat/帆船 🛶=canoe/独木舟 🚤=speedboat/快艇 🚢=ship/轮船
+✈=airplane/飞机/架 🪂=parachute/降落伞/顶 💺=seat/座椅/把 🚁=helicopter/直升机/架 🚡=aerial_tramway/空中缆车/辆
+🛰=satellite/人造卫星/颗 🚀=rocket/火箭/枚 🛸=flying_saucer/飞碟/架
 """,
     ),
     (
@@ -377,18 +377,18 @@ TABLE: tuple[tuple[str, str, str], ...] = (
 📥=inbox_tray/收件箱 📦=cardboard_box/纸箱 📫=mailbox/信箱 📮=postbox/邮筒 🗳=ballot_box/投票箱
 💼=briefcase/公文包 📁=file_folder/文件夹 📅=calendar/日历 🗒=spiral_notepad/线圈记事本 📊=bar_chart/柱状图
 📋=clipboard/剪贴板 🗃=card_file_box/卡片盒 🗄=file_cabinet/文件柜 🗑=wastebasket/废纸篓 📝=memo/备忘录
-🪪=identity_card/身份证
+🪪=identity_card/身份证/张
 """,
     ),
     (
         "tool",
         "把",
         """
-🔒=padlock/挂锁 🔑=key/钥匙 🔨=hammer/锤子 🪓=axe/斧头 ⛏=pickaxe/镐 🛠=hammer_and_wrench*/锤子和扳手
-🗡=dagger/匕首 ⚔=crossed_swords*/交叉的剑 💣=bomb/炸弹 🔫=water_pistol/水枪 🪃=boomerang/回旋镖
-🏹=bow_and_arrow/弓箭 🛡=shield/盾牌 🪚=saw/锯子 🔧=wrench/扳手 🪛=screwdriver/螺丝刀 🔩=nut_and_bolt/螺母螺栓
-⚙=gear/齿轮 🗜=clamp/夹钳 ⚖=balance_scale/天平 🦯=cane/手杖 ⛓=chains*/锁链 🪝=hook/挂钩 🧰=toolbox/工具箱
-🧲=magnet/磁铁 🪜=ladder/梯子 🪏=shovel/铲子 🧯=fire_extinguisher/灭火器 🛒=shopping_cart/购物车 🛢=oil_drum/油桶
+🔒=padlock/挂锁 🔑=key/钥匙/把 🔨=hammer/锤子 🪓=axe/斧头 ⛏=pickaxe/镐 🛠=hammer_and_wrench*/锤子和扳手
+🗡=dagger/匕首 ⚔=crossed_swords*/交叉的剑 💣=bomb/炸弹/颗 🔫=water_pistol/水枪 🪃=boomerang/回旋镖
+🏹=bow_and_arrow/弓箭 🛡=shield/盾牌/面 🪚=saw/锯子 🔧=wrench/扳手 🪛=screwdriver/螺丝刀 🔩=nut_and_bolt/螺母螺栓/个
+⚙=gear/齿轮/个 🗜=clamp/夹钳 ⚖=balance_scale/天平/架 🦯=cane/手杖/根 ⛓=chains*/锁链 🪝=hook/挂钩/个 🧰=toolbox/工具箱/个
+🧲=magnet/磁铁/块 🪜=ladder/梯子/架 🪏=shovel/铲子 🧯=fire_extinguisher/灭火器/个 🛒=shopping_cart/购物车/辆 🛢=oil_drum/油桶/个
 """,
     ),
     (
