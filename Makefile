@@ -44,8 +44,8 @@ $(STAMP): pyproject.toml constraints.txt
 ovd: $(STAMP) ## train, evaluate and draw an open-vocabulary detector on the embedded model and world
 	$(PY) apps/ovd_train.py $(ARGS)
 
-tiny: $(STAMP) ## train the embedded model from scratch into work_dirs/tiny (about an hour on 2 cores)
-	$(PY) apps/train_tiny.py --out work_dirs/tiny $(ARGS)
+tiny: $(STAMP) ## train the embedded model from scratch into work_dirs/tiny (within 90 minutes on 2 cores)
+	$(PY) apps/train_tiny.py $(ARGS)
 
 test: $(STAMP) ## run all tests
 	$(PY) -m pytest $(ARGS)

@@ -388,7 +388,8 @@ TABLE: tuple[tuple[str, str, str], ...] = (
 🗡=dagger/匕首 ⚔=crossed_swords*/交叉的剑 💣=bomb/炸弹/颗 🔫=water_pistol/水枪 🪃=boomerang/回旋镖
 🏹=bow_and_arrow/弓箭 🛡=shield/盾牌/面 🪚=saw/锯子 🔧=wrench/扳手 🪛=screwdriver/螺丝刀 🔩=nut_and_bolt/螺母螺栓/个
 ⚙=gear/齿轮/个 🗜=clamp/夹钳 ⚖=balance_scale/天平/架 🦯=cane/手杖/根 ⛓=chains*/锁链 🪝=hook/挂钩/个 🧰=toolbox/工具箱/个
-🧲=magnet/磁铁/块 🪜=ladder/梯子/架 🪏=shovel/铲子 🧯=fire_extinguisher/灭火器/个 🛒=shopping_cart/购物车/辆 🛢=oil_drum/油桶/个
+🧲=magnet/磁铁/块 🪜=ladder/梯子/架 🪏=shovel/铲子 🧯=fire_extinguisher/灭火器/个 🛒=shopping_cart/购物车/辆
+🛢=oil_drum/油桶/个
 """,
     ),
     (
