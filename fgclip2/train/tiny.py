@@ -25,7 +25,7 @@ from fgclip2.train.stage import Stage
 from fgclip2.train.tokenizer import save_tokenizer, train_tokenizer
 from fgclip2.train.trainer import StageTrainer
 
-STEPS: Final = (1500, 1500, 1200, 1000, 200)
+STEPS: Final = (1200, 900, 800, 850, 150)
 """Steps of each phase, as the embedded model was trained."""
 _STYLES: Final = (0.3, 0.35, 0.35)  # more tints than scenes usually have: without colours, shapes must be learned
 _OPTIM: Final = OptimConfig(lr=1e-3, muon_lr=2e-3, scale_lr=5e-3, weight_decay=0.02, warmup=30, schedule="constant")
