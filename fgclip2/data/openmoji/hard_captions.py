@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from fgclip2.data.openmoji import grammar
@@ -75,19 +76,18 @@ def hard_caption(things: Sequence[SceneObject], mode: str, draws: Draws, lexicon
         Fgclip2Error: fewer than 10 different false captions exist.
     """
     plan = _plan(things, draws)
-    near, far = _near(plan, things, draws, lexicon), _far(plan, things, draws, lexicon)
-    if mode == "near":
-        order = near
-    elif mode == "random":
-        order = far
-    else:
-        special = [swap for swap in near if swap[0] != "near-category"]
-        order = special[:5] + [swap for swap in near if swap[0] == "near-category"][:2] + far
+    special, mates = _near(plan, draws, lexicon), _mates(plan, things, draws, lexicon)
+    far = _far(plan, things, draws, lexicon)
+    order: dict[str, Iterator[tuple[str, _Plan]]] = {
+        "near": chain(special, mates),
+        "random": far,
+        "mixed": chain(special[:5], islice(mates, 2), far),
+    }
     truth = plan.text(lexicon)
     kinds: list[str] = []
     kept: list[Text] = []
     seen_en, seen_zh = {truth.en}, {truth.zh}
-    for kind, false in order:
+    for kind, false in order[mode]:
         text = false.text(lexicon)
         if text.en in seen_en or text.zh in seen_zh:
             continue
@@ -125,7 +125,8 @@ def _plan(things: Sequence[SceneObject], draws: Draws) -> _Plan:
     return _Plan(tuple(parts), found[draws.below(len(found))] if found else None)
 
 
-def _near(plan: _Plan, things: Sequence[SceneObject], draws: Draws, lexicon: Lexicon) -> list[tuple[str, _Plan]]:
+def _near(plan: _Plan, draws: Draws, lexicon: Lexicon) -> list[tuple[str, _Plan]]:
+    """Nearly true plans with the same things in them."""
     out: list[tuple[str, _Plan]] = []
     if plan.relation is not None:
         first, relation, second = plan.relation
@@ -144,28 +145,33 @@ def _near(plan: _Plan, things: Sequence[SceneObject], draws: Draws, lexicon: Lex
             for colour in COLOURS[part.said.colour].near:
                 if lexicon.allowed(colour, part.said.category):
                     out.append(("near-colour", _with(plan, k, replace(part, said=replace(part.said, colour=colour)))))
-    present = {thing.category.id for thing in things}
-    for k in draws.shuffled(list(range(len(plan.parts)))):
-        mates = [c for c in lexicon.mates(plan.parts[k].said.category) if c not in present]
-        out += [("near-category", new) for c in draws.shuffled(mates) if (new := _named(plan, k, c, lexicon))]
     return out
 
 
-def _far(plan: _Plan, things: Sequence[SceneObject], draws: Draws, lexicon: Lexicon) -> list[tuple[str, _Plan]]:
-    out: list[tuple[str, _Plan]] = []
+def _mates(plan: _Plan, things: Sequence[SceneObject], draws: Draws, lexicon: Lexicon) -> Iterator[tuple[str, _Plan]]:
+    """Plans with a thing's like in its place. Drawn at once, made when asked for: few of the many are."""
+    present = {thing.category.id for thing in things}
+    drawn: list[tuple[int, int]] = []
+    for k in draws.shuffled(list(range(len(plan.parts)))):
+        mates = [c for c in lexicon.mates(plan.parts[k].said.category) if c not in present]
+        drawn += [(k, c) for c in draws.shuffled(mates)]
+    return (("near-category", new) for k, c in drawn if (new := _named(plan, k, c, lexicon)))
+
+
+def _far(plan: _Plan, things: Sequence[SceneObject], draws: Draws, lexicon: Lexicon) -> Iterator[tuple[str, _Plan]]:
+    """Plans with any other colour or thing; drawn and made when asked for."""
     for k, part in enumerate(plan.parts):
         if part.said.colour is not None:
             near = (part.said.colour, *COLOURS[part.said.colour].near)
             far = [c for c in range(len(COLOURS)) if c not in near and lexicon.allowed(c, part.said.category)]
             for colour in draws.some(far, 1):
-                out.append(("colour", _with(plan, k, replace(part, said=replace(part.said, colour=colour)))))
+                yield "colour", _with(plan, k, replace(part, said=replace(part.said, colour=colour)))
     present = {thing.category.id for thing in things}
     for _ in range(5 * NEGATIVES):
         category = lexicon.pool[draws.below(len(lexicon.pool))]
         new = None if category in present else _named(plan, draws.below(len(plan.parts)), category, lexicon)
         if new is not None:
-            out.append(("category", new))
-    return out
+            yield "category", new
 
 
 def _with(plan: _Plan, k: int, part: _Part) -> _Plan:
