@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import shutil
 import statistics
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import tyro
 from rich import print as show
 
-import fgclip2
-from benchmarks._report import report
+from benchmarks._report import command, report
 from fgclip2.data.collate import Collator, TextShares, TrainingDataset
 from fgclip2.data.openmoji import SceneConfig, World
 from fgclip2.data.openmoji.records import SceneSource
@@ -26,7 +23,7 @@ from fgclip2.processing import Processor
 from fgclip2.train.probe import probe
 from fgclip2.train.recipe import BatchConfig, LossWeights, OptimConfig, Recipe, RunConfig, recipe
 from fgclip2.train.run import FIRST_TRAINING_SEED, build_stage
-from fgclip2.train.tiny import curriculum, train_phases
+from fgclip2.train.tiny import STEPS, curriculum, train_phases
 from fgclip2.train.trainer import StageTrainer
 
 _STAGE2 = replace(recipe("tiny", 2).weights, label=0.0, label_tokens=0.0, label_names=0.0)
@@ -46,17 +43,17 @@ class Arguments:
     """Train every variant with every seed, and measure it on held-out scenes; figures are means of both languages."""
 
     start: Path | None = None
-    """Model directory to start from; without it the first phase of make tiny is trained first (12 minutes)."""
-    start_steps: int = 1500
+    """Model directory to start from; without it the first phase of make tiny is trained first."""
+    start_steps: int = STEPS[0]
     """Of that phase."""
-    steps: int = 300
+    steps: int = 150
     """Of every variant."""
     pictures: int = 64
     """A batch."""
     size: int = 112
     """Side of a scene in pixels; it shows 1 to 3 objects."""
     seeds: tuple[int, ...] = (0, 1, 2)
-    scenes: int = 500
+    scenes: int = 300
     """Held-out scenes to measure on."""
     out: Path = Path("work_dirs/ablation")
     """Scratch folder."""
@@ -123,8 +120,4 @@ def main(arguments: Arguments) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(Arguments, description=__doc__))
-    except fgclip2.Fgclip2Error as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    command(main, Arguments)

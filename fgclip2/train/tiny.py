@@ -25,7 +25,7 @@ from fgclip2.train.stage import Stage
 from fgclip2.train.tokenizer import save_tokenizer, train_tokenizer
 from fgclip2.train.trainer import StageTrainer
 
-STEPS: Final = (1200, 900, 800, 850, 150)
+STEPS: Final = (1200, 900, 800, 1000, 200)
 """Steps of each phase, as the embedded model was trained."""
 _STYLES: Final = (0.3, 0.35, 0.35)  # more tints than scenes usually have: without colours, shapes must be learned
 _OPTIM: Final = OptimConfig(lr=1e-3, muon_lr=2e-3, scale_lr=5e-3, weight_decay=0.02, warmup=30, schedule="constant")
@@ -41,6 +41,7 @@ class Phase:
         pictures: a batch.
         steps: optimiser steps.
         shares: how many of the texts are used; all of them would cost more than the pictures.
+        negatives: most hard negatives of a region or caption.
         optim: rates and their schedule.
     """
 
@@ -49,6 +50,7 @@ class Phase:
     pictures: int
     steps: int
     shares: TextShares
+    negatives: int = 3
     optim: OptimConfig = _OPTIM
 
 
@@ -60,7 +62,8 @@ def curriculum(steps: Sequence[int]) -> tuple[Phase, ...]:
     nothing is learned in the same time. The rate stays at its peak until whole scenes are seen.
     """
     few = TextShares(short=0.2, long=0.03, regions=0.3, names=0.5, hard=0.04, hard_captions=0.04)
-    most = TextShares(short=0.75, long=0.15, regions=0.4, names=0.5, hard=0.06, hard_captions=0.2)
+    # Places and sizes are in few phrases, and told apart by hard negatives alone: it takes many of them.
+    most = TextShares(short=0.75, long=0.15, regions=0.4, names=0.5, hard=0.12, hard_captions=0.2)
     falling = replace(_OPTIM, schedule="cosine", final=0.3)
     last = replace(_OPTIM, lr=3e-4, muon_lr=6e-4, scale_lr=1e-3, schedule="cosine")
 
@@ -71,8 +74,8 @@ def curriculum(steps: Sequence[int]) -> tuple[Phase, ...]:
         Phase(1, scene(64, (1, 1), (0.5, 1.0)), 256, steps[0], few),
         Phase(2, scene(112, (1, 3), (0.28, 0.7)), 128, steps[1], few),
         Phase(2, scene(160, (3, 5), (0.2, 0.5)), 96, steps[2], few),
-        Phase(2, scene(224, (3, 7), (0.14, 0.4)), 64, steps[3], most, falling),
-        Phase(2, scene(320, (4, 8), (0.14, 0.4)), 32, steps[4], most, last),
+        Phase(2, scene(224, (3, 7), (0.14, 0.4)), 64, steps[3], most, 4, falling),
+        Phase(2, scene(320, (4, 8), (0.14, 0.4)), 32, steps[4], most, 4, last),
     )
     return tuple(phase for phase in phases if phase.steps)
 
@@ -145,7 +148,7 @@ def train_phases(
         source = SceneSource(world, phase.scene, seen, phase.pictures * (phase.steps + 2))
         seen += len(source)
         dataset = TrainingDataset(
-            source, max_regions=None, negatives=3, seed=seed, prefix_english="", shares=phase.shares
+            source, max_regions=None, negatives=phase.negatives, seed=seed, prefix_english="", shares=phase.shares
         )
         trainer = StageTrainer(stage, dataset, Collator(processor), config, directory / f"phase-{number}")
         size = f"{phase.pictures} scenes of {phase.scene.size} px"
