@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import roi_align
-from transformers import Siglip2Model, Siglip2TextModel, Siglip2VisionModel
+from transformers import PreTrainedConfig, Siglip2Model, Siglip2TextModel, Siglip2VisionModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.siglip2.modeling_siglip2 import (
     Siglip2EncoderLayer,
@@ -30,6 +30,7 @@ from fgclip2.attention import NAME as ATTENTION
 from fgclip2.attention import attention, key_mask
 from fgclip2.config import Fgclip2Config, Fgclip2TextConfig, Fgclip2VisionConfig
 from fgclip2.errors import Fgclip2Error
+from fgclip2.positions import stretch_positions
 from fgclip2.processing import TEXT_KINDS, TextKind
 
 
@@ -46,29 +47,6 @@ class ImageEncoding:
     last_hidden_state: Tensor
     hidden_states: tuple[Tensor, ...]
     key_mask: Tensor | None
-
-
-def stretch_positions(table: Tensor, keep: int = 20) -> Tensor:
-    """Stretch a table of text positions: keep the first rows, interpolate every later one into four.
-
-    Row ``keep + 4 i + j`` is ``p[keep+i] (1 - j/4) + p[keep+i+1] j/4``; the last four rows extrapolate by
-    ``(p[-1] - p[-2]) j/4``. Source: Long-CLIP's knowledge-preserving stretch, as in the released FG-CLIP 2.
-
-    Args:
-        table: ``(L, D)``, at least two rows.
-        keep: leading rows that are copied, ``0 <= keep < L``.
-
-    Returns:
-        ``(4 L - 3 keep, D)``: 196 rows for the released 64 and 20.
-    """
-    if not 0 <= keep < len(table) or len(table) < 2:
-        raise Fgclip2Error(f"cannot keep {keep} of {len(table)} position rows; keep at least 0 and fewer than all")
-    tail = table[keep:, None]
-    quarters = torch.arange(4, dtype=table.dtype, device=table.device)[None, :, None]
-    between = (4 - quarters) * tail[:-1] / 4 + quarters * tail[1:] / 4
-    beyond = tail[-1:] + quarters * (table[-1] - table[-2]) / 4
-    stretched = torch.cat([between, beyond])  # (L - keep, 4, D)
-    return torch.cat([table[:keep], stretched.flatten(0, 1)])
 
 
 class Fgclip2VisionEmbeddings(Siglip2VisionEmbeddings):
@@ -313,11 +291,17 @@ class Fgclip2Model(Siglip2Model):
         Raises:
             Fgclip2Error: the checkpoint is of another model type, or incomplete.
         """
-        source, info = Siglip2Model.from_pretrained(directory, output_loading_info=True, **kwargs)
-        if source.config.model_type != "siglip2" or info["missing_keys"]:
+        # Asked first: transformers would load other weights with pages of warnings.
+        found = PreTrainedConfig.get_config_dict(directory)[0].get("model_type")
+        if found != "siglip2":
             raise Fgclip2Error(
-                f"{directory}: from_siglip2() takes a complete SigLIP 2 checkpoint; this has model_type "
-                f"{source.config.model_type!r} and lacks {_some(sorted(info['missing_keys'])) or 'nothing'}"
+                f"{directory}: from_siglip2() takes a SigLIP 2 checkpoint; this has model_type {found!r}"
+            )
+        source, info = Siglip2Model.from_pretrained(directory, output_loading_info=True, **kwargs)
+        if info["missing_keys"]:
+            raise Fgclip2Error(
+                f"{directory}: from_siglip2() takes a complete SigLIP 2 checkpoint; this lacks "
+                f"{_some(sorted(info['missing_keys']))}"
             )
         text = source.config.text_config.to_dict()
         rows = text["max_position_embeddings"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -19,7 +18,7 @@ from torch import Tensor
 from fgclip2.errors import Fgclip2Error
 from fgclip2.features import Boxes, DenseFeatures, TextFeatures
 from fgclip2.images import ImageLike, open_image
-from fgclip2.pretrained import is_embedded, resolve
+from fgclip2.pretrained import is_embedded, no_progress_bar, resolve
 from fgclip2.processing import Patches, Processor, TextKind, check_kind
 
 if TYPE_CHECKING:
@@ -275,26 +274,12 @@ def _load(directory: Path, device: torch.device, dtype: torch.dtype, name: str |
 
     processor = Processor.from_pretrained(directory)
     try:
-        with _no_progress_bar():
+        with no_progress_bar():
             model = Fgclip2Model.from_pretrained(directory, dtype=dtype)
     except (OSError, SafetensorError) as error:
         raise Fgclip2Error(f"the weights in {directory} cannot be read ({error}); fetch them again") from error
     model.requires_grad_(False)
     return FGCLIP2(model.to(device), processor, name=name or directory.name, directory=directory)
-
-
-@contextmanager
-def _no_progress_bar() -> Iterator[None]:
-    """Silence transformers' bar over tensors: it takes no time worth showing and comes before all other output."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
 
 
 def find_device(device: str | torch.device) -> torch.device:

@@ -209,7 +209,7 @@ def test_start_from_siglip2(tmp_path):
 
 def test_siglip2_start_refuses_other_checkpoints(tmp_path):
     Fgclip2Model(small_config()).save_pretrained(tmp_path)
-    with pytest.raises((Fgclip2Error, ValueError)):
+    with pytest.raises(Fgclip2Error, match="model_type 'fgclip2'"):
         Fgclip2Model.from_siglip2(tmp_path)
 
 

@@ -21,7 +21,7 @@ from fgclip2.data.sampler import LanguageBatchSampler
 from fgclip2.errors import Fgclip2Error
 from fgclip2.modeling import Fgclip2Model
 from fgclip2.predictor import choose_dtype
-from fgclip2.pretrained import resolve
+from fgclip2.pretrained import no_progress_bar, resolve
 from fgclip2.processing import Processor
 from fgclip2.train import checkpoint as checkpoints
 from fgclip2.train.adapt import add_lora, merge_lora
@@ -90,10 +90,9 @@ def run(arguments: TrainArguments) -> None:
 
 
 def _start(arguments: TrainArguments, directory: Path) -> tuple[Fgclip2Model, dict[str, list[str]] | None]:
-    if arguments.siglip2 is not None:
-        model = Fgclip2Model.from_siglip2(directory)
-    else:
-        model = Fgclip2Model.from_pretrained(directory)
+    load = Fgclip2Model.from_pretrained if arguments.siglip2 is None else Fgclip2Model.from_siglip2
+    with no_progress_bar():
+        model = load(directory)
     names: dict[str, list[str]] | None = None
     if not arguments.data:
         from fgclip2.data.openmoji import World
