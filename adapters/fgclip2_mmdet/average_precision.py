@@ -24,6 +24,9 @@ SMALL_SIDE: Final = 40
 FREQUENCIES: Final = {"r": "APr", "c": "APc", "f": "APf"}
 """LVIS's marks of rare, common and frequent classes, and what their AP is called."""
 
+LVIS_FIELDS: Final = {"images": ("neg_category_ids", "not_exhaustive_category_ids"), "categories": ("frequency",)}
+"""What LVIS's files have and COCO's have not, and its protocol needs."""
+
 _COCO_DETECTIONS: Final = 100  # a picture and class
 _LVIS_DETECTIONS: Final = 300  # a picture, of all classes together
 _LONGEST_SIDE: Final = 1e5  # pixels
@@ -139,7 +142,7 @@ def evaluate_boxes(
             truth without LVIS's fields.
     """
     if federated:
-        _check_lvis(truth)
+        check_lvis(truth)
         detections = _most_certain(detections, _LVIS_DETECTIONS)
     if novel is None:
         novel_ids = frozenset(item["id"] for item in truth["categories"] if federated and item["frequency"] == "r")
@@ -223,8 +226,13 @@ def _most_certain(detections: Sequence[Mapping[str, Any]], count: int) -> list[M
     ]
 
 
-def _check_lvis(truth: Mapping[str, Any]) -> None:
-    for kind, keys in (("images", ("neg_category_ids", "not_exhaustive_category_ids")), ("categories", ("frequency",))):
+def check_lvis(truth: Mapping[str, Any]) -> None:
+    """Make sure that a dictionary has what LVIS's protocol needs.
+
+    Raises:
+        Fgclip2Error: the first entry without a field of `LVIS_FIELDS`, or of unknown frequency.
+    """
+    for kind, keys in LVIS_FIELDS.items():
         for key in keys:
             lacking = next((entry["id"] for entry in truth[kind] if key not in entry), None)
             if lacking is not None:

@@ -27,6 +27,7 @@ _WHAT: Final = {
     "confused": ("confused", "类别混淆", "a box on an object of another class", "框住了别的类别的目标"),
     "missed": ("missed", "漏检", "an object that no box is on", "没有任何框的目标"),
     "loose": ("loose box", "定位不准", "a box near an object of its class", "框在同类目标附近，但不够准"),
+    "both": ("loose and confused", "位置类别皆错", "a box near an object of another class", "框在别的类别的目标附近"),
     "double": ("double", "重复检测", "a second box on an object already found", "目标已被找到，又多一个框"),
 }
 
@@ -54,7 +55,7 @@ def write_error_page(
     """
     opened = lru_cache(maxsize=8)(lambda number: open_image(pictures[number]))
     cards = [
-        _card(error, vocabulary, names, pictures, opened)
+        {"vocabulary": vocabulary, "title": titles.get(vocabulary, vocabulary)} | _card(error, names, pictures, opened)
         for vocabulary, report in reports.items()
         for error in report.worst(count)
     ]
@@ -84,7 +85,6 @@ def write_error_page(
 
 def _card(
     error: BoxError,
-    vocabulary: str,
     names: Mapping[int, Sequence[str]],
     pictures: Mapping[int, Path],
     opened: Callable[[int], Image.Image],
@@ -92,7 +92,6 @@ def _card(
     said, truth = (None if number is None else _named(names[number]) for number in (error.said, error.truth))
     return {
         "error": error,
-        "vocabulary": vocabulary,
         "said": said,
         "truth": truth,
         "words": " ".join(
@@ -156,7 +155,8 @@ h1 { font-size: 1.4rem; margin: 0 0 .5rem; }
 p { max-width: 62rem; margin: .4rem 0; }
 table { border-collapse: collapse; margin: .8rem 0; }
 th, td { padding: .2rem .7rem; text-align: right; border-bottom: 1px solid #ddd; font-weight: normal; }
-th:first-child, td:first-child { text-align: left; }
+th:first-child, td:first-child { text-align: left; white-space: nowrap; }
+th span { display: block; white-space: nowrap; }
 form { position: sticky; top: 0; background: #fff; padding: .6rem 0; border-bottom: 1px solid #ccc; z-index: 1;
        display: flex; flex-wrap: wrap; gap: .4rem 1rem; align-items: center; }
 select, input { font: inherit; padding: .15rem .3rem; }
@@ -164,7 +164,7 @@ main { display: grid; grid-template-columns: repeat(auto-fill, minmax(250px, 1fr
 article { border: 1px solid #ccc; border-radius: 6px; padding: .5rem; break-inside: avoid; }
 article[hidden] { display: none; }
 article img { display: block; margin: 0 auto .4rem; max-width: 100%; max-height: 240px; }
-.kind { float: right; font-size: .8rem; color: #555; }
+.kind { font-size: .8rem; color: #555; margin-bottom: .3rem; }
 .said b { color: {{ said }}; }
 .truth b { color: {{ truth }}; }
 .small { font-size: .8rem; color: #666; overflow-wrap: anywhere; }
@@ -176,15 +176,17 @@ article img { display: block; margin: 0 auto .4rem; max-width: 100%; max-height:
 In every picture, boxes choose by falling score: each takes the free object of its class that it overlaps most, from IoU
 {{ match }} on, and is right. Another box is <i>double</i> when it overlaps an object of its class by at least
 {{ match }}, else <i>confused</i> when it so overlaps one of another class, else a <i>loose box</i> from IoU {{ near }}
-with its own class on, else <i>on background</i>. An object is <i>missed</i> when no box overlaps it by {{ match }}.
+with its own class on, else <i>loose and confused</i> from IoU {{ near }} with another class on, else
+<i>on background</i>. An object is <i>missed</i> when no box overlaps it by {{ match }}.
 Boxes count from the score of the best F1 on (in the table). Shown are the {{ count }} worst of each vocabulary, equal
 shares of all kinds: wrong boxes by score, missed objects by how little was said of them, and by size.</p>
-<p lang="zh"><b style="color:{{ said }}">橙色</b>是检测框，<b style="color:{{ truth }}">蓝色</b>是真实目标。
-每张图中按分数从高到低匹配：每个框取与其重叠最大、尚未匹配的同类目标，IoU 不低于 {{ match }} 即为正确。其余的框：
-与同类目标的 IoU 不低于 {{ match }} 为重复检测；否则与其他类别的目标如此重叠为类别混淆；否则与同类目标的 IoU 不低于
-{{ near }} 为定位不准；否则为误报背景。没有任何框与之重叠到 {{ match }} 的目标为漏检。
-只计分数不低于表中阈值（F1 最高处）的框。
-每个词表列出最严重的 {{ count }} 个错误，各类错误数量均等：错框按分数排序，漏检按相应分数之低与目标大小排序。</p>
+<p lang="zh"><b style="color:{{ said }}">橙色</b>是检测框，<b style="color:{{ truth }}">蓝色</b>是真实目标。{#
+#}每张图中按分数从高到低匹配：每个框取与其重叠最大、尚未匹配的同类目标，IoU 不低于 {{ match }} 即为正确。其余的框：{#
+#}与同类目标的 IoU 不低于 {{ match }} 为重复检测；否则与其他类别的目标如此重叠为类别混淆；否则与同类目标的 IoU 不低于{#
+#}{{ near }} 为定位不准；否则与其他类别目标的 IoU 不低于 {{ near }} 为位置类别皆错；{#
+#}否则为误报背景。没有任何框与之重叠到 {{ match }} 的目标为漏检。{#
+#}只计分数不低于表中阈值（F1 最高处）的框。{#
+#}每个词表列出最严重的 {{ count }} 个错误，各类错误数量均等：错框按分数排序，漏检按相应分数之低与目标大小排序。</p>
 <table>
 <tr><th></th><th>score from <span lang="zh">阈值</span></th><th>objects <span lang="zh">目标</span></th>
 <th>right <span lang="zh">正确</span></th>
@@ -216,6 +218,7 @@ shares of all kinds: wrong boxes by score, missed objects by how little was said
 <output id="shown">{{ cards|length }}</output>
 </form>
 <main>
+{% macro iou(error) %}(IoU {{ "%.2f"|format(error.iou) }}){% endmacro %}
 {% macro named(names) %}
 {% for name, language in names %}
 {{ "" if loop.first else "· " }}<b lang="{{ language }}">{{ name }}</b>
@@ -223,25 +226,25 @@ shares of all kinds: wrong boxes by score, missed objects by how little was said
 {% endmacro %}
 {% for card in cards %}
 <article data-kind="{{ card.error.kind }}" data-vocabulary="{{ card.vocabulary }}" data-words="{{ card.words }}">
+<div class="kind">{{ kinds[card.error.kind][0] }} <span lang="zh">{{ kinds[card.error.kind][1] }}</span></div>
 <img src="{{ card.crop }}" alt="{{ kinds[card.error.kind][2] }}" loading="lazy">
-<span class="kind">{{ kinds[card.error.kind][0] }} <span lang="zh">{{ kinds[card.error.kind][1] }}</span></span>
 {% if card.error.kind == "missed" %}
 <div class="truth">is <span lang="zh">实为</span> {{ named(card.truth) }}</div>
 {% if card.said %}
 <div>best box, not counted <span lang="zh">未计入的最高分框</span>: {{ named(card.said) }}
-{{ "%.3f"|format(card.error.score) }}, IoU {{ "%.2f"|format(card.error.iou) }}</div>
+{{ "%.3f"|format(card.error.score) }} {{ iou(card.error) }}</div>
 {% else %}
-<div>no box at all <span lang="zh">完全没有框</span></div>
+<div>no box, however uncertain <span lang="zh">分数再低的框也没有</span></div>
 {% endif %}
 {% else %}
 <div class="said">said <span lang="zh">判为</span> {{ named(card.said) }} {{ "%.3f"|format(card.error.score) }}</div>
 {% if card.truth %}
-<div class="truth">is <span lang="zh">实为</span> {{ named(card.truth) }}, IoU {{ "%.2f"|format(card.error.iou) }}</div>
+<div class="truth">is <span lang="zh">实为</span> {{ named(card.truth) }} {{ iou(card.error) }}</div>
 {% else %}
-<div>nothing there, highest IoU <span lang="zh">此处无目标，最大 IoU</span> {{ "%.2f"|format(card.error.iou) }}</div>
+<div>nothing there <span lang="zh">此处无目标</span></div>
 {% endif %}
 {% endif %}
-<div class="small">{{ card.picture }} ({{ card.vocabulary }})</div>
+<div class="small">{{ card.picture }}, {{ card.title }}</div>
 </article>
 {% endfor %}
 </main>

@@ -17,9 +17,9 @@ MATCH_IOU: Final = 0.5
 """From this IoU on, a box is on an object."""
 
 NEAR_IOU: Final = 0.1
-"""From this IoU on, a box of the right class is near an object; below, it is on the background."""
+"""From this IoU on, a box is near an object; below it is on the background."""
 
-KINDS: Final = ("background", "confused", "missed", "loose", "double")
+KINDS: Final = ("background", "confused", "missed", "loose", "both", "double")
 
 Box = tuple[float, float, float, float]
 
@@ -30,8 +30,8 @@ class BoxError:
 
     Attributes:
         kind: ``background``: a box on nothing; ``confused``: on an object of another class; ``loose``: near one of its
-            class; ``double``: on one of its class that a more certain box has found; ``missed``: an object that no box
-            is on.
+            class; ``both``: near one of another class; ``double``: on one of its class that a more certain box has
+            found; ``missed``: an object that no box is on.
         image_id: the picture.
         said: category id of the detection; for a missed object that of the most certain box on it, however uncertain,
             or ``None``.
@@ -199,6 +199,8 @@ class _Scene:
             kind, ious = "confused", other
         elif best_own >= NEAR_IOU:
             kind, ious = "loose", own
+        elif best_other >= NEAR_IOU:
+            kind, ious = "both", other
         target = int(ious.argmax()) if len(ious) and kind != "background" else None
         return self._error(kind, index, target, (float(self.scores[index]), 0.0), ious.max(initial=0))
 

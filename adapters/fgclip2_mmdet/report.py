@@ -19,7 +19,7 @@ from fgclip2.images import open_image
 from fgclip2.visualize import draw_boxes
 
 from .annotations import class_ids
-from .average_precision import SMALL_SIDE, Evaluation
+from .average_precision import FREQUENCIES, SMALL_SIDE, Evaluation
 from .curves import curve_numbers, draw_curves
 from .error_page import write_error_page
 from .errors import find_errors
@@ -36,7 +36,7 @@ _SHOWN_SCORE: Final = 0.3
 
 
 def figures_table(figures: Mapping[str, Mapping[str, float]], data: DetectionData) -> Table:
-    """AP of every vocabulary over base, novel and all classes.
+    """AP of every vocabulary over base, novel and all classes, and of LVIS's rare, common and frequent ones.
 
     Args:
         figures: vocabulary -> figure -> 0..100, from `fgclip2_mmdet.experiment.summary`.
@@ -46,10 +46,11 @@ def figures_table(figures: Mapping[str, Mapping[str, float]], data: DetectionDat
     table.add_column("vocabulary")
     base, novel = len(data.base), len(data.novel)
     titles = (f"base ({base})", f"novel ({novel})", f"all ({base + novel})", f"under {SMALL_SIDE} px")
-    for title in (*titles, "AP 0.50:0.95, all"):
+    frequencies = [name for name in FREQUENCIES.values() if any(name in values for values in figures.values())]
+    for title in (*titles, "AP 0.50:0.95, all", *frequencies):
         table.add_column(title, justify="right")
     for vocabulary, values in figures.items():
-        cells = [values[name] for name in ("AP50_base", "AP50_novel", "AP50_all", "AP50_small", "AP_all")]
+        cells = [values[name] for name in ("AP50_base", "AP50_novel", "AP50_all", "AP50_small", "AP_all", *frequencies)]
         table.add_row(
             TITLES.get(vocabulary, vocabulary), *("-" if math.isnan(cell) else f"{cell:.1f}" for cell in cells)
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from pathlib import Path
@@ -12,12 +13,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mmengine.config import Config
 from mmengine.structures import InstanceData
 from PIL import Image
+from rich.console import Console
 
 from fgclip2.errors import Fgclip2Error
 from fgclip2_mmdet import OpenVocabDataset, OpenVocabLvisMetric, average_precision
 from fgclip2_mmdet.average_precision import evaluate_boxes
+from fgclip2_mmdet.experiment import fill_config, read_user_data, write_user_data
+from fgclip2_mmdet.report import figures_table
 
 A, B, ELSEWHERE = [10, 10, 30, 30], [60, 50, 20, 40], [0, 70, 25, 25]
 CLASSES = {"穿山甲": "r", "伞": "c", "dog": "f", "水獭": "r", "bus": "f"}  # nothing of the last two is annotated
@@ -231,3 +236,35 @@ def test_dataset_finds_the_pictures_of_lvis(tmp_path: Path) -> None:
     assert [(item["bbox_label"], item["bbox"]) for item in first] == [(1, [10, 10, 40, 40]), (0, [60, 50, 80, 90])]
     chosen = OpenVocabDataset(ann_file=str(file), test_mode=True, image_ids=str(minival), **common)
     assert [chosen.get_data_info(index)["img_id"] for index in range(len(chosen))] == [2, 3]
+
+
+def test_a_run_on_lvis_files_is_evaluated_as_lvis(tmp_path: Path) -> None:
+    root = tmp_path / "lvis"
+    (root / "images" / "val2017").mkdir(parents=True)
+    for number in (1, 2, 3):
+        Image.new("RGB", (100, 100)).save(root / "images" / "val2017" / f"{number:012}.jpg")
+    (root / "val.json").write_text(json.dumps(truth(), ensure_ascii=False), encoding="utf-8")
+    user = read_user_data(root, "val.json", "val.json", ["穿山甲", "水獭"])
+    data = write_user_data(user, tmp_path / "run")
+    assert (data.federated, data.val_images) == (True, root / "images")
+    assert "300 detections" in data.notes[-1]
+    written = json.loads(data.val_annotations.read_text(encoding="utf-8"))
+    assert written["images"][1]["file_name"] == "val2017/000000000002.jpg"
+    figures = evaluate_boxes(written, results(), data.novel, federated=True).figures
+    assert figures == pytest.approx(evaluate_boxes(truth(), results(), federated=True).figures)
+
+    cfg = Config.fromfile(Path(__file__).parents[2] / "apps" / "configs" / "ovd" / "fvit.py")
+    fill_config(cfg, data, "tiny", tmp_path, seed=0)
+    assert {metric.type for metric in cfg.test_evaluator} == {"OpenVocabLvisMetric"}
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(figures_table({"names": figures}, data))
+    printed = console.export_text()
+    assert all(title in printed for title in ("APr", "APc", "APf"))
+    row = next(line for line in printed.splitlines() if "class names" in line)
+    assert [cell.strip() for cell in row.split("│")[-4:-1]] == ["50.0", "50.5", "100.0"]
+
+    content = truth()
+    del content["categories"][2]["frequency"]
+    (root / "val.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(Fgclip2Error, match="entry 3 of categories has no 'frequency'"):
+        read_user_data(root, "val.json", "val.json", [])

@@ -61,6 +61,7 @@ def example() -> Evaluation:
         (1, 3, [100, 12, 40, 40], 0.7),  # an umbrella called a bus
         (1, 3, [30, 100, 40, 40], 0.6),  # half beside the bus, IoU 1/3
         (1, 2, [60, 60, 20, 20], 0.5),  # nothing there
+        (1, 1, [30, 120, 40, 40], 0.45),  # a dog said of the bus's corner, IoU 1/7
         (1, 2, [101, 100, 50, 50], 0.04),  # right, but too uncertain: the umbrella is missed
         (2, 1, [20, 20, 60, 60], 0.95),
         *((2, 1, [place, 100, 30, 30], 0.4) for place in (0, 40, 80, 120)),
@@ -72,7 +73,7 @@ def test_every_kind() -> None:
     report = find_errors(example(), threshold=0.3)
     assert (report.right, report.objects) == (6, 9)
     # The bus under the loose box is missed too: a loose box is not on it.
-    assert report.counts() == {"background": 1, "confused": 1, "missed": 2, "loose": 1, "double": 1}
+    assert report.counts() == {"background": 1, "confused": 1, "missed": 2, "loose": 1, "both": 1, "double": 1}
     of = {kind: [error for error in report.errors if error.kind == kind] for kind in KINDS}
     double, confused, loose, background = (of[kind][0] for kind in ("double", "confused", "loose", "background"))
     assert (double.said, double.truth, double.score) == (1, 1, 0.8)
@@ -81,6 +82,8 @@ def test_every_kind() -> None:
     assert (loose.said, loose.truth, loose.iou) == (3, 3, pytest.approx(1 / 3))
     assert (background.said, background.truth, background.iou) == (2, None, 0)
     assert background.box == (60, 60, 80, 80)
+    (both,) = of["both"]
+    assert (both.said, both.truth, both.iou) == (1, 3, pytest.approx(1 / 7))
     bus, umbrella = of["missed"]
     assert (bus.truth, bus.said, bus.weight) == (3, None, (1, 1600))
     assert (umbrella.truth, umbrella.said, umbrella.score) == (2, 2, 0.04)
@@ -93,7 +96,7 @@ def test_boxes_that_nobody_can_judge_are_no_errors() -> None:
     found = results([(1, 1, [10, 10, 30, 30], 0.9), (1, 2, [10, 10, 30, 30], 0.8), (1, 1, [80, 0, 60, 60], 0.7)])
     report = find_errors(evaluate_boxes(crowded, found), threshold=0)
     assert report.objects == 1
-    assert report.counts() == {"background": 1, "confused": 0, "missed": 1, "loose": 1, "double": 0}
+    assert report.counts() == {"background": 1, "confused": 0, "missed": 1, "loose": 1, "both": 0, "double": 0}
     assert [error.said for error in report.errors if error.kind == "background"] == [2]
 
     federated = truth([(1, 1, [0, 0, 50, 50])], neg_category_ids=[3], not_exhaustive_category_ids=[1])
@@ -253,8 +256,8 @@ def test_reports_of_a_run(tmp_path: Path) -> None:
     assert [card["data-kind"] for card in cards["zh"]] == ["missed"] * 9
     confused = next(card for card in cards["en"] if card["data-kind"] == "confused")
     assert "判为 <b>&bus · 公共汽车 0.700" in confused["text"]
-    assert "实为 umbrella · 伞 , IoU 0.90" in confused["text"]
-    assert "图1.png" in confused["text"]
+    assert "实为 umbrella · 伞 (IoU 0.90)" in confused["text"]
+    assert "图1.png, English names" in confused["text"]
     assert confused["data-words"] == "<b>&bus 公共汽车 umbrella 伞"
     assert ("b", {"lang": "zh"}) in page.tags
     assert ("html", {"lang": "en"}) in page.tags
