@@ -54,7 +54,7 @@ def read_image_ids(file: str | os.PathLike[str]) -> set[int]:
     except (OSError, ValueError) as error:
         raise Fgclip2Error(f"{file} cannot be read as JSON ({error}); give a JSON list of image ids") from error
     entries = content.get("images") if isinstance(content, dict) else content
-    ids = [entry.get("id") if isinstance(entry, dict) else entry for entry in entries or ()]
+    ids: list[Any] = [entry.get("id") if isinstance(entry, dict) else entry for entry in entries or ()]
     if not ids or not all(isinstance(number, int) and not isinstance(number, bool) for number in ids):
         raise Fgclip2Error(f"{file} lists no image ids; give a JSON list of whole numbers, or an annotation file")
     return set(ids)

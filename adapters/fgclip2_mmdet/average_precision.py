@@ -138,8 +138,8 @@ def evaluate_boxes(
             no false detections there. Otherwise COCO's: 100 detections a picture and class.
 
     Raises:
-        Fgclip2Error: a novel name that is no category, a detection in a picture that the truth does not have, or a
-            truth without LVIS's fields.
+        Fgclip2Error: a novel name that is no category, a detection of a picture or category that the truth does not
+            have, or a truth without LVIS's fields.
     """
     if federated:
         check_lvis(truth)
@@ -148,12 +148,13 @@ def evaluate_boxes(
         novel_ids = frozenset(item["id"] for item in truth["categories"] if federated and item["frequency"] == "r")
     else:
         novel_ids = frozenset(class_ids(truth, list(novel)))
-    images = {image["id"] for image in truth["images"]}
-    foreign = next((item["image_id"] for item in detections if item["image_id"] not in images), None)
-    if foreign is not None:
-        raise Fgclip2Error(f"a detection is of picture {foreign}, which the annotation file does not have")
+    for key, kind, what in (("image_id", "images", "picture"), ("category_id", "categories", "category")):
+        known = {entry["id"] for entry in truth[kind]}
+        foreign = next((item[key] for item in detections if item[key] not in known), None)
+        if foreign is not None:
+            raise Fgclip2Error(f"a detection is of {what} {foreign}, which the annotation file does not have")
     if not detections:
-        _log.warning("the detector found nothing in %d pictures; every AP is 0", len(images))
+        _log.warning("the detector found nothing in %d pictures; every AP is 0", len(truth["images"]))
     table = _precision_table(truth, detections, federated)
     return Evaluation(truth, detections, table, novel_ids, federated)
 
@@ -224,6 +225,11 @@ def _most_certain(detections: Sequence[Mapping[str, Any]], count: int) -> list[M
     return [
         item for items in by_image.values() for item in sorted(items, key=lambda item: -float(item["score"]))[:count]
     ]
+
+
+def is_lvis(truth: Mapping[str, Any]) -> bool:
+    """Whether annotations are meant for LVIS's protocol; whether they are complete is said by `check_lvis`."""
+    return any("neg_category_ids" in image for image in truth["images"])
 
 
 def check_lvis(truth: Mapping[str, Any]) -> None:

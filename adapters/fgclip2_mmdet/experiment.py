@@ -14,7 +14,7 @@ from fgclip2.data.coco import CocoDataset, load_coco, read_annotation_file, with
 from fgclip2.errors import Fgclip2Error
 from fgclip2.files import write_atomically
 
-from .average_precision import LVIS_FIELDS, check_lvis
+from .average_precision import LVIS_FIELDS, check_lvis, is_lvis
 from .embedded import EmbeddedData
 
 CONTROL = "shuffled"
@@ -119,7 +119,7 @@ def read_user_data(root: Path, train: str, val: str, novel: Sequence[str]) -> Us
 def _lvis_fields(file: Path) -> dict[str, dict[int, dict[str, Any]]]:
     """Kind of entry -> id -> the fields that LVIS's protocol needs; empty for a COCO file."""
     content = read_annotation_file(file)
-    if not any("neg_category_ids" in image for image in content["images"]):
+    if not is_lvis(content):
         return {}
     check_lvis(content)
     return {

@@ -162,6 +162,8 @@ def test_what_cannot_be_evaluated_is_told(tmp_path: Path, caplog: pytest.LogCapt
         open_vocabulary_ap(truth(), [], ["unicorn"])
     with pytest.raises(Fgclip2Error, match="picture 7, which the annotation file does not have"):
         open_vocabulary_ap(truth(), [{**coco_results()[0], "image_id": 7}], [])
+    with pytest.raises(Fgclip2Error, match="category 7, which the annotation file does not have"):
+        open_vocabulary_ap(truth(), [{**coco_results()[0], "category_id": 7}], [])
     file = tmp_path / "val.json"
     file.write_text(json.dumps(truth(), ensure_ascii=False), encoding="utf-8")
     metric = OpenVocabCocoMetric(str(file), NOVEL, NAMES)
