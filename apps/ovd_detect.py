@@ -369,7 +369,7 @@ def rescore(arguments: Arguments, names: list[str] | None) -> None:
 def _compare(annotations: Path, files: dict[str, Path], categories: set[int], images: set[int]) -> None:
     """Print AP of results files, over some categories and pictures."""
     try:
-        from fgclip2_mmdet.metric import open_vocabulary_ap
+        from fgclip2_mmdet.average_precision import open_vocabulary_ap
     except ImportError:
         print("no AP: it needs pip install 'fgclip2[mmdet]'")
         return

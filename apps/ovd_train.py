@@ -214,9 +214,9 @@ class _Scenes:
 def _train_and_evaluate(arguments: Arguments, cfg: Config, data: DetectionData) -> None:
     from rich.console import Console
 
-    from fgclip2_mmdet import FGCLIP2Runner
+    from fgclip2_mmdet import FGCLIP2Runner, OpenVocabCocoMetric
     from fgclip2_mmdet.experiment import fill_config, fit_warm_up, summary
-    from fgclip2_mmdet.report import draw_predictions, figures_table, write_metrics
+    from fgclip2_mmdet.report import draw_predictions, figures_table, write_metrics, write_reports
     from fgclip2_mmdet.runner import checkpoints
 
     work_dir = arguments.work_dir
@@ -235,6 +235,9 @@ def _train_and_evaluate(arguments: Arguments, cfg: Config, data: DetectionData) 
     drawn = draw_predictions(
         runner.model, runner.test_dataloader.dataset, data, work_dir / "predictions", arguments.pictures
     )
+    metrics = [metric for metric in runner.test_loop.evaluator.metrics if isinstance(metric, OpenVocabCocoMetric)]
+    evaluations = {metric.prefix: metric.evaluation for metric in metrics if metric.evaluation is not None}
+    reports = write_reports(evaluations, data, work_dir / "report")
     metrics_file = work_dir / "metrics.json"
     write_metrics(
         metrics_file,
@@ -250,6 +253,7 @@ def _train_and_evaluate(arguments: Arguments, cfg: Config, data: DetectionData) 
                 "preparation": round(prepared - arguments._started, 1),
                 "training": round(trained - prepared, 1),
                 "evaluation": round(evaluated - trained, 1),
+                "reports": round(time.monotonic() - evaluated, 1),
             },
         },
     )
@@ -260,6 +264,8 @@ def _train_and_evaluate(arguments: Arguments, cfg: Config, data: DetectionData) 
     print(f"figures:    {metrics_file}")
     if drawn:
         print(f"pictures:   {drawn[0].parent}{os.sep} ({len(drawn)} with detections)")
+    if reports:
+        print(f"report:     {reports[0].parent}{os.sep} ({', '.join(file.name for file in reports)})")
     print(f'try it:     python apps/ovd_detect.py PICTURE --checkpoint {work_dir} --classes "dog, 红色汽车"')
     print(f"{(time.monotonic() - arguments._started) / 60:.1f} minutes in all")
 

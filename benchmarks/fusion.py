@@ -36,9 +36,9 @@ class Arguments:
 
 def main(arguments: Arguments) -> None:
     """Detect and evaluate."""
+    from fgclip2_mmdet.average_precision import open_vocabulary_ap
     from fgclip2_mmdet.embedded import EmbeddedConfig, prepare
     from fgclip2_mmdet.inference import OpenVocabInferencer, raw_picture
-    from fgclip2_mmdet.metric import open_vocabulary_ap
 
     data = prepare(arguments.work_dir / "scenes", EmbeddedConfig())
     truth = json.loads(data.val_annotations.read_text(encoding="utf-8"))

@@ -30,7 +30,7 @@ from .bbox_head import OpenVocabBBoxHead  # noqa: E402
 from .dataset import LoadPicture, OpenVocabDataset  # noqa: E402
 from .detector import FGCLIP2Detector  # noqa: E402
 from .hooks import Bf16OptimWrapper, EpochSeedHook, ProgressHook  # noqa: E402
-from .metric import OpenVocabCocoMetric  # noqa: E402
+from .metric import OpenVocabCocoMetric, OpenVocabLvisMetric  # noqa: E402
 from .preprocessor import FGCLIP2DataPreprocessor, PatchResize  # noqa: E402
 from .proposals import MMDetProposals  # noqa: E402
 from .pyramid import FGCLIP2Pyramid  # noqa: E402
@@ -54,6 +54,7 @@ __all__ = [
     "OpenVocabBBoxHead",
     "OpenVocabCocoMetric",
     "OpenVocabDataset",
+    "OpenVocabLvisMetric",
     "OpenVocabRoIHead",
     "PatchResize",
     "ProgressHook",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,26 +11,38 @@ from mmcv.transforms import BaseTransform
 from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS, TRANSFORMS
 
+from fgclip2.data.coco import with_file_name
 from fgclip2.errors import Fgclip2Error
 from fgclip2.processing import open_image
 
-from .metric import class_ids
+from .annotations import class_ids, read_annotations
 
 
 @DATASETS.register_module()
 class OpenVocabDataset(CocoDataset):
-    """COCO JSON whose labels index ``metainfo["classes"]``; annotations of other classes are left out.
+    """COCO or LVIS JSON whose labels index ``metainfo["classes"]``; annotations of other classes are left out.
 
     mmdetection numbers labels by the order of the file whatever the order of the classes; here the order of the classes
     rules, because it is the order of the text embeddings. ``filter_cfg=dict(filter_empty_gt=True)`` leaves out training
-    pictures that have no annotation of these classes.
+    pictures that have no annotation of these classes. LVIS names pictures by where they once were: they are looked for
+    as ``val2017/1.jpg`` and as ``1.jpg`` below ``data_prefix["img"]``.
+
+    Args:
+        *args: mmdetection's.
+        image_ids: JSON with the pictures to take, such as LVIS's minival, see `read_image_ids`; ``None`` takes all.
+        **kwargs: mmdetection's.
     """
 
     METAINFO: ClassVar[dict[str, Any]] = {}
 
+    def __init__(self, *args: Any, image_ids: str | None = None, **kwargs: Any) -> None:
+        self.image_ids = image_ids  # before the annotations are read
+        super().__init__(*args, **kwargs)
+
     def load_data_list(self) -> list[dict[str, Any]]:
         """Read the annotation file."""
-        content = json.loads(Path(self.ann_file).read_text(encoding="utf-8"))
+        content = read_annotations(self.ann_file, self.image_ids)
+        root = Path(self.data_prefix["img"])
         classes = self.metainfo.get("classes")
         if not classes:
             raise Fgclip2Error(f"{self.ann_file}: give metainfo=dict(classes=...), the names that labels refer to")
@@ -45,7 +56,10 @@ class OpenVocabDataset(CocoDataset):
             self.cat_img_map[annotation["category_id"]].append(annotation["image_id"])
         return [
             self.parse_data_info(
-                {"raw_img_info": {**image, "img_id": image["id"]}, "raw_ann_info": annotations[image["id"]]}
+                {
+                    "raw_img_info": {**with_file_name(image, root), "img_id": image["id"]},
+                    "raw_ann_info": annotations[image["id"]],
+                }
             )
             for image in content["images"]
         ]

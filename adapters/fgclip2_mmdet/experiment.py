@@ -10,10 +10,11 @@ from typing import Any
 
 from mmengine.config import Config
 
-from fgclip2.data.coco import CocoDataset, load_coco
+from fgclip2.data.coco import CocoDataset, load_coco, read_annotation_file, with_file_name
 from fgclip2.errors import Fgclip2Error
 from fgclip2.files import write_atomically
 
+from .average_precision import LVIS_FIELDS, check_lvis, is_lvis
 from .embedded import EmbeddedData
 
 CONTROL = "shuffled"
@@ -32,6 +33,7 @@ class DetectionData:
         train_images: folder its file names are relative to.
         val_images: the same.
         notes: sentences for the person who started the run.
+        federated: the validation annotations are LVIS's, to be evaluated by its protocol.
     """
 
     classes: list[str]
@@ -42,6 +44,7 @@ class DetectionData:
     train_images: Path
     val_images: Path
     notes: list[str] = field(default_factory=list)
+    federated: bool = False
 
     @property
     def base(self) -> list[str]:
@@ -64,12 +67,21 @@ def from_embedded(data: EmbeddedData) -> DetectionData:
 
 @dataclass(frozen=True)
 class UserData:
-    """A user's checked files, before anything is written."""
+    """A user's checked files, before anything is written.
+
+    Attributes:
+        train: training pictures and labels.
+        val: validation ones.
+        classes: all names.
+        novel: those without training labels.
+        lvis: what only an LVIS validation file has: kind of entry -> id -> fields.
+    """
 
     train: CocoDataset
     val: CocoDataset
     classes: list[str]
     novel: list[str]
+    lvis: dict[str, dict[int, dict[str, Any]]] = field(default_factory=dict)
 
 
 def read_user_data(root: Path, train: str, val: str, novel: Sequence[str]) -> UserData:
@@ -83,7 +95,7 @@ def read_user_data(root: Path, train: str, val: str, novel: Sequence[str]) -> Us
 
     Raises:
         Fgclip2Error: from `fgclip2.data.coco.load_coco`; names that no file has; nothing left to train on; classes
-            of the training file that the validation file does not have.
+            of the training file that the validation file does not have; an LVIS file with fields missing.
     """
     if not root.is_dir():
         raise Fgclip2Error(f"--data-root {str(root)!r} is not a folder")
@@ -101,7 +113,19 @@ def read_user_data(root: Path, train: str, val: str, novel: Sequence[str]) -> Us
     if not any(counts[name] for name in train_set.names if name not in chosen):
         without = " without the novel classes" if chosen else ": it has no annotations"
         raise Fgclip2Error(f"{train_set.annotation_file}: nothing to train on is left{without}")
-    return UserData(train_set, val_set, names, chosen)
+    return UserData(train_set, val_set, names, chosen, _lvis_fields(val_set.annotation_file))
+
+
+def _lvis_fields(file: Path) -> dict[str, dict[int, dict[str, Any]]]:
+    """Kind of entry -> id -> the fields that LVIS's protocol needs; empty for a COCO file."""
+    content = read_annotation_file(file)
+    if not is_lvis(content):
+        return {}
+    check_lvis(content)
+    return {
+        kind: {entry["id"]: {key: entry[key] for key in keys} for entry in content[kind]}
+        for kind, keys in LVIS_FIELDS.items()
+    }
 
 
 def _load(root: Path, name: str) -> CocoDataset:
@@ -116,10 +140,11 @@ def _image_folder(root: Path, file: Path) -> Path:
     split = file.stem.removeprefix("instances_")
     candidates = [root, root / "images", root / split, root / "images" / split, file.parent, file.parent / "images"]
     try:
-        first = json.loads(file.read_text(encoding="utf-8-sig"))["images"][0]["file_name"]
+        first = json.loads(file.read_text(encoding="utf-8-sig"))["images"][0]
+        names = {folder: str(with_file_name(first, folder)["file_name"]) for folder in candidates}
     except (OSError, ValueError, KeyError, IndexError, TypeError):
         return root  # load_coco says what is wrong with the file
-    found = (folder for folder in candidates if (folder / str(first)).is_file())
+    found = (folder for folder, name in names.items() if (folder / name).is_file())
     return next(found, root / "images" if (root / "images").is_dir() else root)
 
 
@@ -139,10 +164,12 @@ def write_user_data(data: UserData, directory: Path) -> DetectionData:
         "objects were left out of training",
         f"{len(data.val)} validation pictures with {len(data.val.annotations)} objects of {len(data.classes)} classes",
     ]
+    if data.lvis:
+        notes.append("the validation file is LVIS's and evaluated by its protocol: 300 detections a picture count")
     directory.mkdir(parents=True, exist_ok=True)
     files = {part: directory / f"{part}.json" for part in ("train", "val")}
     _write(files["train"], kept)
-    _write(files["val"], data.val)
+    _write(files["val"], data.val, data.lvis)
     return DetectionData(
         classes=data.classes,
         novel=data.novel,
@@ -152,13 +179,16 @@ def write_user_data(data: UserData, directory: Path) -> DetectionData:
         train_images=data.train.image_root,
         val_images=data.val.image_root,
         notes=notes,
+        federated=bool(data.lvis),
     )
 
 
-def _write(file: Path, data: CocoDataset) -> None:
+def _write(file: Path, data: CocoDataset, lvis: dict[str, dict[int, dict[str, Any]]] | None = None) -> None:
+    more = {kind: (lvis or {}).get(kind, {}) for kind in LVIS_FIELDS}
     content = {
         "images": [
             {"id": image.id, "file_name": image.file_name, "width": image.width, "height": image.height}
+            | more["images"].get(image.id, {})
             for image in data.images
         ],
         "annotations": [
@@ -172,7 +202,10 @@ def _write(file: Path, data: CocoDataset) -> None:
             }
             for item in data.annotations
         ],
-        "categories": [{"id": category.id, "name": category.name} for category in data.categories],
+        "categories": [
+            {"id": category.id, "name": category.name} | more["categories"].get(category.id, {})
+            for category in data.categories
+        ],
     }
     write_atomically(file, json.dumps(content, ensure_ascii=False).encode())
 
@@ -203,7 +236,8 @@ def fill_config(cfg: Config, data: DetectionData, model: str, work_dir: Path, se
     }
     for loader, (file, images, classes) in parts.items():
         cfg[loader].dataset.update(ann_file=str(file), data_prefix={"img": str(images)}, metainfo={"classes": classes})
-    metric = {"type": "OpenVocabCocoMetric", "ann_file": str(data.val_annotations), "novel": data.novel}
+    kind = "OpenVocabLvisMetric" if data.federated else "OpenVocabCocoMetric"
+    metric = {"type": kind, "ann_file": str(data.val_annotations), "novel": data.novel}
     fields = ["pred_instances", *(f"pred_{name}" for name in list(data.vocabularies)[1:])]
     metrics = [
         {**metric, "field": field, "prefix": name} for name, field in zip(data.vocabularies, fields, strict=True)

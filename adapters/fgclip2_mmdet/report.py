@@ -1,4 +1,4 @@
-"""What a run leaves for people: the table of figures, metrics.json, and pictures with detections."""
+"""What a run leaves for people: the table of figures, metrics.json, pictures with detections, curves and errors."""
 
 from __future__ import annotations
 
@@ -13,10 +13,16 @@ from mmengine.dataset import pseudo_collate
 from PIL import Image
 from rich.table import Table
 
+from fgclip2.data.coco import with_file_name
 from fgclip2.files import write_atomically
 from fgclip2.images import open_image
 from fgclip2.visualize import draw_boxes
 
+from .annotations import class_ids
+from .average_precision import FREQUENCIES, SMALL_SIDE, Evaluation
+from .curves import curve_numbers, draw_curves
+from .error_page import write_error_page
+from .errors import find_errors
 from .experiment import CONTROL, DetectionData
 
 TITLES: Final = {
@@ -30,7 +36,7 @@ _SHOWN_SCORE: Final = 0.3
 
 
 def figures_table(figures: Mapping[str, Mapping[str, float]], data: DetectionData) -> Table:
-    """AP of every vocabulary over base, novel and all classes.
+    """AP of every vocabulary over base, novel and all classes, and of LVIS's rare, common and frequent ones.
 
     Args:
         figures: vocabulary -> figure -> 0..100, from `fgclip2_mmdet.experiment.summary`.
@@ -39,10 +45,12 @@ def figures_table(figures: Mapping[str, Mapping[str, float]], data: DetectionDat
     table = Table(title="Detection on the held-out pictures (AP50, in %)")
     table.add_column("vocabulary")
     base, novel = len(data.base), len(data.novel)
-    for title in (f"base ({base})", f"novel ({novel})", f"all ({base + novel})", "AP 0.50:0.95, all"):
+    titles = (f"base ({base})", f"novel ({novel})", f"all ({base + novel})", f"under {SMALL_SIDE} px")
+    frequencies = [name for name in FREQUENCIES.values() if any(name in values for values in figures.values())]
+    for title in (*titles, "AP 0.50:0.95, all", *frequencies):
         table.add_column(title, justify="right")
     for vocabulary, values in figures.items():
-        cells = [values[name] for name in ("AP50_base", "AP50_novel", "AP50_all", "AP_all")]
+        cells = [values[name] for name in ("AP50_base", "AP50_novel", "AP50_all", "AP50_small", "AP_all", *frequencies)]
         table.add_row(
             TITLES.get(vocabulary, vocabulary), *("-" if math.isnan(cell) else f"{cell:.1f}" for cell in cells)
         )
@@ -61,6 +69,38 @@ def _without_nan(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_without_nan(item) for item in value]
     return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def write_reports(evaluations: Mapping[str, Evaluation], data: DetectionData, directory: Path) -> list[Path]:
+    """Write ``curves.png``, ``curves.json`` and ``errors.html`` (without the control) about an evaluation.
+
+    Args:
+        evaluations: by vocabulary, as the metrics keep them.
+        data: names and pictures.
+        directory: made when missing.
+
+    Returns:
+        The files; none without evaluations, as on all ranks but the first.
+    """
+    if not evaluations:
+        return []
+    picture, numbers, page = files = [directory / name for name in ("curves.png", "curves.json", "errors.html")]
+    truth = next(iter(evaluations.values())).truth
+    ids = class_ids(truth, data.classes)
+    draw_curves(picture, evaluations, TITLES)
+    called = {name: dict(zip(ids, data.vocabularies.get(name, data.classes), strict=True)) for name in evaluations}
+    write_metrics(numbers, {name: curve_numbers(each, called[name]) for name, each in evaluations.items()})
+    write_error_page(
+        page,
+        {name: find_errors(evaluation) for name, evaluation in evaluations.items() if name != CONTROL},
+        names={number: names for number, *names in zip(ids, *data.vocabularies.values(), strict=True)},
+        pictures={
+            image["id"]: data.val_images / with_file_name(image, data.val_images)["file_name"]
+            for image in truth["images"]
+        },
+        titles=TITLES,
+    )
+    return files
 
 
 @torch.no_grad()

@@ -152,7 +152,7 @@ def load_coco(
             count of each kind, the first few by id, and what is allowed.
     """
     file, root = Path(annotation_file), Path(image_root)
-    content = _read(file)
+    content = read_annotation_file(file)
     if not root.is_dir():
         raise Fgclip2Error(
             f"the folder of pictures {str(root)!r} does not exist; give the one that holds {file}'s files"
@@ -193,8 +193,12 @@ def _listed(items: Sequence[str], most: int) -> str:
     return ", ".join(items[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def _read(file: Path) -> dict[str, list[Any]]:
-    """The parsed file; its three lists are there and not empty where that would make no sense."""
+def read_annotation_file(file: Path) -> dict[str, list[Any]]:
+    """The parsed JSON, not checked further than that its three lists are there, two of them with entries.
+
+    Raises:
+        Fgclip2Error: no such file, invalid JSON (with its line), or another format.
+    """
     try:
         content = json.loads(file.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
@@ -263,7 +267,7 @@ def _images(entries: Sequence[Any], root: Path, problems: _Problems, check_sizes
     images: dict[int, CocoImage] = {}
     for index, raw in enumerate(entries):
         keys = {"id": int, "file_name": str, "width": int, "height": int}
-        entry = _entry(_with_file_name(raw, root), index, "images", keys, problems)
+        entry = _entry(with_file_name(raw, root), index, "images", keys, problems)
         if entry is None:
             continue
         image = CocoImage(*(entry[key] for key in keys))
@@ -279,8 +283,11 @@ def _images(entries: Sequence[Any], root: Path, problems: _Problems, check_sizes
     return images
 
 
-def _with_file_name(entry: Any, root: Path) -> Any:
-    """LVIS names a picture by where it once was, ``.../val2017/1.jpg``; it lies there or in ``root`` itself."""
+def with_file_name(entry: Any, root: Path) -> Any:
+    """An entry of ``images`` with a ``file_name`` relative to ``root``.
+
+    LVIS names a picture by where it once was, ``coco_url``: ``.../val2017/1.jpg``; it lies there or in ``root`` itself.
+    """
     if not isinstance(entry, dict) or "file_name" in entry or not isinstance(entry.get("coco_url"), str):
         return entry
     split, _, name = "/".join(entry["coco_url"].split("/")[-2:]).rpartition("/")
