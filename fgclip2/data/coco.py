@@ -134,7 +134,11 @@ class CocoDataset:
 
 
 def load_coco(
-    annotation_file: str | os.PathLike[str], image_root: str | os.PathLike[str], *, check_sizes: bool = False
+    annotation_file: str | os.PathLike[str],
+    image_root: str | os.PathLike[str],
+    *,
+    check_sizes: bool = False,
+    need_objects: bool = True,
 ) -> CocoDataset:
     """Read and check a COCO instance file.
 
@@ -146,13 +150,14 @@ def load_coco(
         annotation_file: JSON with ``images``, ``annotations`` and ``categories``.
         image_root: folder that ``file_name`` is relative to.
         check_sizes: also read every picture's header and compare its upright size with the file's.
+        need_objects: refuse a file without the list ``annotations``, as of a test split; otherwise it has no objects.
 
     Raises:
         Fgclip2Error: no such file or folder, invalid JSON (with its line), or the problems found, in one line: the
             count of each kind, the first few by id, and what is allowed.
     """
     file, root = Path(annotation_file), Path(image_root)
-    content = _read(file)
+    content = _read(file, need_objects)
     if not root.is_dir():
         raise Fgclip2Error(
             f"the folder of pictures {str(root)!r} does not exist; give the one that holds {file}'s files"
@@ -193,7 +198,7 @@ def _listed(items: Sequence[str], most: int) -> str:
     return ", ".join(items[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def _read(file: Path) -> dict[str, list[Any]]:
+def _read(file: Path, need_objects: bool) -> dict[str, list[Any]]:
     """The parsed file; its three lists are there and not empty where that would make no sense."""
     try:
         content = json.loads(file.read_text(encoding="utf-8-sig"))
@@ -210,6 +215,8 @@ def _read(file: Path) -> dict[str, list[Any]]:
     if not isinstance(content, dict):
         raise Fgclip2Error(f"{file} holds a JSON {type(content).__name__}, not an object; give a COCO instance JSON")
     keys = ("images", "annotations", "categories")
+    if not need_objects and isinstance(content, dict):
+        content.setdefault("annotations", [])
     lacking = [key for key in keys if not isinstance(content.get(key), list)]
     if lacking:
         raise Fgclip2Error(
