@@ -16,6 +16,7 @@ from fgclip2.errors import Fgclip2Error
 from fgclip2.vocabulary import ClassNames, Vocabulary
 
 from .backbone import PATCH
+from .drawing import let_it_draw
 from .pyramid import replicate_edges
 from .vocabulary import ClassTexts, as_vocabulary, novel_flags, shuffled
 
@@ -122,6 +123,7 @@ class FGCLIP2Detector(TwoStageDetector):
         texts = cast("dict[str, ClassTexts]", self.roi_head.test_texts)
         first = next(iter(texts.values()), None)
         self._dataset_meta["classes"] = self.trained_classes if first is None else first.names
+        let_it_draw(self._dataset_meta["classes"])
 
     def extract_feat(self, batch_inputs: Tensor, batch_data_samples: SampleList | None = None) -> tuple[Tensor, ...]:
         """Pyramid levels followed by the dense map, from one pass of the tower over ``(B, 3, H, W)``."""

@@ -19,6 +19,7 @@ from fgclip2.images import open_image
 from fgclip2.predictor import FGCLIP2
 from fgclip2.vocabulary import ClassNames, Vocabulary
 
+from .drawing import let_it_draw
 from .inference import open_config
 from .proposals import build_detector, load_detector
 
@@ -72,6 +73,7 @@ class FusionDetInferencer(DetInferencer):
         self._rescorer = FusionRescorer(self.fgclip2, names, self.config, rivals)
         self.classes = self._rescorer.vocabulary.names
         self.model.dataset_meta["classes"] = self.classes
+        let_it_draw(self.classes)
         return len(self._rescorer.contrast)
 
     def preprocess(self, inputs: Any, batch_size: int = 1, **kwargs: Any) -> Iterator[tuple[Any, dict[str, Any]]]:
