@@ -123,7 +123,8 @@ def merge_tiles(
     from torchvision.ops import batched_nms
 
     moved = [
-        item.boxes.reshape(-1, 4) + np.float32([*window[:2]] * 2) for item, window in zip(found, windows, strict=True)
+        item.boxes.reshape(-1, 4) + np.array([*window[:2]] * 2, dtype=np.float32)
+        for item, window in zip(found, windows, strict=True)
     ]
     boxes = np.concatenate(moved).astype(np.float32)
     scores = np.concatenate([item.scores for item in found]).astype(np.float32)
@@ -141,7 +142,7 @@ def _cut(boxes: np.ndarray, window: Window, size: tuple[int, int]) -> np.ndarray
     """(M,) whether a box ends at an edge of its tile that is not the picture's."""
     x1, y1, x2, y2 = window
     slack = _EDGE * max(x2 - x1, y2 - y1)
-    ends = boxes - np.float32(window)
+    ends = boxes - np.array(window, dtype=np.float32)
     inner = np.array([x1 > 0, y1 > 0, x2 < size[0], y2 < size[1]])
     return ((np.abs(ends) <= slack) & inner).any(1)
 

@@ -185,7 +185,7 @@ class TestCache:
         def killed(source: Path, target: Path) -> None:
             written.append(source)
             if len(written) == 2:
-                raise KeyboardInterrupt  # the temporary file may stay: see the test of kill -9 below
+                raise KeyboardInterrupt
             os.replace(source, target)
 
         monkeypatch.setattr(Path, "replace", killed)

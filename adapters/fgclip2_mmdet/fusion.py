@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from mmdet.apis import DetInferencer
 from mmengine.config import Config
+from mmengine.model import BaseModel
 from mmengine.structures import InstanceData
 from PIL import Image
-from torch import nn
 
 from fgclip2.errors import Fgclip2Error
 from fgclip2.fusion import FusionConfig, FusionRescorer
@@ -94,7 +94,7 @@ class FusionDetInferencer(DetInferencer):
             sample.pred_instances = fused
         return samples
 
-    def _init_model(self, cfg: Config, weights: str | None, device: str = "cpu") -> nn.Module:
+    def _init_model(self, cfg: Config, weights: str | None, device: str = "cpu") -> BaseModel:
         detector = build_detector(cfg, str(cfg.filename or "the given config"))
         if weights is not None:
             self.trained_classes = load_detector(detector, Path(weights))

@@ -16,7 +16,7 @@ import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.dataset import Compose
-from mmengine.model import revert_sync_batchnorm
+from mmengine.model import BaseModel, revert_sync_batchnorm
 from mmengine.registry import init_default_scope
 from PIL import Image
 from torch import Tensor, nn
@@ -108,7 +108,7 @@ def _without_downloads(settings: Any) -> None:
             _without_downloads(value)
 
 
-def build_detector(cfg: Config, name: str) -> nn.Module:
+def build_detector(cfg: Config, name: str) -> BaseModel:
     """The detector of a config, without weights.
 
     Args:
