@@ -12,6 +12,10 @@ Or without any training, with the boxes of another detector, which FG-CLIP 2 nam
     python apps/ovd_detect.py photos/ --model qihoo360/fg-clip2-base \
         --detections results.json --annotations instances_val.json
 
+Large pictures in tiles, folders of many pictures in several runs:
+
+    python apps/ovd_detect.py aerial/ --classes "car, 船" --tile 1024 --resume
+
 Writes the pictures with their boxes, and one detections.json with every box. Any names will do, English or Chinese,
 whether or not the detector was trained on them; without names it looks for what it was trained on, or for the classes
 of --annotations.
@@ -22,32 +26,31 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import tyro
-from PIL import Image
 from tqdm import tqdm
 
 import fgclip2
 from fgclip2.data.coco import load_coco
 from fgclip2.data.coco_results import ImageResults, load_results, save_results
-from fgclip2.data.media import VideoReader, VideoWriter, find_pictures, is_video
-from fgclip2.data.outputs import Results
+from fgclip2.data.finding import Sources, find_in_pictures, find_in_video, keep_picture
+from fgclip2.data.outputs import Results, identity
 from fgclip2.errors import Fgclip2Error
-from fgclip2.fusion import Detections, FusionConfig, FusionInferencer, FusionRescorer
+from fgclip2.fusion import FusionConfig, FusionInferencer, FusionRescorer
 from fgclip2.images import open_image
-from fgclip2.visualize import draw_boxes
-from fgclip2.vocabulary import load_names, parse_names
+from fgclip2.tiles import TiledFinder, Tiling
+from fgclip2.vocabulary import Vocabulary, load_classes, parse_names
 
 if TYPE_CHECKING:
     from fgclip2.fusion import Proposals
     from fgclip2.predictor import FGCLIP2
-
-_KEPT_SUFFIXES = (".jpg", ".jpeg", ".png")  # other pictures are written as PNG
+    from fgclip2.tiles import Finder
+    from fgclip2.vocabulary import ClassNames
 
 
 @dataclass
@@ -58,9 +61,10 @@ class Arguments:
     """Pictures, folders (searched with their subfolders) and videos. A picture that you name must be readable; bad ones
     in a folder are counted and listed in failures.jsonl. With --detections one folder, of --annotations' pictures."""
     classes: str = ""
-    """What to look for, separated by commas: "dog, 红色汽车"."""
+    """What to look for, separated by commas: "dog, 红色汽车"; or a .safetensors file that `fgclip2 vocabulary` made."""
     classes_file: Path | None = None
-    """The same from a file: .txt with one name a line, or .json with a list of names or COCO's categories."""
+    """The same from a file: .txt with one name a line, or .json with a list of names, of {"name": "sofa", "synonyms":
+    ["couch", "沙发"]}, or COCO's categories."""
     checkpoint: Path = Path("work_dirs/ovd")
     """A work directory of ovd_train.py (its newest checkpoint is taken), or an epoch_N.pth."""
     config: Path | None = None
@@ -91,7 +95,13 @@ class Arguments:
     every: int = 1
     """Look at every n-th frame of a video."""
     batch_size: int = 4
-    """Pictures computed together."""
+    """Pictures, frames or tiles computed together."""
+    tile: int | None = None
+    """Look at larger pictures in square tiles of so many pixels, and once as a whole: for small things in 4K and up."""
+    overlap: float = Tiling.overlap
+    """Of neighbouring tiles, as a share of their side; things up to this size are whole in at least one."""
+    resume: bool = False
+    """Leave out what an earlier run with --resume and the same settings has done, whether it ended or was stopped."""
     device: str = "auto"
     """auto (CUDA when there is one), cpu, cuda, cuda:1, ..."""
 
@@ -104,6 +114,7 @@ class Arguments:
             hint = " (before --detector, which takes all that follows it)" if len(self.detector) > 2 else ""
             raise Fgclip2Error(f"nothing to look at; name pictures, folders or videos{hint}")
         self._check_sources()
+        self.tiling()
         if self.classes and self.classes_file:
             raise Fgclip2Error("--classes and --classes-file were both given; give one of them")
 
@@ -126,6 +137,9 @@ class Arguments:
             "--ask-for": bool(self.ask_for) and len(self.detector) != 1,
             "--every": bool(self.detections) and self.every != Arguments.every,
             "--batch-size": bool(self.detections) and self.batch_size != Arguments.batch_size,
+            "--tile": bool(self.detections) and self.tile is not None,
+            "--resume": bool(self.detections) and self.resume,
+            "--overlap": self.tile is None and self.overlap != Arguments.overlap,
         }
         given = [name for name, wrong in useless.items() if wrong]
         if given:
@@ -137,109 +151,26 @@ class Arguments:
         """How scores are joined."""
         return FusionConfig(exponent=self.exponent, nms_iou=None if self.nms_iou == 1 else self.nms_iou)
 
-    def names(self) -> list[str] | None:
+    def tiling(self) -> Tiling | None:
+        """How large pictures are cut."""
+        return None if self.tile is None else Tiling(self.tile, self.overlap)
+
+    def settings(self) -> dict[str, Any]:
+        """All that results depend on beside the pictures."""
+        without = ("inputs", "out", "batch_size", "device", "resume")
+        return {item.name: identity(getattr(self, item.name)) for item in fields(self) if item.name not in without}
+
+    def names(self) -> ClassNames | Vocabulary | None:
         """The classes that were asked for, or ``None`` for those of the training."""
         if self.classes_file:
-            return load_names(self.classes_file)
+            return load_classes(self.classes_file)
         if not self.classes:
             return None
+        if self.classes.lower().endswith(".safetensors"):
+            return Vocabulary.load(self.classes)
         if self.classes.lower().endswith((".txt", ".json")):
             raise Fgclip2Error(f"--classes {self.classes!r} looks like a file; give it as --classes-file")
         return parse_names(self.classes)
-
-
-@dataclass
-class Sources:
-    """What to look at, checked: every named picture can be read, every folder has pictures, every video opens."""
-
-    named: list[Path] = field(default_factory=list)
-    found: list[tuple[Path, Path]] = field(default_factory=list)  # picture, and the folder it was found in
-    videos: list[Path] = field(default_factory=list)
-    ignored: int = 0
-
-    @classmethod
-    def collect(cls, inputs: Sequence[Path], out: Path, every: int) -> Sources:
-        """Sort the inputs and look into each, so that a wrong one is told before a model is loaded."""
-        sources = cls()
-        for path in inputs:
-            if path.is_dir():
-                pictures, others = find_pictures(path, leave_out=out)
-                sources.found += [(picture, path) for picture in pictures]
-                sources.ignored += others
-            elif is_video(path):
-                with VideoReader(path, every):
-                    sources.videos.append(path)
-            else:
-                open_image(path)
-                sources.named.append(path)
-        return sources
-
-    def pictures(self) -> list[tuple[Path, Path]]:
-        """Every picture once, with its name relative to the folder it was found in."""
-        every = [(path, Path(path.name)) for path in self.named]
-        every += [(path, path.relative_to(folder)) for path, folder in self.found]
-        return list({path.resolve(): (path, name) for path, name in reversed(every)}.values())[::-1]
-
-
-def detect_pictures(find: Finder, pictures: list[tuple[Path, Path]], results: Results, batch_size: int) -> None:
-    """Detect in pictures, batch by batch; one that cannot be read goes into ``results.failures``."""
-    with tqdm(total=len(pictures), unit="picture", disable=None, file=sys.stderr) as progress:
-        for start in range(0, len(pictures), batch_size):
-            batch: list[tuple[Path, Path, Image.Image]] = []
-            for path, name in pictures[start : start + batch_size]:
-                try:
-                    batch.append((path, name, open_image(path)))
-                except Fgclip2Error as error:
-                    results.failures.append({"image": str(path), "error": str(error)})
-            for (path, name, image), found in zip(batch, find([item[2] for item in batch]), strict=True):
-                _keep(results, path, name, image, found)
-            progress.update(min(batch_size, len(pictures) - start))
-
-
-def detect_video(find: Finder, path: Path, every: int, results: Results, batch_size: int) -> None:
-    """Detect in a video's frames; writes one MP4, and an entry a frame."""
-    target, called = results.place(Path(path.name), (".mp4",), ".mp4")
-    with (
-        VideoReader(path, every) as reader,
-        VideoWriter(target, reader.rate / every) as writer,
-        tqdm(total=-(-reader.frames // every) or None, unit="frame", disable=None, file=sys.stderr) as progress,
-    ):
-        for frames in _batches(reader, batch_size):
-            for frame, found in zip(frames, find([frame.image for frame in frames]), strict=True):
-                writer.add(draw_boxes(frame.image, found.boxes, found.labels, found.scores))
-                where = {"image": str(path), "frame": frame.index, "time": round(frame.time, 3)}
-                results.entries.append({**where, **_described(frame.image, found), "picture": called})
-            progress.update(len(frames))
-
-
-Finder = Callable[[Sequence[Image.Image]], "list[Detections]"]
-
-
-def _batches(items: Any, size: int) -> Iterator[list[Any]]:
-    batch: list[Any] = []
-    for item in items:
-        batch.append(item)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
-def _keep(results: Results, path: Path, name: Path, image: Image.Image, found: Detections) -> None:
-    """The drawn picture and its entry."""
-    target, called = results.place(name, _KEPT_SUFFIXES, ".png")
-    draw_boxes(image, found.boxes, found.labels, found.scores).save(target, quality=92)
-    results.entries.append({"image": str(path), **_described(image, found), "picture": called})
-
-
-def _described(image: Image.Image, found: Detections) -> dict[str, Any]:
-    return {
-        "size": list(image.size),
-        "boxes": [[round(value, 2) for value in box] for box in found.boxes.tolist()],
-        "labels": list(found.labels),
-        "scores": [round(score, 4) for score in found.scores.tolist()],
-    }
 
 
 def run(arguments: Arguments) -> None:
@@ -251,24 +182,29 @@ def run(arguments: Arguments) -> None:
         return
     sources = Sources.collect(arguments.inputs, arguments.out, arguments.every)
     fusion = None
+    find: Finder
     if arguments.detector:
         find, fusion = _stock_finder(arguments, names)
     else:
         find = _trained_finder(arguments, names)
-    with Results(arguments.out) as results:
-        detect_pictures(find, sources.pictures(), results, arguments.batch_size)
+    if tiling := arguments.tiling():
+        find = TiledFinder(find, tiling, arguments.batch_size)
+    with Results(arguments.out, arguments.settings() if arguments.resume else None) as results:
+        if results.done:
+            print(f"{len(results.done)} pictures and videos were done before")
+        find_in_pictures(find, sources.pictures(), results, arguments.batch_size)
         for video in sources.videos:
-            detect_video(find, video, arguments.every, results, arguments.batch_size)
+            find_in_video(find, video, arguments.every, results, arguments.batch_size)
         if not results.entries:
             first = results.failures[0]["error"] if results.failures else "there is no frame in the video"
             raise Fgclip2Error(f"not one picture could be read, nothing was written; the first: {first}")
-        written = results.commit()
-    _report(results, sources, written, arguments)
+        results.commit()
+    _report(results, sources, arguments)
     if fusion is not None:
         _say_left_out(fusion.outside, fusion.cut)
 
 
-def _trained_finder(arguments: Arguments, names: list[str] | None) -> Finder:
+def _trained_finder(arguments: Arguments, names: ClassNames | Vocabulary | None) -> Finder:
     from fgclip2_mmdet.inference import OpenVocabInferencer
 
     inferencer = OpenVocabInferencer.from_checkpoint(
@@ -292,7 +228,7 @@ def _check_out(arguments: Arguments) -> None:
             raise Fgclip2Error(f"--out {str(arguments.out)!r} would write over {str(path)!r}; give another folder")
 
 
-def _stock_finder(arguments: Arguments, names: list[str] | None) -> tuple[Finder, FusionInferencer]:
+def _stock_finder(arguments: Arguments, names: ClassNames | Vocabulary | None) -> tuple[Finder, FusionInferencer]:
     if names is None:
         raise Fgclip2Error("--detector needs --classes or --classes-file: its own classes are not looked at")
     for file in arguments.detector if len(arguments.detector) == 2 else ():
@@ -309,7 +245,8 @@ def _stock_finder(arguments: Arguments, names: list[str] | None) -> tuple[Finder
     else:
         from fgclip2.zero_shot import ZeroShotProposals
 
-        asked = parse_names(arguments.ask_for) if arguments.ask_for else names
+        own = list(names.names if isinstance(names, Vocabulary) else names)
+        asked = parse_names(arguments.ask_for) if arguments.ask_for else own
         proposals = ZeroShotProposals(arguments.detector[0], asked, arguments.device)
         others = ()  # what it was asked for may be general: "animal" must not win the dogs
     inferencer = FusionInferencer(proposals, predictor, arguments.fusion())
@@ -318,11 +255,11 @@ def _stock_finder(arguments: Arguments, names: list[str] | None) -> tuple[Finder
     return (lambda images: inferencer(images, arguments.score_thr)), inferencer
 
 
-def rescore(arguments: Arguments, names: list[str] | None) -> None:
+def rescore(arguments: Arguments, names: ClassNames | Vocabulary | None) -> None:
     """Name the boxes of a results file; without names, by the classes of the annotation file."""
     assert arguments.detections is not None
     assert arguments.annotations is not None
-    dataset = load_coco(arguments.annotations, arguments.inputs[0], check_sizes=True)
+    dataset = load_coco(arguments.annotations, arguments.inputs[0], check_sizes=True, need_objects=False)
     given = load_results(arguments.detections, dataset)
     predictor = fgclip2.load(arguments.model, device=arguments.device)
     _say_what_it_knows(predictor)
@@ -348,13 +285,13 @@ def rescore(arguments: Arguments, names: list[str] | None) -> None:
             if known:
                 categories = np.array([ids[label] for label in every.labels], np.int64)
                 fused[image.id] = ImageResults(every.boxes, every.scores, categories)
-            _keep(results, path, Path(image.file_name), picture, found.above(arguments.score_thr))
+            keep_picture(results, path, Path(image.file_name), picture, found.above(arguments.score_thr))
         if not results.entries:
             raise Fgclip2Error(f"not one picture could be read, nothing was written; see {arguments.inputs[0]}")
         if known:
             save_results(results.place(Path("results.json"), (".json",), ".json")[0], fused)
-        written = results.commit()
-    _report(results, Sources(), written, arguments)
+        results.commit()
+    _report(results, Sources(), arguments)
     _say_left_out(outside, cut)
     if not known:
         print("no results.json: the names are not all classes of the annotation file, so they have no ids")
@@ -410,7 +347,7 @@ def _say_what_it_knows(predictor: FGCLIP2) -> None:
         print("this detector stands on the embedded model, which knows drawn glyphs only: photographs need another one")
 
 
-def _report(results: Results, sources: Sources, written: list[Path], arguments: Arguments) -> None:
+def _report(results: Results, sources: Sources, arguments: Arguments) -> None:
     counts: dict[str, int] = {}
     for entry in results.entries:
         for label in entry["labels"]:
@@ -427,8 +364,8 @@ def _report(results: Results, sources: Sources, written: list[Path], arguments: 
             f"{len(results.failures)} pictures could not be read, see {listing}; first: {results.failures[0]['error']}"
         )
     print(f"boxes:    {arguments.out / 'detections.json'}")
-    pictures = [path for path in written if path.name not in ("detections.json", "results.json", "failures.jsonl")]
-    print(f"pictures: {arguments.out}{os.sep} ({len(pictures)}, such as {pictures[-1]})")
+    drawn = list(dict.fromkeys(entry["picture"] for entry in results.entries))
+    print(f"pictures: {arguments.out}{os.sep} ({len(drawn)}, such as {arguments.out / drawn[0]})")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

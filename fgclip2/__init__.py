@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fgclip2.modeling import Fgclip2Model
     from fgclip2.predictor import FGCLIP2, dense_features, load
     from fgclip2.processing import ImageProcessor, Processor, TextProcessor
+    from fgclip2.tiles import TiledFinder, Tiling
     from fgclip2.visualize import draw_boxes, heat_map
     from fgclip2.vocabulary import Vocabulary
 
@@ -43,6 +44,8 @@ _HOME: Final = {
     "Processor": "processing",
     "TextFeatures": "features",
     "TextProcessor": "processing",
+    "TiledFinder": "tiles",
+    "Tiling": "tiles",
     "Vocabulary": "vocabulary",
     "dense_features": "predictor",
     "draw_boxes": "visualize",
@@ -68,6 +71,8 @@ __all__ = [
     "Processor",
     "TextFeatures",
     "TextProcessor",
+    "TiledFinder",
+    "Tiling",
     "Vocabulary",
     "dense_features",
     "draw_boxes",

@@ -1,8 +1,9 @@
-"""The command ``fgclip2``: what is installed, features of pictures and texts, where a phrase is, and training.
+"""The command ``fgclip2``: what is installed, features of pictures and texts, where a phrase is, class names, training.
 
     fgclip2 info --model tiny
     fgclip2 embed photos/ --texts "a red car" "黑猫" --out features.safetensors
     fgclip2 dense street.jpg --texts "a red car" "黑猫" --out maps
+    fgclip2 vocabulary --classes "dog, 红色汽车" --out vocabulary.safetensors
     fgclip2 train --data my.jsonl --model qihoo360/fg-clip2-base --stage 2
 
 ``fgclip2 COMMAND --help`` tells all options.
@@ -166,6 +167,36 @@ class Dense:
         print(f"{self.out / 'dense.safetensors'}: map {tuple(features.map.shape)}")
 
 
+@dataclass
+class MakeVocabulary:
+    """Embed class names once, into one .safetensors file that detectors take in place of the names."""
+
+    classes: str = ""
+    """Names, English or Chinese, separated by commas."""
+    classes_file: Path | None = None
+    """The same from a file: .txt with one name a line, or .json with a list of names, of {"name": "sofa", "synonyms":
+    ["couch", "沙发"]}, or COCO's categories."""
+    templates: Path | None = None
+    """JSON: prompts with {} for the name, as a list or, each language its own, as {"en": [...], "zh": [...]}."""
+    model: str | None = None
+    """tiny, a directory or a hub id; without one $FGCLIP2_MODEL, else the released base model."""
+    out: Path = Path("vocabulary.safetensors")
+    """The file."""
+
+    def run(self) -> None:
+        """Embed and write."""
+        from fgclip2.vocabulary import Vocabulary, load_classes, load_templates, parse_names
+
+        if bool(self.classes) == bool(self.classes_file):
+            raise Fgclip2Error("give the class names with --classes or with --classes-file")
+        names = load_classes(self.classes_file) if self.classes_file else parse_names(self.classes)
+        templates = None if self.templates is None else load_templates(self.templates)
+        model = _load(self.model)
+        vocabulary = Vocabulary.build(model, names, templates)
+        vocabulary.save(self.out)
+        print(f"{self.out}: {len(vocabulary)} classes by {model.name} (hash {model.hash[:12]})")
+
+
 def _load(name: str | None) -> FGCLIP2:
     import fgclip2
 
@@ -227,6 +258,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             Annotated[Info, tyro.conf.subcommand("info")]
             | Annotated[Embed, tyro.conf.subcommand("embed")]
             | Annotated[Dense, tyro.conf.subcommand("dense")]
+            | Annotated[MakeVocabulary, tyro.conf.subcommand("vocabulary")]
             | Annotated[TrainArguments, tyro.conf.subcommand("train")],
             args=argv,
             prog="fgclip2",

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 Boxes: TypeAlias = "Tensor | np.ndarray | Sequence[Sequence[float]]"
 
+_WEIGHTS = 1 << 24  # numbers of a matrix of weights, boxes by cells, that is held at a time: 64 MiB
+
 _SLACK = 1.0
 """Pixels by which a box may leave its picture: annotation tools round, and COCO itself has such boxes."""
 
@@ -146,14 +148,11 @@ class DenseFeatures:
         Raises:
             Fgclip2Error: a box is outside the picture, without area, or not four finite numbers.
         """
-        from torchvision.ops import roi_align
-
         checked = check_boxes(boxes, self.image_size).to(self.map.device)
         (rows, columns), (width, height) = self.grid, self.image_size
         scale = checked.new_tensor([columns / width, rows / height] * 2)
         values = self.map if self.norms is None else self.map * self.norms[..., None]
-        pooled = roi_align(values.permute(2, 0, 1)[None], [checked * scale], output_size=1, aligned=True)
-        return F.normalize(pooled.flatten(1), dim=-1)
+        return F.normalize(roi_means(values, checked * scale), dim=-1)
 
     def similarity(self, text: Tensor) -> Tensor:
         """Cosine of every patch to every text.
@@ -204,6 +203,46 @@ class DenseFeatures:
         """``np.asarray(features)``: the map, (h, w, D)."""
         array = self.map.detach().cpu().numpy()
         return array.astype(array.dtype if dtype is None else dtype, copy=bool(copy))
+
+
+def roi_means(values: Tensor, boxes: Tensor) -> Tensor:
+    """RoIAlign to 1x1 (``aligned``, adaptive sampling): equal to torchvision's up to rounding.
+
+    It is linear, and a cell's weight is its row's times its column's, so all boxes are one matrix product instead of a
+    loop over sample points.
+
+    Args:
+        values: (h, w, D) float32.
+        boxes: (M, 4) float32 x1, y1, x2, y2 in cells of the map; M may be 0.
+
+    Returns:
+        (M, D).
+    """
+    rows, columns, width = values.shape
+    flat = values.reshape(rows * columns, width)
+    pooled = []
+    for part in boxes.split(max(1, _WEIGHTS // len(flat))):
+        across = _axis_weights(part[:, 0], part[:, 2], columns)
+        down = _axis_weights(part[:, 1], part[:, 3], rows)
+        pooled.append((down[:, :, None] * across[:, None, :]).flatten(1) @ flat)
+    return torch.cat(pooled)
+
+
+def _axis_weights(start: Tensor, end: Tensor, cells: int) -> Tensor:
+    """(M, cells): how much of every row (or column) is in the mean over a box's sample points along that axis."""
+    low = start - 0.5  # cells have their middle, not their corner, at whole numbers
+    extent = (end - 0.5) - low
+    count = extent.ceil().clamp_min(1)
+    point = torch.arange(int(count.max()) if len(count) else 1, device=start.device)
+    position = low[:, None] + (point + 0.5) * (extent / count)[:, None]  # (M, P)
+    # Beyond a cell outside the map there is nothing; within that cell the edge's values hold.
+    used = (point < count[:, None]) & (position >= -1) & (position <= cells)
+    position = position.clamp(0, cells - 1)
+    below = position.floor().long()
+    share = position - below
+    each = used / count[:, None]
+    weights = start.new_zeros(len(start), cells).scatter_add_(1, below, (1 - share) * each)
+    return weights.scatter_add_(1, (below + 1).clamp(max=cells - 1), share * each)
 
 
 def check_boxes(boxes: Boxes, image_size: tuple[int, int]) -> Tensor:

@@ -11,15 +11,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from fgclip2.errors import Fgclip2Error
 from fgclip2.features import Boxes, DenseFeatures
-from fgclip2.vocabulary import Vocabulary, same_classes
+from fgclip2.vocabulary import ClassNames, Vocabulary
 
 if TYPE_CHECKING:
-    import numpy as np
+    import supervision as sv
     from PIL import Image
 
     from fgclip2.images import ImageLike
@@ -108,13 +109,38 @@ class Detections:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def to_supervision(self, classes: Sequence[str] | None = None) -> sv.Detections:
+        """For the package supervision: ``class_id`` (K,) indexes ``classes``, ``data["class_name"]`` has the names.
+
+        Args:
+            classes: all names that are looked for; without them labels are numbered in the order they come in, which
+                differs from picture to picture.
+
+        Raises:
+            Fgclip2Error: a label that is not among ``classes``, or supervision is not installed.
+        """
+        try:
+            import supervision as sv
+        except ImportError as error:
+            raise Fgclip2Error("this form needs the package supervision: pip install supervision") from error
+        order = {name: index for index, name in enumerate(dict.fromkeys(self.labels if classes is None else classes))}
+        unknown = [label for label in self.labels if label not in order]
+        if unknown:
+            raise Fgclip2Error(f"{unknown[0]!r} was found, but is not among the {len(order)} classes that are given")
+        return sv.Detections(
+            xyxy=self.boxes.reshape(-1, 4),
+            confidence=self.scores,
+            class_id=np.array([order[label] for label in self.labels], dtype=np.int64),
+            data={"class_name": np.array(self.labels, dtype=str)},
+        )
+
 
 class FusionRescorer:
     """Names the boxes of any detector by one dense map a picture.
 
     Args:
         model: FG-CLIP 2.
-        vocabulary: the classes, made by the same model; or their names.
+        vocabulary: the classes, made by the same model; or their names, with or without synonyms.
         config: how scores are joined.
         contrast: names that compete, so that "dog" alone does not win every box; what they win is dropped. Those that
             mean one of the classes do not take part, see `fgclip2.vocabulary.same_classes`.
@@ -126,7 +152,7 @@ class FusionRescorer:
     def __init__(
         self,
         model: FGCLIP2,
-        vocabulary: Vocabulary | Sequence[str],
+        vocabulary: Vocabulary | ClassNames,
         config: FusionConfig | None = None,
         contrast: Sequence[str] = (),
     ) -> None:
@@ -136,14 +162,11 @@ class FusionRescorer:
         else:
             self.vocabulary = Vocabulary.build(model, vocabulary)
         self.model, self.config = model, config or FusionConfig()
-        self.texts = self.vocabulary.embeddings.float()
-        self.contrast: tuple[str, ...] = ()
+        scored = self.vocabulary
         if contrast:
-            known = Vocabulary.build(model, contrast, self.vocabulary.templates)
-            same = same_classes(self.vocabulary, known)
-            rest = [index for index in range(len(known)) if index not in same]
-            self.contrast = tuple(known.names[index] for index in rest)
-            self.texts = torch.cat([self.texts, known.embeddings[rest].to(self.texts)])
+            scored = scored.against(Vocabulary.build(model, contrast, self.vocabulary.templates))
+        self.contrast = scored.names[len(self.vocabulary) :]
+        self.texts = scored.embeddings.float()
 
     @torch.inference_mode()
     def __call__(self, image: ImageLike | DenseFeatures, boxes: Boxes, scores: Scores) -> Rescored:
@@ -228,7 +251,7 @@ class FusionInferencer:
         self.outside = self.cut = 0
         self._rescorer: FusionRescorer | None = None
 
-    def set_classes(self, names: Vocabulary | Sequence[str], contrast: Sequence[str] = ()) -> int:
+    def set_classes(self, names: Vocabulary | ClassNames, contrast: Sequence[str] = ()) -> int:
         """Choose what to look for; arguments as for `FusionRescorer`.
 
         Returns:

@@ -4,35 +4,52 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
-import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from tqdm import tqdm
 
 from fgclip2.errors import Fgclip2Error
 from fgclip2.files import write_atomically
+from fgclip2.names import CJK, ClassNames, check_classes, check_names, load_classes, load_names, parse_names
+from fgclip2.text_cache import TextCache, cache_dir
 
 if TYPE_CHECKING:
     from fgclip2.predictor import FGCLIP2
 
-_log = logging.getLogger(__name__)
+__all__ = [
+    "CJK",
+    "TEMPLATES",
+    "ClassNames",
+    "Templates",
+    "Vocabulary",
+    "cache_dir",
+    "check_classes",
+    "check_names",
+    "load_classes",
+    "load_names",
+    "load_templates",
+    "parse_names",
+    "same_classes",
+]
+
+Templates: TypeAlias = "Sequence[str] | Mapping[str, Sequence[str]]"
+"""Prompts with one ``{}`` for the name; or those of ``en`` and of ``zh``, which names with Chinese characters take."""
 
 TEMPLATES: Final = ("{}",)
 """The bare name: what the box head was trained on, and right in both languages."""
 
 _FORMAT: Final = "fgclip2.vocabulary"
 _VERSION: Final = 1
-CJK: Final = re.compile("[\u3400-\u9fff]")
-"""A Chinese character."""
-"""A Chinese character."""
-_SEPARATORS: Final = re.compile(r"[,，、;；\n]")
+_LANGUAGES: Final = ("en", "zh")
+_CHUNK: Final = 4096  # prompts embedded, and kept on disk, at a time
+_COMPARED: Final = 2048  # classes compared at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +61,8 @@ class Vocabulary:
         embeddings: (C, D) float32, unit length; compare with region and dense features.
         model_hash: ``FGCLIP2.hash`` of the model that made them.
         model_name: that model's name, for messages.
-        templates: the prompts whose mean an embedding is, each with one ``{}``.
+        templates: the prompts whose mean an embedding is, each with one ``{}``; or those of each language.
+        synonyms: C times the other words for a class, whose mean with the name its embedding is; empty for none at all.
 
     Raises:
         Fgclip2Error: names repeat, or do not fit the embeddings.
@@ -54,7 +72,8 @@ class Vocabulary:
     embeddings: Tensor
     model_hash: str
     model_name: str = "unknown"
-    templates: tuple[str, ...] = TEMPLATES
+    templates: tuple[str, ...] | Mapping[str, tuple[str, ...]] = TEMPLATES
+    synonyms: tuple[tuple[str, ...], ...] = ()
 
     def __post_init__(self) -> None:
         check_names(self.names)
@@ -62,6 +81,10 @@ class Vocabulary:
             raise Fgclip2Error(
                 f"{len(self.names)} names and embeddings of shape {tuple(self.embeddings.shape)}; give one (D,) row "
                 "a name"
+            )
+        if self.synonyms and len(self.synonyms) != len(self.names):
+            raise Fgclip2Error(
+                f"{len(self.names)} names and synonyms of {len(self.synonyms)}; give those of every name"
             )
 
     def __len__(self) -> int:
@@ -71,36 +94,38 @@ class Vocabulary:
     def build(
         cls,
         model: FGCLIP2,
-        names: Sequence[str],
-        templates: Sequence[str] | None = None,
+        names: ClassNames,
+        templates: Templates | None = None,
         *,
         cache: bool = True,
     ) -> Vocabulary:
-        """Embed class names: every template through the box head, then the mean, then unit length.
+        """Embed class names through the box head.
+
+        A text's embedding is the mean over its prompts, a class's the mean over its name and synonyms, then of unit
+        length. So every word counts the same whatever its language's number of prompts, and a class stays one row,
+        which costs nothing when it is scored.
 
         Args:
             model: what embeds them.
-            names: distinct names, English or Chinese; see ``parse_names`` and ``load_names``.
-            templates: prompts with one ``{}`` for the name; ``None`` takes the bare name.
-            cache: keep the result under ``cache_dir()``, by the hash of model, names and templates.
+            names: distinct names, English or Chinese, with or without synonyms; see ``parse_names``, ``load_classes``.
+            templates: prompts with one ``{}`` for the name; ``None`` takes the bare name. A dictionary has those of
+                ``en`` and ``zh``: a name or synonym with a Chinese character takes the latter.
+            cache: keep the embedding of every name under ``cache_dir()``, by the model's hash, the templates and the
+                name, so that another list of names embeds only what is new in it.
 
         Raises:
             Fgclip2Error: no names, empty or repeated ones, or a template without exactly one ``{}``.
         """
-        checked, prompts = check_names(names), _check_templates(TEMPLATES if templates is None else templates)
-        file = _cache_file(model, checked, prompts) if cache else None
-        if file is not None and file.exists():
-            try:
-                return cls.load(file, model)
-            except Fgclip2Error as error:
-                _log.warning("the cached vocabulary is made again (%s)", error)
-        texts = [prompt.replace("{}", name) for name in checked for prompt in prompts]
-        features = model.text_features(texts, kind="box").as_subclass(Tensor)
-        embeddings = F.normalize(features.unflatten(0, (len(checked), len(prompts))).mean(1), dim=-1)
-        vocabulary = cls(checked, embeddings, model.hash, model.name, prompts)
-        if file is not None:
-            vocabulary.save(file)
-        return vocabulary
+        classes = check_classes(names)
+        prompts = _check_templates(TEMPLATES if templates is None else templates)
+        words = [(name, *synonyms) for name, synonyms in classes.items()]
+        rows = _embed(model, dict.fromkeys(word for of_class in words for word in of_class), prompts, cache)
+        means = torch.stack(
+            [rows[of[0]] if len(of) == 1 else torch.stack([rows[w] for w in of]).mean(0) for of in words]
+        )
+        synonyms = tuple(classes.values()) if any(classes.values()) else ()
+        embeddings = F.normalize(means.to(model.device), dim=-1)
+        return cls(tuple(classes), embeddings, model.hash, model.name, prompts, synonyms)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one ``.safetensors`` file, atomically; names and the rest go into its metadata."""
@@ -110,6 +135,7 @@ class Vocabulary:
             "format": _FORMAT,
             "version": str(_VERSION),
             "names": json.dumps(self.names, ensure_ascii=False),
+            "synonyms": json.dumps(self.synonyms, ensure_ascii=False),
             "templates": json.dumps(self.templates, ensure_ascii=False),
             "model_hash": self.model_hash,
             "model_name": self.model_name,
@@ -132,22 +158,24 @@ class Vocabulary:
 
         try:
             with safe_open(os.fspath(path), framework="pt") as file:
-                meta, embeddings = file.metadata() or {}, file.get_tensor("embeddings")
+                meta = file.metadata() or {}
+                embeddings = file.get_tensor("embeddings") if "embeddings" in file.keys() else None  # noqa: SIM118
         except FileNotFoundError as error:
             raise Fgclip2Error(
-                f"vocabulary {os.fspath(path)!r} does not exist; make it with Vocabulary.build"
+                f"vocabulary {os.fspath(path)!r} does not exist; make it with Vocabulary.build, or fgclip2 vocabulary"
             ) from error
         except (SafetensorError, OSError) as error:
             raise Fgclip2Error(
                 f"{os.fspath(path)!r} cannot be read as a vocabulary ({error}); make it again"
             ) from error
-        if meta.get("format") != _FORMAT or meta.get("version") != str(_VERSION):
+        if embeddings is None or meta.get("format") != _FORMAT or meta.get("version") != str(_VERSION):
             raise Fgclip2Error(
                 f"{os.fspath(path)!r} is not a vocabulary of version {_VERSION} (format {meta.get('format')!r}, "
                 f"version {meta.get('version')!r}); make it again with Vocabulary.build(...).save(...)"
             )
-        names, templates = (tuple(json.loads(meta[key])) for key in ("names", "templates"))
-        vocabulary = cls(names, embeddings, meta["model_hash"], meta["model_name"], templates)
+        names, templates = tuple(json.loads(meta["names"])), _check_templates(json.loads(meta["templates"]))
+        synonyms = tuple(map(tuple, json.loads(meta.get("synonyms", "[]"))))
+        vocabulary = cls(names, embeddings, meta["model_hash"], meta["model_name"], templates, synonyms)
         if model is None:
             return vocabulary
         vocabulary.require(model)
@@ -167,58 +195,32 @@ class Vocabulary:
 
     def to(self, device: str | torch.device) -> Vocabulary:
         """The same vocabulary on another device."""
-        return Vocabulary(self.names, self.embeddings.to(device), self.model_hash, self.model_name, self.templates)
+        return replace(self, embeddings=self.embeddings.to(device))
 
+    def against(self, known: Vocabulary) -> Vocabulary:
+        """These classes, then those of ``known`` that mean none of them: rivals, without which one class wins all.
 
-def parse_names(text: str) -> list[str]:
-    """Split ``"dog, 红色汽车、猫"`` at commas, semicolons and line ends, half- or full-width.
-
-    Raises:
-        Fgclip2Error: no name, or one that repeats.
-    """
-    return list(check_names([name.strip() for name in _SEPARATORS.split(text) if name.strip()]))
-
-
-def load_names(path: str | os.PathLike[str]) -> list[str]:
-    """Class names of a file, in its order.
-
-    Args:
-        path: ``.txt`` with one name a line, or ``.json`` with a list of names, a list of ``{"name": ...}``, or COCO's
-            ``{"categories": [{"name": ...}]}``.
-
-    Raises:
-        Fgclip2Error: the file is missing, of another kind or form, or its names repeat.
-    """
-    file = Path(path)
-    if file.suffix.lower() not in (".txt", ".json"):
-        raise Fgclip2Error(f"{file} is neither .txt (one class name a line) nor .json (a list of names, or COCO)")
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-        content: Any = json.loads(text) if file.suffix.lower() == ".json" else text.splitlines()
-    except FileNotFoundError as error:
-        raise Fgclip2Error(f"class file {file} does not exist; give a .txt or .json file") from error
-    except (OSError, ValueError) as error:
-        raise Fgclip2Error(f"class file {file} cannot be read ({error}); it must be UTF-8 text or JSON") from error
-    if isinstance(content, dict):
-        content = content.get("categories")
-    if not isinstance(content, list):
-        raise Fgclip2Error(f"{file} has no class names; allowed are a list of names, or COCO's 'categories'")
-    entries: list[Any] = [entry.get("name") if isinstance(entry, dict) else entry for entry in content]
-    wrong = [entry for entry in entries if not isinstance(entry, str)]
-    if wrong:
-        raise Fgclip2Error(f"{file}: {wrong[0]!r} is not a class name; every entry must be a string or have a 'name'")
-    try:
-        return list(check_names([name.strip() for name in entries if name.strip()]))
-    except Fgclip2Error as error:
-        raise Fgclip2Error(f"{file}: {error}") from error
+        Args:
+            known: classes embedded by the same model; see ``same_classes`` for which are left out.
+        """
+        same = same_classes(self, known)
+        rest = [index for index in range(len(known)) if index not in same]
+        own, others = (item.synonyms or ((),) * len(item) for item in (self, known))
+        return replace(
+            self,
+            names=(*self.names, *(known.names[index] for index in rest)),
+            embeddings=torch.cat([self.embeddings, known.embeddings[rest].to(self.embeddings)]),
+            synonyms=(*own, *(others[index] for index in rest)) if self.synonyms or known.synonyms else (),
+        )
 
 
 def same_classes(wanted: Vocabulary, known: Vocabulary) -> set[int]:
     """Which known classes mean one of the wanted ones.
 
-    That is a name that is given again, whatever its case, or its translation: a Chinese and a non-Chinese name that are
-    each other's nearest, nearer than any other known name. Names in one script may be neighbours without meaning the
-    same ("wolf", "dog"), so nearness alone does not count there; cosines have no absolute scale, so ranks decide.
+    That is a name that is given again, also as a synonym and whatever its case, or its translation: a Chinese and a
+    non-Chinese name that are each other's nearest, nearer than any other known name. Names in one script may be
+    neighbours without meaning the same ("wolf", "dog"), so nearness alone does not count there; cosines have no
+    absolute scale, so ranks decide.
 
     Args:
         wanted: W classes.
@@ -227,54 +229,62 @@ def same_classes(wanted: Vocabulary, known: Vocabulary) -> set[int]:
     Returns:
         Indices into ``known``.
     """
-    given = {name.strip().lower() for name in wanted.names}
+    given = {word.strip().lower() for words in (wanted.names, *wanted.synonyms) for word in words}
     same = {index for index, name in enumerate(known.names) if name.strip().lower() in given}
-    between = known.embeddings @ wanted.embeddings.T  # (K, W)
-    among = (known.embeddings @ known.embeddings.T).fill_diagonal_(-torch.inf)
-    rival = among.amax(dim=1)
-    for column, name in enumerate(wanted.names):
-        nearest = int(between[:, column].argmax())
-        translated = bool(CJK.search(name)) != bool(CJK.search(known.names[nearest]))
-        mutual = int(between[nearest].argmax()) == column and bool(between[nearest, column] > rival[nearest])
-        if translated and mutual:
-            same.add(nearest)
+    count = len(known)
+    texts = known.embeddings.to(wanted.embeddings)
+    closest = texts.new_full((len(wanted),), -torch.inf)  # of every wanted class, the highest cosine and its class
+    nearest = torch.zeros(len(wanted), dtype=torch.int64, device=texts.device)
+    back = torch.zeros(count, dtype=torch.int64, device=texts.device)  # of every known class, the nearest wanted one
+    rivalled = torch.zeros(count, dtype=torch.bool, device=texts.device)  # another known class is as near
+    for start in range(0, count, _COMPARED):
+        part = texts[start : start + _COMPARED]
+        between = part @ wanted.embeddings.T  # (k, W)
+        cosine, row = between.max(0)
+        nearer = cosine > closest
+        closest, nearest = torch.where(nearer, cosine, closest), torch.where(nearer, row + start, nearest)
+        best, back[start : start + _COMPARED] = between.max(1)
+        among = part @ texts.T  # (k, K)
+        among[torch.arange(len(part)), torch.arange(start, start + len(part))] = -torch.inf
+        rivalled[start : start + _COMPARED] = among.amax(1) >= best
+    mutual = (back[nearest] == torch.arange(len(wanted), device=texts.device)) & ~rivalled[nearest]
+    for column in mutual.nonzero()[:, 0].tolist():
+        index = int(nearest[column])
+        if bool(CJK.search(wanted.names[column])) != bool(CJK.search(known.names[index])):
+            same.add(index)
     return same
 
 
-def check_names(names: Iterable[str]) -> tuple[str, ...]:
-    """Names as a tuple, when there is at least one, none is empty, and none repeats.
+def load_templates(path: str | os.PathLike[str]) -> Templates:
+    """Templates of a JSON file: a list, or ``{"en": [...], "zh": [...]}``.
 
     Raises:
-        Fgclip2Error: otherwise. Names that differ in case only repeat, since texts are lower-cased.
+        Fgclip2Error: no such file, no JSON, or no such templates.
     """
-    if isinstance(names, str):
-        raise Fgclip2Error(f"the class names are one string ({names!r:.60}); split it with parse_names, or give a list")
-    checked = tuple(names)
-    if not checked:
-        raise Fgclip2Error("there are no class names; give at least one, e.g. 'dog, 红色汽车'")
-    seen: dict[str, int] = {}
-    for index, name in enumerate(checked):
-        if not isinstance(name, str) or not name.strip():
-            raise Fgclip2Error(f"class name {index} is {name!r}; every name must be a string with something in it")
-        key = name.strip().lower()
-        if key in seen:
+    file = Path(path)
+    try:
+        return _check_templates(json.loads(file.read_text(encoding="utf-8-sig")))
+    except (OSError, ValueError) as error:
+        raise Fgclip2Error(f"templates {str(file)!r} cannot be read ({error}); give a JSON file") from error
+    except Fgclip2Error as error:
+        raise Fgclip2Error(f"{file}: {error}") from error
+
+
+def _check_templates(templates: Any) -> tuple[str, ...] | dict[str, tuple[str, ...]]:
+    if isinstance(templates, Mapping):
+        if sorted(templates) != sorted(_LANGUAGES):
             raise Fgclip2Error(
-                f"class names {seen[key]} and {index} are the same ({checked[seen[key]]!r}, {name!r}; case does not "
-                "count); leave one out"
+                f"templates are given for {', '.join(map(repr, templates)) or 'no language'}; a dictionary has those "
+                "of 'en' and those of 'zh'"
             )
-        seen[key] = index
-    return checked
+        return {language: _check_list(templates[language]) for language in _LANGUAGES}
+    return _check_list(templates)
 
 
-def cache_dir() -> Path:
-    """Where vocabularies are cached: ``$XDG_CACHE_HOME/fgclip2``, else ``~/.cache/fgclip2``."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "fgclip2"
-
-
-def _check_templates(templates: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(templates, str):
-        raise Fgclip2Error(f"templates is one string ({templates!r}); give a list, e.g. ['a photo of a {{}}.']")
+def _check_list(templates: Any) -> tuple[str, ...]:
+    if not isinstance(templates, (list, tuple)):
+        what = "one string" if isinstance(templates, str) else type(templates).__name__
+        raise Fgclip2Error(f"templates are {what} ({templates!r:.60}); give a list, e.g. ['a photo of a {{}}.']")
     if not templates:
         raise Fgclip2Error("there are no templates; give at least one, or None for the bare name")
     for template in templates:
@@ -283,7 +293,38 @@ def _check_templates(templates: Sequence[str]) -> tuple[str, ...]:
     return tuple(templates)
 
 
-def _cache_file(model: FGCLIP2, names: tuple[str, ...], templates: tuple[str, ...]) -> Path:
+def _embed(
+    model: FGCLIP2,
+    words: Mapping[str, None],
+    templates: tuple[str, ...] | Mapping[str, tuple[str, ...]],
+    cache: bool,
+) -> dict[str, Tensor]:
+    """Of every word the mean (D,) over its prompts, on the CPU; not of unit length."""
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for word in words:
+        chosen = templates["zh" if CJK.search(word) else "en"] if isinstance(templates, Mapping) else templates
+        groups.setdefault(chosen, []).append(word)
+    rows: dict[str, Tensor] = {}
+    for prompts, group in groups.items():
+        store = TextCache(_cache_folder(model, prompts)) if cache else None
+        known = store.read(group) if store is not None else {}
+        missing = [word for word in group if word not in known]
+        size = max(1, _CHUNK // len(prompts))
+        with tqdm(total=len(missing), unit="name", disable=None if len(missing) > size else True) as progress:
+            for start in range(0, len(missing), size):
+                part = missing[start : start + size]
+                texts = [prompt.replace("{}", word) for word in part for prompt in prompts]
+                features = model.text_features(texts, kind="box").as_subclass(Tensor)
+                means = features.unflatten(0, (len(part), len(prompts))).mean(1).cpu()
+                known |= zip(part, means, strict=True)
+                if store is not None:
+                    store.add(part, means)
+                progress.update(len(part))
+        rows |= known
+    return rows
+
+
+def _cache_folder(model: FGCLIP2, templates: tuple[str, ...]) -> Path:
     # The dtype counts: bfloat16 embeddings differ from float32 ones in the third digit.
-    key = json.dumps([_VERSION, model.hash, str(model.dtype), names, templates], ensure_ascii=False)
-    return cache_dir() / "vocabularies" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
+    key = json.dumps([_VERSION, model.hash, str(model.dtype), templates], ensure_ascii=False)
+    return cache_dir() / "texts" / hashlib.sha256(key.encode()).hexdigest()[:32]

@@ -104,6 +104,28 @@ def test_errors_are_one_line(arguments: list[str], message: str, capsys: pytest.
     assert error.count("\n") == 1
 
 
+def test_vocabulary(
+    tiny_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    entries = [{"name": "sofa", "synonyms": ["沙发"]}, "dog"]
+    Path("names.json").write_text(json.dumps(entries), encoding="utf-8")
+    Path("templates.json").write_text(json.dumps({"en": ["the {}"], "zh": ["{}"]}), encoding="utf-8")
+    model = ["--model", str(tiny_dir), "--out", "v.safetensors"]
+    assert main(["vocabulary", "--classes-file", "names.json", "--templates", "templates.json", *model]) == 0
+    assert "2 classes" in capsys.readouterr().out
+    loaded = fgclip2.Vocabulary.load("v.safetensors", fgclip2.load(tiny_dir))
+    expected = fgclip2.Vocabulary.build(
+        fgclip2.load(tiny_dir), {"sofa": ["沙发"], "dog": []}, {"en": ["the {}"], "zh": ["{}"]}, cache=False
+    )
+    assert loaded.names == ("sofa", "dog")
+    torch.testing.assert_close(loaded.embeddings, expected.embeddings)
+    assert main(["vocabulary", "--classes", "猫, dog", *model]) == 0
+    assert fgclip2.Vocabulary.load("v.safetensors").names == ("猫", "dog")
+    assert main(["vocabulary", *model]) == 2
+    assert "--classes or with --classes-file" in capsys.readouterr().err
+
+
 def test_files_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
     file = tmp_path / "new" / "a.bin"
     write_atomically(file, b"one")

@@ -11,10 +11,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load_file
+from torchvision.ops import roi_align
 
 from fgclip2.errors import Fgclip2Error
-from fgclip2.features import DenseFeatures, TextFeatures, check_boxes
+from fgclip2.features import DenseFeatures, TextFeatures, check_boxes, roi_means
 
 
 def dense(rows: int = 4, columns: int = 6, width: int = 8, size: tuple[int, int] = (96, 64)) -> DenseFeatures:
@@ -30,6 +33,24 @@ def test_regions_agree_with_the_released_code(golden_dir: Path):
         features = DenseFeatures.from_tokens(golden["out.dense"][index], grid, (image["width"], image["height"]))
         regions = features.regions(facts["boxes_xyxy_pixels"][index])
         assert torch.allclose(regions, F.normalize(golden["out.regions"][index], dim=-1), atol=1e-5)
+
+
+@given(
+    grid=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    boxes=st.lists(st.tuples(*[st.floats(-1, 10, width=32)] * 2, *[st.floats(0.03125, 12, width=32)] * 2), max_size=6),
+    held=st.sampled_from([1, 100, 1 << 24]),
+)
+@settings(max_examples=100, deadline=None)
+def test_regions_are_torchvisions_roi_align(
+    grid: tuple[int, int], boxes: list[tuple[float, float, float, float]], held: int
+) -> None:
+    """Also for boxes that leave the map, and however many are taken at a time."""
+    values = torch.randn(*grid, 3, generator=torch.Generator().manual_seed(0))
+    corners = torch.tensor([(x, y, x + width, y + height) for x, y, width, height in boxes]).reshape(-1, 4)
+    expected = roi_align(values.permute(2, 0, 1)[None], [corners], output_size=1, aligned=True).flatten(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fgclip2.features._WEIGHTS", held)
+        torch.testing.assert_close(roi_means(values, corners), expected, atol=1e-5, rtol=1e-5)
 
 
 class TestDenseFeatures:
@@ -103,9 +124,9 @@ class TestPairing:
     @pytest.mark.parametrize("kind", ["short", "long"])
     def test_the_wrong_head_is_refused(self, kind: str):
         text = TextFeatures.of(torch.eye(8), kind)  # type: ignore[arg-type]
-        for given in (text, text[:2], text[0], text.float().to("cpu").clone(), copy.deepcopy(text)):
+        for marked in (text, text[:2], text[0], text.float().to("cpu").clone(), copy.deepcopy(text)):
             with pytest.raises(Fgclip2Error, match=f"'{kind}' head.*kind='box'"):
-                dense().similarity(given)
+                dense().similarity(marked)
 
     def test_the_box_head_and_plain_tensors_are_taken(self):
         text = TextFeatures.of(torch.eye(8), "box")

@@ -15,7 +15,7 @@ from torchvision.ops import box_iou
 
 import fgclip2
 from fgclip2 import Fgclip2Error
-from fgclip2.fusion import FusionConfig, FusionRescorer, best_classes
+from fgclip2.fusion import Detections, FusionConfig, FusionRescorer, best_classes
 
 NAMES = ["cat", "红色汽车", "umbrella", "公交车", "dog"]
 BOXES = [[0, 0, 40, 30], [10, 5, 60, 45], [11, 6, 60, 46], [30, 20, 70, 60]]
@@ -181,3 +181,44 @@ def test_a_vocabulary_of_another_model_is_refused(model: fgclip2.FGCLIP2) -> Non
     other = fgclip2.Vocabulary(("cat",), unit(1, model.width), "0" * 64, "another")
     with pytest.raises(Fgclip2Error, match="another"):
         FusionRescorer(model, other)
+
+
+def test_names_may_have_synonyms(model: fgclip2.FGCLIP2, picture: Image.Image) -> None:
+    rescorer = FusionRescorer(model, {"sofa": ["沙发"], "dog": []}, contrast=["沙发", "tree"])
+    assert rescorer.contrast == ("tree",)
+    assert rescorer(picture, BOXES, SCORES).names == ("sofa", "dog")
+
+
+def test_twenty_thousand_classes(model: fgclip2.FGCLIP2, picture: Image.Image) -> None:
+    texts = unit(20_000, model.width)
+    vocabulary = fgclip2.Vocabulary(tuple(f"第{number}" for number in range(20_000)), texts, model.hash)
+    found = FusionRescorer(model, vocabulary)(picture, BOXES, SCORES)
+    regions = model.region_features(picture, BOXES).numpy()
+    expected = formula(regions, texts.numpy(), np.array(SCORES), 100.0, 0.5)
+    assert found.labels.tolist() == expected.argmax(1)[found.source].tolist()
+    np.testing.assert_allclose(found.scores, expected.max(1)[found.source], rtol=1e-3)
+
+
+class TestSupervision:
+    found = Detections(
+        np.float32([[0, 1, 2, 3], [4, 5, 6, 7], [1, 1, 2, 2]]), np.float32([0.9, 0.5, 0.1]), ("猫", "dog", "猫")
+    )
+
+    def test_fields(self) -> None:
+        sv = pytest.importorskip("supervision")
+        got = self.found.to_supervision(["dog", "bus", "猫"])
+        assert isinstance(got, sv.Detections)
+        np.testing.assert_array_equal(got.xyxy, self.found.boxes)
+        np.testing.assert_array_equal(got.confidence, self.found.scores)
+        assert got.class_id.tolist() == [2, 0, 2]
+        assert got.data["class_name"].tolist() == ["猫", "dog", "猫"]
+        assert got[got.class_id == 2].data["class_name"].tolist() == ["猫", "猫"]
+        assert self.found.to_supervision().class_id.tolist() == [0, 1, 0]
+        nothing = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), ())
+        assert len(nothing.to_supervision()) == 0
+        assert len(sv.Detections.merge([got, got])) == 6
+
+    def test_a_label_of_no_class(self) -> None:
+        pytest.importorskip("supervision")
+        with pytest.raises(Fgclip2Error, match="'猫' was found"):
+            self.found.to_supervision(["dog"])

@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import fgclip2
 from fgclip2.errors import Fgclip2Error
 from fgclip2.predictor import FGCLIP2
-from fgclip2.vocabulary import Vocabulary, cache_dir, load_names, parse_names
+from fgclip2.vocabulary import Vocabulary, cache_dir, load_classes, load_names, load_templates, parse_names
 
 NAMES = ["dog", "红色汽车", "黑猫"]
+
+
+class Largest(TorchDispatchMode):
+    """Watches how many numbers the largest tensor has that an operation gives."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor):
+            self.numbers = max(self.numbers, result.numel())
+        return result
 
 
 @pytest.fixture
@@ -58,23 +74,93 @@ class TestBuild:
             Vocabulary.build(tiny, names, templates)  # type: ignore[arg-type]
 
 
+class TestSynonyms:
+    def test_a_class_is_the_mean_of_its_words(self, tiny: FGCLIP2):
+        words = ["sofa", "couch", "沙发"]
+        vocabulary = Vocabulary.build(tiny, {"sofa": words[1:], "dog": []})
+        features = tiny.text_features(words, kind="box").numpy()
+        mean = features.mean(0)
+        np.testing.assert_allclose(vocabulary.embeddings[0], mean / np.linalg.norm(mean), atol=1e-6)
+        np.testing.assert_allclose(vocabulary.embeddings[1], tiny.text_features("dog", kind="box")[0], atol=1e-6)
+        assert (vocabulary.names, vocabulary.synonyms) == (("sofa", "dog"), (("couch", "沙发"), ()))
+
+    def test_each_language_takes_its_own_templates(self, tiny: FGCLIP2):
+        """A word counts once however many templates its language has."""
+        templates = {"zh": ["一张{}的照片"], "en": ["a photo of a {}.", "the {}"]}
+        vocabulary = Vocabulary.build(tiny, {"sofa": ["沙发"], "黑猫": ()}, templates)
+        photo, the, chinese, cat = tiny.text_features(
+            ["a photo of a sofa.", "the sofa", "一张沙发的照片", "一张黑猫的照片"], kind="box"
+        ).numpy()
+        mean = (photo + the) / 2 + chinese
+        np.testing.assert_allclose(vocabulary.embeddings[0], mean / np.linalg.norm(mean), atol=1e-6)
+        np.testing.assert_allclose(vocabulary.embeddings[1], cat, atol=1e-6)
+        assert vocabulary.templates == {key: tuple(value) for key, value in templates.items()}
+
+    @pytest.mark.parametrize(
+        ("names", "templates", "message"),
+        [
+            ({"sofa": "couch"}, None, "synonyms of 'sofa'"),
+            ({"sofa": [" "]}, None, "synonyms of 'sofa'"),
+            (["sofa"], {"en": ["{}"]}, "those of 'en' and those of 'zh'"),
+            (["sofa"], {"en": ["{}"], "zh": []}, "no templates"),
+            (["sofa"], {"en": ["{}"], "zh": ["{}"], "fr": ["{}"]}, "'fr'"),
+        ],
+    )
+    def test_what_cannot_be_used(self, tiny: FGCLIP2, names: object, templates: object, message: str):
+        with pytest.raises(Fgclip2Error, match=message):
+            Vocabulary.build(tiny, names, templates)  # type: ignore[arg-type]
+
+    def test_a_file_keeps_them(self, tiny: FGCLIP2, tmp_path: Path):
+        vocabulary = Vocabulary.build(tiny, {"sofa": ["沙发"], "dog": []}, {"en": ["the {}"], "zh": ["{}"]})
+        vocabulary.save(tmp_path / "a.safetensors")
+        loaded = Vocabulary.load(tmp_path / "a.safetensors", tiny)
+        assert (loaded.synonyms, loaded.templates) == (vocabulary.synonyms, vocabulary.templates)
+
+    def test_rivals_leave_out_what_is_meant(self, tiny: FGCLIP2):
+        wanted = Vocabulary.build(tiny, {"sofa": ["Couch"], "dog": []})
+        both = wanted.against(Vocabulary.build(tiny, ["couch", "bus", "DOG", "tree"]))
+        assert both.names == ("sofa", "dog", "bus", "tree")
+        assert both.synonyms == (("Couch",), (), (), ())
+        expected = torch.cat(
+            [wanted.embeddings, tiny.text_features(["bus", "tree"], kind="box").as_subclass(torch.Tensor)]
+        )
+        torch.testing.assert_close(both.embeddings, expected)
+
+
 class TestCache:
     def files(self) -> list[Path]:
-        return sorted((cache_dir() / "vocabularies").glob("*"))
+        return sorted((cache_dir() / "texts").rglob("*.safetensors"))
 
-    def test_the_second_build_computes_nothing(self, tiny: FGCLIP2, monkeypatch: pytest.MonkeyPatch):
+    @pytest.fixture
+    def embedded(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        """Texts that reach a text tower, in turn."""
+        texts: list[str] = []
+        whole = FGCLIP2.text_features
+
+        def counted(self: FGCLIP2, given: list[str], **kwargs: Any) -> Any:
+            texts.extend(given)
+            return whole(self, given, **kwargs)
+
+        monkeypatch.setattr(FGCLIP2, "text_features", counted)
+        return texts
+
+    def test_the_second_build_computes_nothing(self, tiny: FGCLIP2, embedded: list[str]):
         first = Vocabulary.build(tiny, NAMES)
-        assert [file.suffix for file in self.files()] == [".safetensors"]
-        monkeypatch.setattr(tiny, "text_features", None)
-        second = Vocabulary.build(tiny, NAMES)
-        assert torch.equal(second.embeddings, first.embeddings)
-        assert second.names == first.names
+        assert embedded == NAMES
+        second = Vocabulary.build(tiny, NAMES[::-1])
+        assert embedded == NAMES
+        assert torch.equal(second.embeddings.flip(0), first.embeddings)
+        assert second.names == tuple(NAMES[::-1])
 
-    def test_names_templates_and_model_make_the_key(self, tiny: FGCLIP2, other: FGCLIP2):
-        for model, names, templates in [(tiny, NAMES, None), (tiny, NAMES[:2], None), (tiny, NAMES, ["the {}"]),
-                                        (other, NAMES, None), (tiny, NAMES, None)]:  # fmt: skip
-            Vocabulary.build(model, names, templates)
-        assert len(self.files()) == 4
+    def test_only_what_is_new_is_embedded(self, tiny: FGCLIP2, other: FGCLIP2, embedded: list[str]):
+        """The key is model, templates and name, whatever the list and whether it is a name or a synonym."""
+        Vocabulary.build(tiny, NAMES)
+        Vocabulary.build(tiny, {"puppy": ["dog"], "黑猫": []})
+        assert embedded == [*NAMES, "puppy"]
+        Vocabulary.build(tiny, NAMES[:1], ["the {}"])
+        Vocabulary.build(other, NAMES[:1])
+        Vocabulary.build(tiny, ["dog", "猫"], {"en": ["the {}"], "zh": ["{}"]})
+        assert embedded[4:] == ["the dog", "dog", "猫"]
 
     def test_it_can_be_left_out(self, tiny: FGCLIP2):
         Vocabulary.build(tiny, NAMES, cache=False)
@@ -86,7 +172,57 @@ class TestCache:
         second = Vocabulary.build(tiny, NAMES)
         assert "made again" in caplog.text
         assert torch.equal(second.embeddings, first.embeddings)
-        assert Vocabulary.load(self.files()[0], tiny).names == first.names
+        assert len(self.files()) == 1
+
+    def test_a_run_that_is_killed_keeps_what_it_had(
+        self, tiny: FGCLIP2, embedded: list[str], monkeypatch: pytest.MonkeyPatch
+    ):
+        """Between two chunks, and in the middle of writing one."""
+        names = [f"thing {number}" for number in range(10)]
+        monkeypatch.setattr("fgclip2.vocabulary._CHUNK", 4)
+        written = []
+
+        def killed(source: Path, target: Path) -> None:
+            written.append(source)
+            if len(written) == 2:
+                raise KeyboardInterrupt
+            os.replace(source, target)
+
+        monkeypatch.setattr(Path, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            Vocabulary.build(tiny, names)
+        (self.files()[0].parent / ".half.safetensors.tmp").write_bytes(b"of a process that was killed with -9")
+        del embedded[:]
+        vocabulary = Vocabulary.build(tiny, names)
+        assert embedded == names[4:]
+        torch.testing.assert_close(
+            vocabulary.embeddings, tiny.text_features(names, kind="box").as_subclass(torch.Tensor), atol=1e-6, rtol=0
+        )
+
+    def test_a_cache_that_cannot_be_written_is_done_without(
+        self, tiny: FGCLIP2, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ):
+        (tmp_path / "file").touch()
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+        assert Vocabulary.build(tiny, NAMES).names == tuple(NAMES)
+        assert "are not kept" in caplog.text
+
+    def test_twenty_thousand_classes(self, tiny: FGCLIP2, embedded: list[str]):
+        """In two languages, with synonyms and templates; one more name costs one name."""
+        names = {f"{'第' if number % 2 else 'thing '}{number}": [f"no. {number}"] for number in range(20_000)}
+        with Largest() as largest:
+            vocabulary = Vocabulary.build(tiny, names, {"en": ["the {}"], "zh": ["{}"]})
+        assert len(embedded) == 40_000
+        assert largest.numbers <= 40_000 * tiny.width  # nothing grows faster than what is asked for
+        del embedded[:]
+        again = Vocabulary.build(tiny, names | {"红色汽车": []}, {"en": ["the {}"], "zh": ["{}"]})
+        assert embedded == ["红色汽车"]
+        assert torch.equal(again.embeddings[:-1], vocabulary.embeddings)
+        for row in (0, 9_999, 19_999):
+            name, (synonym,) = list(names.items())[row]
+            pair = tiny.text_features([name if row % 2 else f"the {name}", f"the {synonym}"], kind="box").numpy()
+            mean = pair.mean(0)
+            np.testing.assert_allclose(vocabulary.embeddings[row], mean / np.linalg.norm(mean), atol=1e-5)
 
 
 class TestFile:
@@ -172,6 +308,31 @@ class TestNames:
         with pytest.raises(Fgclip2Error, match=message) as caught:
             load_names(tmp_path / name)
         assert name in str(caught.value)
+
+    def test_synonyms(self, tmp_path: Path):
+        entries = [
+            "dog",
+            {"name": "sofa", "synonyms": ["Sofa", "couch", "沙发", "couch"]},
+            {"name": "loveseat", "synonyms": ["沙发"]},
+        ]
+        (tmp_path / "a.json").write_text(json.dumps(entries), encoding="utf-8")
+        classes = {"dog": (), "sofa": ("couch", "沙发"), "loveseat": ("沙发",)}
+        assert load_classes(tmp_path / "a.json") == classes
+        assert load_names(tmp_path / "a.json") == list(classes)
+        (tmp_path / "lvis.json").write_text(json.dumps({"categories": entries[1:]}), encoding="utf-8")
+        assert list(load_classes(tmp_path / "lvis.json").items()) == list(classes.items())[1:]
+        (tmp_path / "b.json").write_text('[{"name": "sofa", "synonyms": "couch"}]')
+        with pytest.raises(Fgclip2Error, match=r"b.json: the synonyms of 'sofa' are 'couch'"):
+            load_classes(tmp_path / "b.json")
+
+    def test_templates(self, tmp_path: Path):
+        (tmp_path / "a.json").write_text('{"en": ["a {}"], "zh": ["一个{}"]}', encoding="utf-8")
+        assert load_templates(tmp_path / "a.json") == {"en": ("a {}",), "zh": ("一个{}",)}
+        (tmp_path / "b.json").write_text('["a"]')
+        with pytest.raises(Fgclip2Error, match=r"b.json: template 'a'"):
+            load_templates(tmp_path / "b.json")
+        with pytest.raises(Fgclip2Error, match="cannot be read"):
+            load_templates(tmp_path / "none.json")
 
     def test_a_missing_file(self, tmp_path: Path):
         with pytest.raises(Fgclip2Error, match="does not exist"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -12,6 +13,8 @@ from mmdet.registry import MODELS
 from torch import Tensor, nn
 
 from fgclip2.errors import Fgclip2Error
+
+from .scoring import chunked_probabilities
 
 _MAX_SCALE = 200.0  # above this the softmax is an argmax and its gradient vanishes
 
@@ -75,6 +78,15 @@ class OpenVocabBBoxHead(BBoxHead):
 
     def classify(self, embeddings: Tensor, texts: Tensor) -> Tensor:
         """Logits ``(R, C + 1)``, background last, of embeddings ``(R, D)`` and texts ``(C, D)``, all unit length."""
-        scale = self.log_scale.exp().clamp(max=_MAX_SCALE)
         targets = torch.cat((texts, F.normalize(self.background, dim=0)[None]))
-        return scale * embeddings @ targets.T
+        return self.scale * embeddings @ targets.T
+
+    def probabilities(self, embeddings: Tensor, texts: Tensor) -> Iterator[Tensor]:
+        """Softmax of `classify` without the background, ``(R, c)`` for one chunk of classes after the other."""
+        background = self.scale * embeddings @ F.normalize(self.background, dim=0)
+        return chunked_probabilities(embeddings, texts, self.scale, background)
+
+    @property
+    def scale(self) -> Tensor:
+        """Multiplier of the cosine, learned."""
+        return self.log_scale.exp().clamp(max=_MAX_SCALE)

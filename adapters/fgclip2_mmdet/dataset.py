@@ -16,6 +16,7 @@ from fgclip2.errors import Fgclip2Error
 from fgclip2.processing import open_image
 
 from .annotations import class_ids, read_annotations
+from .registry import TRANSFORMS as OWN_TRANSFORMS
 
 
 @DATASETS.register_module()
@@ -65,11 +66,14 @@ class OpenVocabDataset(CocoDataset):
         ]
 
 
+@OWN_TRANSFORMS.register_module(name="LoadImageFromFile")
 @TRANSFORMS.register_module()
 class LoadPicture(BaseTransform):
     """Read ``img_path`` with `fgclip2.processing.open_image`: upright, any colour mode, bombs refused.
 
-    Sets ``img`` (H, W, 3) uint8 BGR, as mmdetection's own loader does.
+    Sets ``img`` (H, W, 3) uint8 BGR, as mmdetection's own loader does. Our configs call it
+    ``fgclip2_mmdet.LoadImageFromFile``: by that ending mmdetection's ``DetInferencer`` finds the step that it replaces
+    with its own loader, which takes arrays too.
     """
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from mmdet.models.detectors import TwoStageDetector
@@ -13,9 +13,10 @@ from mmdet.structures import SampleList
 from torch import Tensor
 
 from fgclip2.errors import Fgclip2Error
-from fgclip2.vocabulary import Vocabulary
+from fgclip2.vocabulary import ClassNames, Vocabulary
 
 from .backbone import PATCH
+from .drawing import let_it_draw
 from .pyramid import replicate_edges
 from .vocabulary import ClassTexts, as_vocabulary, novel_flags, shuffled
 
@@ -46,6 +47,7 @@ class FGCLIP2Detector(TwoStageDetector):
             head["test_cfg"] = self.test_cfg["rcnn"]
             self.roi_head = MODELS.build(head)
         self.templates = None
+        self._dataset_meta: dict[str, Any] = {}
         if vocabulary:
             self._configure(dict(vocabulary))
 
@@ -78,14 +80,15 @@ class FGCLIP2Detector(TwoStageDetector):
 
     def set_vocabulary(
         self,
-        vocabulary: Vocabulary | Sequence[str],
+        vocabulary: Vocabulary | ClassNames,
         novel: Collection[str] | Sequence[bool] | None = None,
         name: str = MAIN,
     ) -> None:
         """Choose what to look for; no training is needed.
 
         Args:
-            vocabulary: class names, English or Chinese, or a ready `fgclip2.vocabulary.Vocabulary` of the same model.
+            vocabulary: class names, English or Chinese, with or without synonyms, or a ready
+                `fgclip2.vocabulary.Vocabulary` of the same model.
             novel: names or flags of the classes that the detector was not trained on; ``None`` takes every name that is
                 not among the training names. They are scored with ``beta`` instead of ``alpha``.
             name: several vocabularies can be kept and are all scored in one pass. The first one fills
@@ -97,10 +100,30 @@ class FGCLIP2Detector(TwoStageDetector):
         built = as_vocabulary(vocabulary, self.backbone.predictor, self.templates)
         texts = ClassTexts(built, novel_flags(built.names, self.trained_classes, novel))
         self.roi_head.test_texts[name] = texts.to(self.roi_head.bbox_head.background.device)
+        self._tell_classes()
 
     def clear_vocabularies(self) -> None:
         """Forget every test vocabulary."""
         self.roi_head.test_texts.clear()
+
+    @property
+    def dataset_meta(self) -> dict[str, Any]:
+        """What mmdetection's inferencer and visualizer read: always one dictionary, its classes the first vocabulary.
+
+        Other entries are kept as they are set; classes that a checkpoint names, those of its training, are not.
+        """
+        return self._dataset_meta
+
+    @dataset_meta.setter
+    def dataset_meta(self, value: Mapping[str, Any]) -> None:
+        self._dataset_meta.update(value)
+        self._tell_classes()
+
+    def _tell_classes(self) -> None:
+        texts = cast("dict[str, ClassTexts]", self.roi_head.test_texts)
+        first = next(iter(texts.values()), None)
+        self._dataset_meta["classes"] = self.trained_classes if first is None else first.names
+        let_it_draw(self._dataset_meta["classes"])
 
     def extract_feat(self, batch_inputs: Tensor, batch_data_samples: SampleList | None = None) -> tuple[Tensor, ...]:
         """Pyramid levels followed by the dense map, from one pass of the tower over ``(B, 3, H, W)``."""

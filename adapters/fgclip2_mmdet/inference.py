@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,11 @@ from PIL import Image
 from fgclip2.errors import Fgclip2Error
 from fgclip2.fusion import Detections
 from fgclip2.predictor import find_device
-from fgclip2.vocabulary import Vocabulary, same_classes
+from fgclip2.vocabulary import ClassNames, Vocabulary
 
 from .detector import FGCLIP2Detector
 from .runner import checkpoints, load_weights, read_checkpoint
+from .vocabulary import as_vocabulary
 
 _log = logging.getLogger(__name__)
 
@@ -78,11 +79,11 @@ class OpenVocabInferencer:
         inferencer.classes = detector.trained_classes
         return inferencer
 
-    def set_classes(self, names: Sequence[str], *, contrast: bool = True) -> int:
+    def set_classes(self, names: Vocabulary | ClassNames, *, contrast: bool = True) -> int:
         """Choose what to look for.
 
         Args:
-            names: class names, English or Chinese.
+            names: class names, English or Chinese, with or without synonyms; or a vocabulary made by the same model.
             contrast: also score the classes of the training, whose detections are then dropped. Scores are shares
                 between classes: without something to lose against, "dog" alone would win every cat. Training classes
                 that mean one of ``names`` do not take part, see `same_classes`.
@@ -91,20 +92,17 @@ class OpenVocabInferencer:
             How many classes stand in contrast.
 
         Raises:
-            Fgclip2Error: names that are empty or repeat.
+            Fgclip2Error: names that are empty or repeat, or a vocabulary of another model.
         """
-        predictor, templates = self.detector.backbone.predictor, self.detector.templates
-        wanted = Vocabulary.build(predictor, list(names), templates=templates)
-        trained = self.detector.trained_classes
-        others: list[str] = []
+        predictor, trained = self.detector.backbone.predictor, self.detector.trained_classes
+        wanted = as_vocabulary(names, predictor, self.detector.templates)
+        scored = wanted
         if contrast and trained:
-            known = Vocabulary.build(predictor, list(trained), templates=templates)
-            same = same_classes(wanted, known)
-            others = [name for index, name in enumerate(known.names) if index not in same]
+            scored = wanted.against(Vocabulary.build(predictor, trained, wanted.templates))
         self.detector.clear_vocabularies()
-        self.detector.set_vocabulary([*wanted.names, *others])
+        self.detector.set_vocabulary(scored)
         self.classes = wanted.names
-        return len(others)
+        return len(scored) - len(wanted)
 
     @torch.inference_mode()
     def __call__(self, images: Sequence[Image.Image], score_thr: float = 0.3) -> list[Detections]:
@@ -167,20 +165,36 @@ def find_config(folder: Path) -> Path:
 
 
 def read_config(path: str | Path) -> Config:
-    """mmengine's ``Config.fromfile`` with errors that say what to do; a config is Python code and is run.
+    """The config of one of our detectors.
 
     Raises:
         Fgclip2Error: no such file, or no config of an FG-CLIP 2 detector.
     """
     file = Path(path)
-    if not file.is_file():
-        raise Fgclip2Error(f"the config {str(file)!r} does not exist; see apps/configs/ovd")
-    try:
-        cfg = Config.fromfile(file)
-    except (SyntaxError, NameError, OSError, AttributeError, KeyError, TypeError, ImportError) as error:
-        raise Fgclip2Error(f"the config {str(file)!r} cannot be read: {type(error).__name__}: {error}") from error
+    cfg = open_config(file, "see apps/configs/ovd")
     if cfg.get("model", {}).get("type") != FGCLIP2Detector.__name__ or "test_dataloader" not in cfg:
         raise Fgclip2Error(f"{str(file)!r} is no config of an {FGCLIP2Detector.__name__}; see apps/configs/ovd")
+    return cfg
+
+
+def open_config(file: Path, hint: str, options: Mapping[str, Any] | None = None) -> Config:
+    """mmengine's ``Config.fromfile`` with errors that say what to do; a config is Python code and is run.
+
+    Args:
+        file: Python, JSON or YAML.
+        hint: what to do when there is no such file.
+        options: entries to override, by their dotted names.
+
+    Raises:
+        Fgclip2Error: no such file, or one that fails.
+    """
+    if not file.is_file():
+        raise Fgclip2Error(f"the config {str(file)!r} does not exist; {hint}")
+    try:
+        cfg = Config.fromfile(file)
+        cfg.merge_from_dict(dict(options or {}))
+    except (SyntaxError, NameError, OSError, AttributeError, KeyError, TypeError, ImportError) as error:
+        raise Fgclip2Error(f"the config {str(file)!r} cannot be read: {type(error).__name__}: {error}") from error
     return cfg
 
 

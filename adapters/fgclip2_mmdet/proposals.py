@@ -16,7 +16,7 @@ import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.dataset import Compose
-from mmengine.model import revert_sync_batchnorm
+from mmengine.model import BaseModel, revert_sync_batchnorm
 from mmengine.registry import init_default_scope
 from PIL import Image
 from torch import Tensor, nn
@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from fgclip2.errors import Fgclip2Error
 from fgclip2.predictor import find_device
 
-from .inference import raw_picture, without_loaders
+from .inference import open_config, raw_picture, without_loaders
 
 _log = logging.getLogger(__name__)
 
@@ -57,17 +57,8 @@ class MMDetProposals:
         if max_boxes < 1:
             raise Fgclip2Error(f"max_boxes {max_boxes}: give 1 or more")
         cfg, pipeline = _read(Path(config), cfg_options or {})
-        init_default_scope(cfg.get("default_scope", "mmdet"))
-        settings = copy.deepcopy(cfg.model)
-        _without_downloads(settings)
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                detector = revert_sync_batchnorm(MODELS.build(settings))
-        except (KeyError, TypeError, ValueError, ImportError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise Fgclip2Error(f"the detector of {str(config)!r} cannot be built: {reason}") from error
-        self.classes = () if checkpoint is None else _load(detector, Path(checkpoint))
+        detector = build_detector(cfg, str(config))
+        self.classes = () if checkpoint is None else load_detector(detector, Path(checkpoint))
         self.detector = detector.to(find_device(device)).eval()
         self.pipeline = Compose(without_loaders(pipeline))
         self.max_boxes = max_boxes
@@ -97,20 +88,10 @@ class MMDetProposals:
 
 def _read(path: Path, options: Mapping[str, Any]) -> tuple[Config, list[dict[str, Any]]]:
     """The config and its test pipeline."""
-    if not path.is_file():
-        raise Fgclip2Error(f"the detector config {str(path)!r} does not exist; give an mmdetection config")
-    try:
-        cfg = Config.fromfile(path)
-        cfg.merge_from_dict(dict(options))
-    except (SyntaxError, NameError, OSError, AttributeError, KeyError, TypeError, ImportError) as error:
-        raise Fgclip2Error(f"the config {str(path)!r} cannot be read: {type(error).__name__}: {error}") from error
+    cfg = open_config(path, "give an mmdetection config", options)
     pipeline = cfg.get("test_dataloader", {}).get("dataset", {}).get("pipeline") or cfg.get("test_pipeline")
     if "model" not in cfg or not pipeline:
         raise Fgclip2Error(f"{str(path)!r} is no mmdetection config with a model and a test pipeline")
-    if "language_model" in cfg.model:
-        raise Fgclip2Error(
-            f"{str(path)!r} is of a detector that wants texts; take transformers' copy of it by its directory or hub id"
-        )
     return cfg, pipeline
 
 
@@ -127,8 +108,38 @@ def _without_downloads(settings: Any) -> None:
             _without_downloads(value)
 
 
-def _load(detector: nn.Module, path: Path) -> tuple[str, ...]:
-    """Load weights and return the classes that the checkpoint names."""
+def build_detector(cfg: Config, name: str) -> BaseModel:
+    """The detector of a config, without weights.
+
+    Args:
+        cfg: mmdetection's.
+        name: how it is called in messages.
+
+    Raises:
+        Fgclip2Error: it wants texts, or cannot be built.
+    """
+    if "language_model" in cfg.model:
+        raise Fgclip2Error(
+            f"{name!r} is of a detector that wants texts; take transformers' copy of it by its directory or hub id"
+        )
+    init_default_scope(cfg.get("default_scope", "mmdet"))
+    settings = copy.deepcopy(cfg.model)
+    _without_downloads(settings)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return revert_sync_batchnorm(MODELS.build(settings))
+    except (KeyError, TypeError, ValueError, ImportError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise Fgclip2Error(f"the detector of {name!r} cannot be built: {reason}") from error
+
+
+def load_detector(detector: nn.Module, path: Path) -> tuple[str, ...]:
+    """Load weights, strictly, and return the classes that the checkpoint names.
+
+    Raises:
+        Fgclip2Error: no such file, one that holds other objects than weights, or weights of another detector.
+    """
     if not path.is_file():
         raise Fgclip2Error(f"the detector checkpoint {str(path)!r} does not exist; give a .pth file")
     try:

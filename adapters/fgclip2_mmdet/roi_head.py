@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
+import torch
 from mmcv.ops import batched_nms
 from mmdet.models.roi_heads import StandardRoIHead
 from mmdet.registry import MODELS
@@ -15,7 +17,7 @@ from torch import Tensor, nn
 
 from fgclip2.errors import Fgclip2Error
 
-from .scoring import geometric_ensemble, region_features, text_probabilities
+from .scoring import CHUNK, chunked_probabilities, geometric_ensemble, region_features
 from .vocabulary import ClassTexts
 
 
@@ -105,14 +107,15 @@ class OpenVocabRoIHead(StandardRoIHead):
             Regions(*parts) for parts in zip(boxes, embeddings.split(counts), dense.split(counts), scores, strict=True)
         ]
 
-    def scores(self, regions: Regions, texts: ClassTexts) -> Tensor:
-        """Ensemble scores ``(R, C)`` of one picture's regions, 0..1."""
-        head = self.bbox_head.classify(regions.embeddings, texts.embeddings).softmax(dim=-1)[:, :-1]
-        frozen = text_probabilities(regions.dense, texts.embeddings, self.ensemble.temperature)
-        joined = geometric_ensemble(head, frozen, texts.novel, self.ensemble.alpha, self.ensemble.beta)
-        if self.ensemble.objectness:
-            joined = joined * regions.objectness[:, None] ** self.ensemble.objectness
-        return joined
+    def scores(self, regions: Regions, texts: ClassTexts) -> Iterator[Tensor]:
+        """Ensemble scores of one picture's regions, 0..1: ``(R, c)`` for one chunk of classes after the other."""
+        heads = self.bbox_head.probabilities(regions.embeddings, texts.embeddings)
+        frozen = chunked_probabilities(regions.dense, texts.embeddings, self.ensemble.temperature)
+        for head, dense, novel in zip(heads, frozen, texts.novel.split(CHUNK), strict=True):
+            joined = geometric_ensemble(head, dense, novel, self.ensemble.alpha, self.ensemble.beta)
+            if self.ensemble.objectness:
+                joined = joined * regions.objectness[:, None] ** self.ensemble.objectness
+            yield joined
 
     def predict_vocabularies(
         self,
@@ -156,22 +159,28 @@ def _rescaled(boxes: Tensor, factor: tuple[float, ...]) -> Tensor:
     return scale_boxes(boxes, [1 / side for side in factor[:2]])
 
 
-def select_detections(boxes: Tensor, scores: Tensor, cfg: Any) -> InstanceData:
+def select_detections(boxes: Tensor, scores: Tensor | Iterable[Tensor], cfg: Any) -> InstanceData:
     """Class-wise NMS over the best box-class pairs.
 
     Args:
         boxes: ``(R, 4)``.
-        scores: ``(R, C)``.
+        scores: ``(R, C)``, or that in chunks of classes.
         cfg: ``score_thr``, ``nms`` (mmcv's), ``max_per_img``, and ``nms_pre``, the pairs that NMS looks at.
 
     Returns:
         ``bboxes`` (K, 4), ``scores`` (K,) falling, ``labels`` (K,).
     """
-    classes = max(1, scores.shape[1])
-    best, pair = scores.flatten().topk(min(scores.numel(), cfg.get("nms_pre", 1000)))
+    count, start = cfg.get("nms_pre", 1000), 0
+    best, labels, rows = boxes.new_empty(0), *(boxes.new_empty(0, dtype=torch.int64) for _ in range(2))
+    for chunk in [scores] if isinstance(scores, Tensor) else scores:
+        values, pair = chunk.flatten().topk(min(chunk.numel(), count))
+        best, order = torch.cat([best, values]).topk(min(len(best) + len(values), count))
+        width = max(1, chunk.shape[1])
+        labels = torch.cat([labels, pair % width + start])[order]
+        rows = torch.cat([rows, pair // width])[order]
+        start += chunk.shape[1]
     kept = best > cfg["score_thr"]
-    best, pair = best[kept], pair[kept]
-    labels, boxes = pair % classes, boxes[pair // classes]
+    best, labels, boxes = best[kept], labels[kept], boxes[rows[kept]]
     if len(best):
         detections, order = batched_nms(boxes, best, labels, cfg["nms"])
         best = detections[: cfg["max_per_img"], -1]

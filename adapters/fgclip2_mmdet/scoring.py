@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
-import torchvision
 from torch import Tensor
 
+from fgclip2.features import roi_means
+
 from .backbone import PATCH
+
+CHUNK = 2048
+"""Classes scored at a time, so that memory does not grow with their number."""
 
 
 def region_features(dense: Tensor, rois: Tensor) -> Tensor:
@@ -20,10 +26,11 @@ def region_features(dense: Tensor, rois: Tensor) -> Tensor:
     Returns:
         ``(R, D)``.
     """
-    pooled = torchvision.ops.roi_align(
-        dense, rois.to(dense.dtype), output_size=1, spatial_scale=1 / PATCH, aligned=True
-    )
-    return F.normalize(pooled.flatten(1), dim=-1)
+    pooled = dense.new_zeros(len(rois), dense.shape[1])
+    for index, picture in enumerate(dense):
+        own = rois[:, 0] == index
+        pooled[own] = roi_means(picture.permute(1, 2, 0), rois[own, 1:].to(dense.dtype) / PATCH)
+    return F.normalize(pooled, dim=-1)
 
 
 def text_probabilities(regions: Tensor, texts: Tensor, temperature: float) -> Tensor:
@@ -38,6 +45,28 @@ def text_probabilities(regions: Tensor, texts: Tensor, temperature: float) -> Te
         ``(R, C)``, rows sum to 1.
     """
     return (temperature * regions @ texts.T).softmax(dim=-1)
+
+
+def chunked_probabilities(
+    regions: Tensor, texts: Tensor, temperature: float | Tensor, rest: Tensor | None = None
+) -> Iterator[Tensor]:
+    """``softmax(temperature * cosine)`` over all classes, given ``CHUNK`` classes at a time.
+
+    Args:
+        regions: ``(R, D)``, unit length.
+        texts: ``(C, D)``, unit length.
+        temperature: multiplier of the cosine.
+        rest: logits ``(R,)`` of one more class, such as the background, which takes its share and is not given.
+
+    Yields:
+        ``(R, c)``; with ``rest`` rows of all chunks together sum to less than 1.
+    """
+    parts = texts.split(CHUNK)
+    total = regions.new_full((len(regions),), -torch.inf) if rest is None else rest
+    for part in parts:
+        total = torch.logaddexp(total, (temperature * regions @ part.T).logsumexp(1))
+    for part in parts:
+        yield (temperature * regions @ part.T - total[:, None]).exp()
 
 
 def geometric_ensemble(head: Tensor, dense: Tensor, novel: Tensor, alpha: float, beta: float) -> Tensor:

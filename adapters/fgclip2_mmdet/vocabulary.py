@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fgclip2.errors import Fgclip2Error
 from fgclip2.predictor import FGCLIP2
-from fgclip2.vocabulary import Vocabulary
+from fgclip2.vocabulary import ClassNames, Templates, Vocabulary
 
 
 class ClassTexts(nn.Module):
@@ -39,21 +39,21 @@ class ClassTexts(nn.Module):
 
 
 def as_vocabulary(
-    source: Vocabulary | Sequence[str], predictor: FGCLIP2, templates: Sequence[str] | None = None
+    source: Vocabulary | ClassNames, predictor: FGCLIP2, templates: Templates | None = None
 ) -> Vocabulary:
     """Names to a vocabulary of this model; a ready vocabulary is checked and passed on.
 
     Args:
-        source: class names in any mix of languages, or a vocabulary.
+        source: class names in any mix of languages, with or without synonyms, or a vocabulary.
         predictor: the detector's own model.
-        templates: prompts with ``{}`` for the name; ``None`` takes the names alone.
+        templates: prompts with ``{}`` for the name, or those of each language; ``None`` takes the names alone.
 
     Raises:
         Fgclip2Error: no name, or a vocabulary that was embedded by another model.
     """
     if isinstance(source, Vocabulary):
         source.require(predictor)
-        return source
+        return source.to(predictor.device)
     return Vocabulary.build(predictor, source, templates)
 
 
@@ -71,16 +71,18 @@ def novel_flags(
         Fgclip2Error: a novel name that is not a class, or a wrong number of flags.
     """
     if novel is None:
-        return [name not in trained for name in names]
+        known = set(trained)
+        return [name not in known for name in names]
     given = list(novel)
     if given and all(isinstance(flag, bool) for flag in given):
         if len(given) != len(names):
             raise Fgclip2Error(f"{len(given)} novel flags for {len(names)} classes; give one for each")
         return [bool(flag) for flag in given]
-    unknown = [name for name in given if name not in names]
+    classes, chosen = set(names), set(given)
+    unknown = [name for name in given if name not in classes]
     if unknown:
         raise Fgclip2Error(f"novel classes that are not in the vocabulary: {', '.join(map(str, unknown))}")
-    return [name in given for name in names]
+    return [name in chosen for name in names]
 
 
 def shuffled(vocabulary: Vocabulary, seed: int = 0) -> Vocabulary:

@@ -134,7 +134,11 @@ class CocoDataset:
 
 
 def load_coco(
-    annotation_file: str | os.PathLike[str], image_root: str | os.PathLike[str], *, check_sizes: bool = False
+    annotation_file: str | os.PathLike[str],
+    image_root: str | os.PathLike[str],
+    *,
+    check_sizes: bool = False,
+    need_objects: bool = True,
 ) -> CocoDataset:
     """Read and check a COCO instance file.
 
@@ -146,13 +150,14 @@ def load_coco(
         annotation_file: JSON with ``images``, ``annotations`` and ``categories``.
         image_root: folder that ``file_name`` is relative to.
         check_sizes: also read every picture's header and compare its upright size with the file's.
+        need_objects: refuse a file without the list ``annotations``, as of a test split; otherwise it has no objects.
 
     Raises:
         Fgclip2Error: no such file or folder, invalid JSON (with its line), or the problems found, in one line: the
             count of each kind, the first few by id, and what is allowed.
     """
     file, root = Path(annotation_file), Path(image_root)
-    content = read_annotation_file(file)
+    content = read_annotation_file(file, need_objects)
     if not root.is_dir():
         raise Fgclip2Error(
             f"the folder of pictures {str(root)!r} does not exist; give the one that holds {file}'s files"
@@ -193,8 +198,12 @@ def _listed(items: Sequence[str], most: int) -> str:
     return ", ".join(items[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def read_annotation_file(file: Path) -> dict[str, list[Any]]:
-    """The parsed JSON, not checked further than that its three lists are there, two of them with entries.
+def read_annotation_file(file: Path, need_objects: bool = True) -> dict[str, list[Any]]:
+    """The parsed JSON, not checked further than that its lists are there, and not empty where that would make no sense.
+
+    Args:
+        file: JSON.
+        need_objects: the list of annotations must be there.
 
     Raises:
         Fgclip2Error: no such file, invalid JSON (with its line), or another format.
@@ -214,6 +223,8 @@ def read_annotation_file(file: Path) -> dict[str, list[Any]]:
     if not isinstance(content, dict):
         raise Fgclip2Error(f"{file} holds a JSON {type(content).__name__}, not an object; give a COCO instance JSON")
     keys = ("images", "annotations", "categories")
+    if not need_objects:
+        content.setdefault("annotations", [])
     lacking = [key for key in keys if not isinstance(content.get(key), list)]
     if lacking:
         raise Fgclip2Error(

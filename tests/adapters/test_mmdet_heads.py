@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from mmengine.config import ConfigDict
+from torch.utils._python_dispatch import TorchDispatchMode
+from torchvision.ops import roi_align
 
 from fgclip2.errors import Fgclip2Error
 from fgclip2.features import DenseFeatures
 from fgclip2.predictor import FGCLIP2
 from fgclip2.vocabulary import Vocabulary
-from fgclip2_mmdet import Ensemble, OpenVocabBBoxHead
-from fgclip2_mmdet.roi_head import select_detections
-from fgclip2_mmdet.scoring import geometric_ensemble, region_features, text_probabilities
-from fgclip2_mmdet.vocabulary import as_vocabulary, novel_flags, shuffled
+from fgclip2_mmdet import Ensemble, OpenVocabBBoxHead, OpenVocabRoIHead
+from fgclip2_mmdet.roi_head import Regions, select_detections
+from fgclip2_mmdet.scoring import chunked_probabilities, geometric_ensemble, region_features, text_probabilities
+from fgclip2_mmdet.vocabulary import ClassTexts, as_vocabulary, novel_flags, shuffled
 
 CODER = {"type": "DeltaXYWHBBoxCoder", "target_means": [0.0] * 4, "target_stds": [0.1, 0.1, 0.2, 0.2]}
 
@@ -65,6 +72,64 @@ def test_regions_are_the_cores() -> None:
     expected = DenseFeatures.from_tokens(tokens, (4, 6), (96, 64)).regions(boxes)
     rois = torch.cat((torch.zeros(2, 1), boxes), 1)
     torch.testing.assert_close(region_features(tokens.T.unflatten(1, (4, 6))[None], rois), expected)
+
+
+def test_regions_of_every_picture_of_a_batch() -> None:
+    dense = torch.randn(3, 8, 4, 6, generator=torch.Generator().manual_seed(0))
+    rois = torch.tensor([[2, 3, 5, 60, 50], [0, 0, 0, 96, 64], [2, -9, 30, 40, 70]], dtype=torch.float32)
+    expected = F.normalize(roi_align(dense, rois, 1, spatial_scale=1 / 16, aligned=True).flatten(1), dim=-1)
+    torch.testing.assert_close(region_features(dense, rois), expected)
+    assert region_features(dense, rois[:0]).shape == (0, 8)
+
+
+@given(classes=st.integers(1, 12), chunk=st.integers(1, 13), rows=st.integers(0, 4), background=st.booleans())
+@settings(max_examples=40, deadline=None)
+def test_any_chunks_give_the_softmax(classes: int, chunk: int, rows: int, background: bool) -> None:
+    regions, texts, last = unit(rows, 8), unit(classes, 8, seed=1), unit(1, 8, seed=2)
+    every = torch.cat([texts, last]) if background else texts
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fgclip2_mmdet.scoring.CHUNK", chunk)
+        rest = 20 * regions @ last[0] if background else None
+        parts = list(chunked_probabilities(regions, texts, 20.0, rest))
+    assert all(part.shape[1] <= chunk for part in parts)
+    torch.testing.assert_close(torch.cat(parts, 1), text_probabilities(regions, every, 20.0)[:, :classes])
+
+
+def test_twenty_thousand_classes_are_scored_in_chunks() -> None:
+    """The best pairs are those of the whole table, which is never made."""
+    torch.manual_seed(0)
+    head, count, rows = make_head(), 20_000, 30
+    roi_head = SimpleNamespace(bbox_head=head, ensemble=Ensemble(objectness=0.5))
+    texts = ClassTexts(
+        Vocabulary(tuple(map(str, range(count))), unit(count, 8), "hash"), [i % 3 == 0 for i in range(count)]
+    )
+    regions = Regions(
+        10 * torch.rand(rows, 4).cumsum(1), unit(rows, 8, seed=1), unit(rows, 8, seed=2), torch.rand(rows)
+    )
+    cfg = ConfigDict(score_thr=0.0, nms={"type": "nms", "iou_threshold": 1.0}, max_per_img=50, nms_pre=100)
+    with torch.no_grad(), Largest() as largest:
+        found = select_detections(regions.boxes, OpenVocabRoIHead.scores(roi_head, regions, texts), cfg)
+    assert largest.numbers <= max(count * 8, rows * 2048)
+    with torch.no_grad():
+        classified = head.classify(regions.embeddings, texts.embeddings).softmax(-1)[:, :-1]
+        dense = text_probabilities(regions.dense, texts.embeddings, 75.0)
+        whole = geometric_ensemble(classified, dense, texts.novel, 0.1, 0.8) * regions.objectness[:, None] ** 0.5
+    best, pair = whole.flatten().topk(50)
+    torch.testing.assert_close(found.scores, best)
+    assert found.labels.tolist() == (pair % count).tolist()
+    assert torch.equal(found.bboxes, regions.boxes[pair // count])
+
+
+class Largest(TorchDispatchMode):
+    """Watches how many numbers the largest tensor has that an operation gives."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor):
+            self.numbers = max(self.numbers, result.numel())
+        return result
 
 
 def test_untrained_head_classifies_like_the_dense_map() -> None:

@@ -237,6 +237,26 @@ def test_run_save_resume(data: DetectionData, tiny_dir: Path, tmp_path: Path) ->
     assert all(0 <= value <= 100 for values in figures.values() for value in values.values())
 
 
+def test_mmdetections_inferencer_takes_a_finished_run(data: DetectionData, tiny_dir: Path, tmp_path: Path) -> None:
+    """By the config and the checkpoint that the run left; classes are all of the vocabulary, novel ones too."""
+    from mmdet.apis import DetInferencer
+
+    cfg = config(data, tiny_dir, tmp_path / "run")
+    set_epochs(cfg, 1)
+    runner = FGCLIP2Runner.from_cfg(cfg)
+    runner.train()
+    files = {"model": str(tmp_path / "run" / CONFIG.name), "weights": str(tmp_path / "run" / "epoch_1.pth")}
+    peer = DetInferencer(**files, device="cpu", show_progress=False)
+    (found,) = peer(str(data.val_images / "0.png"))["predictions"]
+    assert list(peer.model.dataset_meta["classes"]) == CLASSES
+    packed = {key: [value] for key, value in runner.val_dataloader.dataset[0].items()}
+    with torch.no_grad():
+        expected = runner.model.eval().test_step(packed)[0].pred_instances
+    np.testing.assert_allclose(found["scores"], expected.scores, rtol=1e-4)
+    np.testing.assert_allclose(found["bboxes"], expected.bboxes, atol=1e-2)
+    assert found["labels"] == expected.labels.tolist()
+
+
 def test_a_warm_up_longer_than_a_quarter_of_the_run_is_shortened_and_told() -> None:
     cfg = Config.fromfile(CONFIG)
     assert fit_warm_up(cfg, 400) == ""

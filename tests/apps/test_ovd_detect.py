@@ -13,7 +13,9 @@ import pytest
 import torch
 from PIL import Image
 
+import fgclip2
 from apps import ovd_detect
+from fgclip2.data import finding
 from fgclip2.data.media import VideoReader, VideoWriter
 
 CONFIG = Path(__file__).resolve().parents[2] / "apps/configs/ovd/fvit_tiny_openmoji.py"
@@ -152,6 +154,80 @@ def test_a_video(trained: Path, tmp_path: Path) -> None:
         assert (len(list(reader)), reader.rate) == (3, 5)
 
 
+def test_large_pictures_in_tiles(trained: Path, tmp_path: Path) -> None:
+    """A picture that fits into a tile comes out as without tiles; a larger one has boxes of its own size."""
+    small = picture(tmp_path / "small.png")
+    wide = picture(tmp_path / "wide.png", (400, 150), seed=1)
+    names = ("--classes", "dog, 猫", "--checkpoint", trained, "--score-thr", 0.01)
+    assert detect(small, *names, "--out", tmp_path / "plain") == 0
+    assert detect(small, wide, *names, "--out", tmp_path / "tiled", "--tile", 128, "--overlap", 0.3) == 0
+    (plain,) = json.loads((tmp_path / "plain" / "detections.json").read_text(encoding="utf-8"))
+    tiled, large = json.loads((tmp_path / "tiled" / "detections.json").read_text(encoding="utf-8"))
+    assert tiled == plain
+    assert large["size"] == [400, 150]
+    assert max(box[2] for box in large["boxes"]) > 300
+    assert min(box[0] for box in large["boxes"]) < 100
+
+
+def test_a_stopped_run_goes_on(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The results are those of a run that was never stopped, and what was done is not done again."""
+    for seed in range(5):
+        picture(tmp_path / "photos" / f"{seed}.png", seed=seed)
+    names = ("--classes", "dog, 猫", "--checkpoint", trained, "--score-thr", 0.01, "--batch-size", 1)
+    run = (tmp_path / "photos", *names, "--out", tmp_path / "found", "--resume")
+    opened: list[str] = []
+    whole = finding.open_image
+
+    def stopped(path: Path) -> Image.Image:
+        opened.append(path.name)
+        if opened.count("3.png") == 1 and path.name == "3.png":
+            raise KeyboardInterrupt
+        return whole(path)
+
+    monkeypatch.setattr(finding, "open_image", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        detect(*run)
+    assert not (tmp_path / "found").exists()
+    assert detect(*run) == 0
+    assert opened == ["0.png", "1.png", "2.png", "3.png", "3.png", "4.png"]
+    assert "3 pictures and videos were done before" in capsys.readouterr().out
+    assert detect(*run) == 0  # nothing is left to do
+    assert len(opened) == 6
+    assert detect(tmp_path / "photos", *names, "--out", tmp_path / "again") == 0
+    entries, again = (
+        json.loads((tmp_path / name / "detections.json").read_text(encoding="utf-8")) for name in ("found", "again")
+    )
+    assert entries == again
+    for name in sorted(path.name for path in (tmp_path / "again").glob("*.png")):
+        assert (tmp_path / "found" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+    assert detect(*run, "--score-thr", 0.5) == 2
+    assert "other settings (score_thr)" in capsys.readouterr().err
+
+
+def test_a_baked_vocabulary(trained: Path, tiny_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As its names, and the text tower is not run for them; of another model it is refused with both names."""
+    model = fgclip2.load(tiny_dir, device="cpu", dtype="float32")
+    fgclip2.Vocabulary.build(model, {"dog": ["puppy"], "猫": []}).save(tmp_path / "names.safetensors")
+    run = (picture(tmp_path / "a.png"), "--checkpoint", trained, "--no-contrast", "--score-thr", 0.01)
+    (tmp_path / "names.json").write_text('[{"name": "dog", "synonyms": ["puppy"]}, "猫"]', encoding="utf-8")
+    assert detect(*run, "--classes-file", tmp_path / "names.json", "--out", tmp_path / "named") == 0
+    assert detect(*run, "--classes", tmp_path / "names.safetensors", "--out", tmp_path / "baked") == 0
+    named, baked = ((tmp_path / name / "detections.json").read_text(encoding="utf-8") for name in ("named", "baked"))
+    assert named == baked
+    assert set(json.loads(baked)[0]["labels"]) == {"dog", "猫"}
+    foreign = fgclip2.Vocabulary(("dog",), torch.ones(1, 64) / 8, "0" * 64, "another model")
+    foreign.save(tmp_path / "foreign.safetensors")
+    capsys.readouterr()
+    assert detect(*run, "--classes", tmp_path / "foreign.safetensors", "--out", tmp_path / "x") == 2
+    error = capsys.readouterr().err
+    assert "'another model' (hash 000000000000)" in error
+    assert model.hash[:12] in error
+    assert detect(*run, "--classes", tmp_path / "none.safetensors", "--out", tmp_path / "x") == 2
+    assert "does not exist" in capsys.readouterr().err
+
+
 def _text_as_jpg(tmp: Path) -> list[Any]:
     (tmp / "text.jpg").write_text("no picture")
     return [tmp / "text.jpg"]
@@ -193,6 +269,8 @@ BAD: list[tuple[str, Callable[[Path], list[Any]], str]] = [
     ("no model", lambda tmp: [picture(tmp / "a.png"), "--model", "no model"], "no model 'no model'"),
     ("score", lambda tmp: [picture(tmp / "a.png"), "--score-thr", 2], "give a number from 0 to 1"),
     ("device", lambda tmp: [picture(tmp / "a.png"), "--device", "abacus"], "cannot be used"),
+    ("tile", lambda tmp: [picture(tmp / "a.png"), "--tile", 8], "tiles of 8 pixels"),
+    ("overlap", lambda tmp: [picture(tmp / "a.png"), "--overlap", 0.5], "--overlap would do nothing"),
     ("no config", lambda tmp: [picture(tmp / "a.png"), "--config", tmp / "none.py"], "see apps/configs/ovd"),
 ]
 
@@ -269,8 +347,7 @@ def test_contrast_lowers_scores_and_adds_no_labels(trained: Path, tmp_path: Path
 
 
 def test_which_classes_mean_the_same() -> None:
-    from fgclip2.vocabulary import Vocabulary
-    from fgclip2_mmdet.inference import same_classes
+    from fgclip2.vocabulary import Vocabulary, same_classes
 
     def vocabulary(degrees: dict[str, float]) -> Vocabulary:
         angles = torch.deg2rad(torch.tensor(list(degrees.values())))

@@ -120,6 +120,20 @@ def test_a_part_of_the_classes_is_judged_by_itself(
     assert f"{ap50(data / 'dogs.json', data / 'found.json')[0]:.1f}" in row
 
 
+def test_annotations_without_objects(data: Path, tiny_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As those of a test split: pictures and categories are all that is needed, and there is no AP."""
+    truth = json.loads((data / "truth.json").read_text(encoding="utf-8"))
+    del truth["annotations"]
+    (data / "test.json").write_text(json.dumps(truth), encoding="utf-8")
+    results = {}
+    for name in ("truth", "test"):
+        files = ("--detections", data / "found.json", "--annotations", data / f"{name}.json")
+        assert detect(data / "images", *files, "--model", tiny_dir, "--out", data / name) == 0
+        results[name] = (data / name / "results.json").read_text(encoding="utf-8")
+        assert ("AP50" in capsys.readouterr().out) == (name == "truth")
+    assert results["test"] == results["truth"]
+
+
 def test_file_names_with_folders_stay_in_the_results(data: Path, tiny_dir: Path) -> None:
     """A name that is absolute, or climbs, must not let a drawn picture replace the original."""
     truth = json.loads((data / "truth.json").read_text(encoding="utf-8"))
@@ -183,6 +197,8 @@ def test_results_are_not_written_over_the_pictures(
         (("--checkpoint", "x", "--detector", "a.py", "b.pth", "--classes", "dog"), "--checkpoint would do nothing"),
         (("--exponent", 0.3, "--classes", "dog"), "--exponent would do nothing"),
         (("--detections", "r", "--annotations", "t", "--every", 2), "--every would do nothing"),
+        (("--detections", "r", "--annotations", "t", "--tile", 64), "--tile would do nothing"),
+        (("--detections", "r", "--annotations", "t", "--resume"), "--resume would do nothing"),
         (("--detector", "images", "--classes", "dog"), "no zero-shot detector"),
         (("--detections", "found.json"), "belong together"),
         (("--annotations", "truth.json"), "belong together"),

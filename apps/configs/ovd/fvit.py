@@ -112,11 +112,11 @@ model = {
     },
 }
 
-load = [{"type": "LoadPicture"}, {"type": "LoadAnnotations", "with_bbox": True}]
+load = [{"type": "fgclip2_mmdet.LoadImageFromFile"}, {"type": "LoadAnnotations", "with_bbox": True}]
 resize = {"type": "PatchResize", "max_patches": max_patches}
 train_pipeline = [*load, resize, {"type": "RandomFlip", "prob": 0.5}, {"type": "PackDetInputs"}]
 test_pipeline = [
-    {"type": "LoadPicture"},
+    {"type": "fgclip2_mmdet.LoadImageFromFile"},
     resize,
     {
         "type": "PackDetInputs",

@@ -43,13 +43,13 @@ model = {
 
 resize = {"type": "PatchResize", "max_patches": max_patches}
 train_pipeline = [
-    {"type": "LoadPicture"},
+    {"type": "fgclip2_mmdet.LoadImageFromFile"},
     {"type": "LoadAnnotations", "with_bbox": True},
     resize,
     {"type": "PackDetInputs"},
 ]
 test_pipeline = [
-    {"type": "LoadPicture"},
+    {"type": "fgclip2_mmdet.LoadImageFromFile"},
     {"type": "PatchResize", "max_patches": test_max_patches},
     {"type": "PackDetInputs", "meta_keys": ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")},
 ]

@@ -1,0 +1,116 @@
+"""Names of classes as people give them: on a command line, in files, with synonyms, in English or Chinese."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+from fgclip2.errors import Fgclip2Error
+
+ClassNames: TypeAlias = "Sequence[str] | Mapping[str, Sequence[str]]"
+"""Names in class order; a mapping gives every name its synonyms."""
+
+CJK: Final = re.compile("[\u3400-\u9fff]")
+"""A Chinese character."""
+_SEPARATORS: Final = re.compile(r"[,，、;；\n]")
+
+
+def parse_names(text: str) -> list[str]:
+    """Split ``"dog, 红色汽车、猫"`` at commas, semicolons and line ends, half- or full-width.
+
+    Raises:
+        Fgclip2Error: no name, or one that repeats.
+    """
+    return list(check_names([name.strip() for name in _SEPARATORS.split(text) if name.strip()]))
+
+
+def load_names(path: str | os.PathLike[str]) -> list[str]:
+    """Class names of a file, in its order, without their synonyms; see ``load_classes``."""
+    return list(load_classes(path))
+
+
+def load_classes(path: str | os.PathLike[str]) -> dict[str, tuple[str, ...]]:
+    """Class names of a file, in its order, each with its synonyms.
+
+    Args:
+        path: ``.txt`` with one name a line, or ``.json`` with a list of names or of ``{"name": "sofa", "synonyms":
+            ["couch", "沙发"]}``, or COCO's and LVIS's ``{"categories": [{"name": ...}]}``; synonyms may be missing.
+
+    Raises:
+        Fgclip2Error: the file is missing, of another kind or form, or its names repeat.
+    """
+    file = Path(path)
+    if file.suffix.lower() not in (".txt", ".json"):
+        raise Fgclip2Error(f"{file} is neither .txt (one class name a line) nor .json (a list of names, or COCO)")
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+        content: Any = json.loads(text) if file.suffix.lower() == ".json" else text.splitlines()
+    except FileNotFoundError as error:
+        raise Fgclip2Error(f"class file {file} does not exist; give a .txt or .json file") from error
+    except (OSError, ValueError) as error:
+        raise Fgclip2Error(f"class file {file} cannot be read ({error}); it must be UTF-8 text or JSON") from error
+    if isinstance(content, dict):
+        content = content.get("categories")
+    if not isinstance(content, list):
+        raise Fgclip2Error(f"{file} has no class names; allowed are a list of names, or COCO's 'categories'")
+    entries: list[Any] = [entry if isinstance(entry, dict) else {"name": entry} for entry in content]
+    wrong = [entry.get("name") for entry in entries if not isinstance(entry.get("name"), str)]
+    if wrong:
+        raise Fgclip2Error(f"{file}: {wrong[0]!r} is not a class name; every entry must be a string or have a 'name'")
+    named = [(entry["name"].strip(), entry.get("synonyms", ())) for entry in entries if entry["name"].strip()]
+    try:
+        check_names([name for name, _ in named])  # a dictionary would hide that one repeats
+        return check_classes(dict(named))
+    except Fgclip2Error as error:
+        raise Fgclip2Error(f"{file}: {error}") from error
+
+
+def check_names(names: Iterable[str]) -> tuple[str, ...]:
+    """Names as a tuple, when there is at least one, none is empty, and none repeats.
+
+    Raises:
+        Fgclip2Error: otherwise. Names that differ in case only repeat, since texts are lower-cased.
+    """
+    if isinstance(names, str):
+        raise Fgclip2Error(f"the class names are one string ({names!r:.60}); split it with parse_names, or give a list")
+    checked = tuple(names)
+    if not checked:
+        raise Fgclip2Error("there are no class names; give at least one, e.g. 'dog, 红色汽车'")
+    seen: dict[str, int] = {}
+    for index, name in enumerate(checked):
+        if not isinstance(name, str) or not name.strip():
+            raise Fgclip2Error(f"class name {index} is {name!r}; every name must be a string with something in it")
+        key = name.strip().lower()
+        if key in seen:
+            raise Fgclip2Error(
+                f"class names {seen[key]} and {index} are the same ({checked[seen[key]]!r}, {name!r}; case does not "
+                "count); leave one out"
+            )
+        seen[key] = index
+    return checked
+
+
+def check_classes(names: ClassNames) -> dict[str, tuple[str, ...]]:
+    """Names with their synonyms, none where there are none; those that repeat their name or each other are left out.
+
+    Two classes may share a synonym: words have several meanings.
+
+    Raises:
+        Fgclip2Error: as ``check_names``, or synonyms that are no list of words.
+    """
+    given = names if isinstance(names, Mapping) else {}
+    return {name: _synonyms(name, given.get(name, ())) for name in check_names(names)}
+
+
+def _synonyms(name: str, given: Any) -> tuple[str, ...]:
+    if not isinstance(given, (list, tuple)) or not all(isinstance(word, str) and word.strip() for word in given):
+        raise Fgclip2Error(
+            f"the synonyms of {name!r} are {given!r:.60}; give a list of words, such as ['couch', '沙发']"
+        )
+    words = {word.strip().lower(): word.strip() for word in given}
+    words.pop(name.strip().lower(), None)
+    return tuple(words.values())
