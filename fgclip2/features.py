@@ -233,7 +233,10 @@ def _axis_weights(start: Tensor, end: Tensor, cells: int) -> Tensor:
     low = start - 0.5  # cells have their middle, not their corner, at whole numbers
     extent = (end - 0.5) - low
     count = extent.ceil().clamp_min(1)
-    point = torch.arange(int(count.max()) if len(count) else 1, device=start.device)
+    # How many points the longest box has is read on the CPU only; elsewhere the host would wait for the answer.
+    # Three maps long is a picture of one pixel with the slack that boxes have on both sides.
+    most = 3 * cells + 2 if start.device.type != "cpu" else int(count.max()) if len(count) else 1
+    point = torch.arange(most, device=start.device)
     position = low[:, None] + (point + 0.5) * (extent / count)[:, None]  # (M, P)
     # Beyond a cell outside the map there is nothing; within that cell the edge's values hold.
     used = (point < count[:, None]) & (position >= -1) & (position <= cells)
