@@ -34,7 +34,7 @@ class Arguments:
     scenes: int = 500
     """Pictures of the collection."""
     queries: int = 300
-    """Most phrases of small objects, and most captions."""
+    """Most phrases of small objects; captions are a third as many."""
     size: int = 224
     """Side of a scene in pixels; it shows 3 to 6 objects."""
     small: float = 0.2
@@ -91,7 +91,7 @@ def main(arguments: Arguments) -> None:
             rows.append({"queries": "small objects", "by": way.name, "language": language, **row})
     for way in WAYS[:3]:
         for language in LANGUAGES:
-            texts = [scene.short[language][0] for scene in scenes[: arguments.queries]]
+            texts = [scene.short[language][0] for scene in scenes[: arguments.queries // 3]]
             own = [_Answer({_name(scene): []}, frozenset()) for scene in scenes]
             row = _measure(index, way, texts, own[: len(texts)], arguments.rerank)
             rows.append({"queries": "captions", "by": way.name, "language": language, **row, "box": "-"})

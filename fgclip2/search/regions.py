@@ -45,7 +45,7 @@ def windows(grid: tuple[int, int], smallest: int = 2) -> Tensor:
 
 
 def window_features(features: DenseFeatures, cells: Tensor) -> Tensor:
-    """Features of windows of whole cells; equal to ``features.regions`` of the same boxes, but in one step.
+    """Features of windows of whole cells: what ``features.regions`` gives for these boxes, but in one step.
 
     Args:
         features: of one picture.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import time
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 Condition = tuple[str, str, Any]
 """Column, operator (``=``, ``!=``, ``<``, ``>``, ``<=``, ``>=``, ``in``, ``not in``), value."""
 
+_CONDITION: Final = re.compile(r"\s*([^<>=!]*[^<>=!\s])\s*(>=|<=|!=|==?|<|>)\s*([^<>=!\s].*?)\s*", re.DOTALL)
 _SAMPLE: Final = 256  # pictures that give mean and deviation
 _CANDIDATES: Final = 256  # least number of pictures and of regions from each index
 _REMEMBERED: Final = 1 << 28  # bytes of dense maps that stay from one query to the next
@@ -325,10 +327,10 @@ def parse_condition(text: str) -> Condition:
     Raises:
         Fgclip2Error: there is no operator in it.
     """
-    for operator in (">=", "<=", "!=", "=", ">", "<"):
-        column, found, value = text.partition(operator)
-        if found and column.strip() and value.strip():
-            return column.strip(), operator, _value(value.strip().removeprefix("=").strip())
+    found = _CONDITION.fullmatch(text)
+    if found is not None:
+        column, operator, value = found.groups()
+        return column, "=" if operator == "==" else operator, _value(value)
     raise Fgclip2Error(f'the condition {text!r} is not understood; write it like "width >= 640" or "split = train"')
 
 

@@ -283,4 +283,7 @@ def _plain(fields: Mapping[str, Any]) -> dict[str, Value]:
 
 def _without_repeats(sources: Iterable[Source]) -> list[Source]:
     """The first of each name; a picture that a list names twice is one picture."""
-    return list({source.name: source for source in reversed(list(sources))}.values())[::-1]
+    kept: dict[str, Source] = {}
+    for source in sources:
+        kept.setdefault(source.name, source)
+    return list(kept.values())
