@@ -7,6 +7,7 @@ memory maps. Building measures recall@10 against exact search and raises the eff
 
 from __future__ import annotations
 
+import importlib
 import logging
 import math
 from collections.abc import Iterator, Sequence
@@ -138,8 +139,7 @@ class VectorIndex:
 
     def save(self, store: Store) -> None:
         """Put it into the store: an entry of the manifest, and a file unless it is flat."""
-        import faiss
-
+        faiss = _faiss()
         shards = tuple(shard.name for shard in store.manifest.shards)
         entry = IndexEntry(self.kind, shards, len(self), self.recall_at_10, self.settings)
         store.put_index(
@@ -147,8 +147,7 @@ class VectorIndex:
         )
 
     def _parameters(self, allowed: np.ndarray | None) -> Any:
-        import faiss
-
+        faiss = _faiss()
         chosen: dict[str, Any] = {}
         if allowed is not None:
             chosen["sel"] = faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
@@ -337,9 +336,8 @@ def _sample(count: int, size: int) -> np.ndarray:
     return np.random.default_rng(0).choice(count, min(size, count), replace=False)
 
 
-def _faiss() -> Any:
+def _faiss() -> Any:  # its types are SWIG's, not those of its Python wrappers
     try:
-        import faiss
+        return importlib.import_module("faiss")
     except ImportError as error:
         raise Fgclip2Error("search needs faiss: pip install 'fgclip2[search]'") from error
-    return faiss

@@ -52,7 +52,8 @@ class Query:
     minus_weight: float = 0.5
 
     def __post_init__(self) -> None:
-        if isinstance(self.texts, str) or isinstance(self.minus, str):
+        given: tuple[object, object] = (self.texts, self.minus)
+        if any(isinstance(texts, str) for texts in given):
             raise Fgclip2Error("the texts of a query are one string; give a tuple, Query((text,)), or Query.of(text)")
         if bool(self.texts) == (self.image is not None):
             raise Fgclip2Error(

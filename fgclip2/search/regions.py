@@ -44,6 +44,22 @@ def windows(grid: tuple[int, int], smallest: int = 2) -> Tensor:
     return torch.tensor(found)
 
 
+def window_sums(values: Tensor, cells: Tensor) -> Tensor:
+    """Sums over windows, by one summed table.
+
+    Args:
+        values: (h, w, C) of every cell.
+        cells: (N, 4) x1, y1, x2, y2 in cells, as of ``windows``.
+
+    Returns:
+        (N, C) float64, on the values' device.
+    """
+    # Double, or the differences of large sums would lose what small windows hold.
+    table = F.pad(values.double().cumsum(0).cumsum(1), (0, 0, 1, 0, 1, 0))
+    x1, y1, x2, y2 = cells.to(values.device).unbind(1)
+    return table[y2, x2] - table[y1, x2] - table[y2, x1] + table[y1, x1]
+
+
 def window_features(features: DenseFeatures, cells: Tensor) -> Tensor:
     """Features of windows of whole cells: what ``features.regions`` gives for these boxes, but in one step.
 
@@ -55,11 +71,45 @@ def window_features(features: DenseFeatures, cells: Tensor) -> Tensor:
         (N, D) float32, unit length, on the features' device.
     """
     values = features.map if features.norms is None else features.map * features.norms[..., None]
-    # Double, or the differences of large sums would lose what small windows hold.
-    table = F.pad(values.double().cumsum(0).cumsum(1), (0, 0, 1, 0, 1, 0))
-    x1, y1, x2, y2 = cells.to(values.device).unbind(1)
-    sums = table[y2, x2] - table[y1, x2] - table[y2, x1] + table[y1, x1]
-    return F.normalize(sums, dim=-1).float()
+    return F.normalize(window_sums(values, cells), dim=-1).float()
+
+
+class WindowScores:
+    """One picture's windows, to be compared with many queries.
+
+    The product with a window's mean is the mean of the products with its cells, so only those are summed; the lengths
+    of the means are the same for every query and kept.
+
+    Args:
+        features: of the picture.
+        smallest: side of the smallest windows, in patches.
+
+    Attributes:
+        features: as given.
+        cells: (N, 4) windows, see ``windows``.
+    """
+
+    def __init__(self, features: DenseFeatures, smallest: int) -> None:
+        self.features, self.cells = features, windows(features.grid, smallest)
+        values = features.map if features.norms is None else features.map * features.norms[..., None]
+        self._lengths = window_sums(values, self.cells).norm(dim=-1).clamp_min(1e-12)
+
+    def best(self, vectors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The best window for each of some vectors.
+
+        Args:
+            vectors: (P, D), of the ``box`` head.
+
+        Returns:
+            (P,) float32 products with the windows' features, (P, 4) float32 boxes in pixels, and (P, h, w) float32
+            products with every patch; the first two on the CPU.
+        """
+        similarity = self.features.similarity(vectors)
+        cells = similarity.permute(1, 2, 0)
+        weighted = cells if self.features.norms is None else cells * self.features.norms[..., None]
+        scores, places = (window_sums(weighted, self.cells) / self._lengths[:, None]).max(0)
+        boxes = cell_boxes(self.cells[places.cpu()], self.features.grid, self.features.image_size)
+        return scores.float().cpu(), boxes, similarity
 
 
 def cell_boxes(cells: Tensor, grid: tuple[int, int], image_size: tuple[int, int]) -> Tensor:

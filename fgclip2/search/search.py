@@ -24,14 +24,13 @@ from fgclip2.images import open_image
 from fgclip2.search.hits import Box, Hit, Hits
 from fgclip2.search.index import VectorIndex, open_index
 from fgclip2.search.query import EncodedQuery, Query, encode
-from fgclip2.search.regions import cell_boxes, window_features, windows
+from fgclip2.search.regions import WindowScores
 from fgclip2.search.sources import read_picture, span_of
 from fgclip2.search.store import Store
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from fgclip2.features import DenseFeatures
     from fgclip2.predictor import FGCLIP2
 
 Condition = tuple[str, str, Any]
@@ -68,7 +67,7 @@ class Index:
         self._sample_whole = store.vectors("pictures", chosen)
         rows, self._sample_starts = _region_rows(store, chosen)
         self._sample_parts = store.vectors("regions", rows)
-        self._seen: OrderedDict[str, tuple[np.ndarray, DenseFeatures]] = OrderedDict()
+        self._seen: OrderedDict[str, tuple[np.ndarray, WindowScores]] = OrderedDict()
 
     @classmethod
     def open(
@@ -223,15 +222,12 @@ class Index:
 
     def _looked_at(self, encoded: EncodedQuery, scale: _Scores, hits: Sequence[Hit]) -> list[Hit]:
         """Hits with score, boxes and similarity of their dense maps; those whose picture is gone say so."""
-        smallest = int(self.store.manifest.settings.get("smallest", 2))
         parts = torch.from_numpy(encoded.parts).to(self.model.device)
         seen: dict[int, Hit] = {}
-        for number, whole, dense in self._features(hits, seen):
+        for number, whole, windows in self._features(hits, seen):
             hit = hits[number]
-            cells = windows(dense.grid, smallest)
-            best, places = (window_features(dense, cells) @ parts.T).max(0)
-            boxes = cell_boxes(cells[places.cpu()], dense.grid, dense.image_size).numpy()
-            scores = best.cpu().numpy()
+            best, places, similarity = windows.best(parts)
+            scores, boxes = best.numpy(), places.numpy()
             # What a detector found can fit better than any window.
             stored = np.array(hit.part_scores) > scores
             boxes = np.where(stored[:, None], np.array(hit.boxes), boxes)
@@ -241,12 +237,13 @@ class Index:
                 score=float(self._fused(encoded, scale, (encoded.whole @ whole)[None], scores[None])[0]),
                 part_scores=tuple(scores.tolist()),
                 boxes=tuple(_box(box) for box in boxes),
-                similarity=dense.similarity(parts).half().cpu().numpy(),
+                similarity=similarity.half().cpu().numpy(),
             )
         return [seen[number] for number in range(len(hits))]
 
-    def _features(self, hits: Sequence[Hit], failed: dict[int, Hit]) -> Iterator[tuple[int, np.ndarray, DenseFeatures]]:
-        """Number, (D,) whole vector and dense features of each hit; into ``failed`` those that cannot be read."""
+    def _features(self, hits: Sequence[Hit], failed: dict[int, Hit]) -> Iterator[tuple[int, np.ndarray, WindowScores]]:
+        """Number, (D,) whole vector and windows of each hit; into ``failed`` those that cannot be read."""
+        settings = self.store.manifest.settings
         order: list[int] = []
 
         def pictures() -> Iterator[Image.Image]:
@@ -266,17 +263,18 @@ class Index:
             key = hits[number].metadata["sha256"]
             self._seen.move_to_end(key)
             yield number, *self._seen[key]
-        budget = self.store.manifest.settings.get("max_patches")
-        for index, whole, dense in self.model.image_and_dense_features(pictures(), max_patches=budget):
+        for index, whole, dense in self.model.image_and_dense_features(
+            pictures(), max_patches=settings.get("max_patches")
+        ):
             number = order[index]
-            features = whole.cpu().numpy(), dense
+            features = whole.cpu().numpy(), WindowScores(dense, int(settings.get("smallest", 2)))
             self._keep(hits[number].metadata["sha256"], features)
             yield number, *features
 
-    def _keep(self, key: str, features: tuple[np.ndarray, DenseFeatures]) -> None:
+    def _keep(self, key: str, features: tuple[np.ndarray, WindowScores]) -> None:
         """Remember what was computed last, for the next query will often look at the same pictures."""
         self._seen[key] = features
-        room = _REMEMBERED // (4 * features[1].map.numel())
+        room = _REMEMBERED // (4 * features[1].features.map.numel())
         while len(self._seen) > max(1, room):
             self._seen.popitem(last=False)
 

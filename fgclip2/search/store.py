@@ -43,6 +43,10 @@ class Store:
         offsets: (P + 1,) int64; regions of picture p are the rows ``offsets[p]`` to ``offsets[p + 1] - 1``.
     """
 
+    manifest: Manifest
+    alive: np.ndarray
+    offsets: np.ndarray
+
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         from filelock import FileLock
 

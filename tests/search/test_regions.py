@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fgclip2.errors import Fgclip2Error
 from fgclip2.features import DenseFeatures
 from fgclip2.search.config import RegionConfig
-from fgclip2.search.regions import cell_boxes, distinct, region_vectors, window_features, windows
+from fgclip2.search.regions import WindowScores, cell_boxes, distinct, region_vectors, window_features, windows
 
 
 def random_features(rows: int, columns: int, seed: int = 0) -> DenseFeatures:
@@ -45,6 +45,20 @@ def test_windows_are_pooled_as_regions_are(rows: int, columns: int, seed: int) -
     cells = windows(features.grid)
     direct = features.regions(cell_boxes(cells, features.grid, features.image_size))
     torch.testing.assert_close(window_features(features, cells), direct, atol=2e-5, rtol=0)
+
+
+@settings(max_examples=15, deadline=None)
+@given(rows=st.integers(1, 12), columns=st.integers(1, 12), seed=st.integers(0, 9))
+def test_scores_of_windows_are_products_with_their_features(rows: int, columns: int, seed: int) -> None:
+    features = random_features(rows, columns, seed)
+    vectors = torch.randn(3, 24, generator=torch.Generator().manual_seed(seed + 1))
+    windows_of = WindowScores(features, 2)
+    products = window_features(features, windows_of.cells) @ vectors.T
+    scores, boxes, similarity = windows_of.best(vectors)
+    torch.testing.assert_close(scores, products.max(0).values, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(similarity, features.similarity(vectors))
+    expected = cell_boxes(windows_of.cells[products.argmax(0)], features.grid, features.image_size)
+    torch.testing.assert_close(boxes, expected)
 
 
 def test_pooling_of_a_large_map_does_not_lose_small_windows() -> None:
