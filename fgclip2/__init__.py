@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from fgclip2.modeling import Fgclip2Model
     from fgclip2.predictor import FGCLIP2, dense_features, load
     from fgclip2.processing import ImageProcessor, Processor, TextProcessor
+    from fgclip2.search.hits import Hit, Hits
+    from fgclip2.search.query import Query
+    from fgclip2.search.search import Index
     from fgclip2.tiles import TiledFinder, Tiling
     from fgclip2.visualize import draw_boxes, heat_map
     from fgclip2.vocabulary import Vocabulary
@@ -40,8 +43,12 @@ _HOME: Final = {
     "FusionConfig": "fusion",
     "FusionInferencer": "fusion",
     "FusionRescorer": "fusion",
+    "Hit": "search.hits",
+    "Hits": "search.hits",
     "ImageProcessor": "processing",
+    "Index": "search.search",
     "Processor": "processing",
+    "Query": "search.query",
     "TextFeatures": "features",
     "TextProcessor": "processing",
     "TiledFinder": "tiles",
@@ -54,7 +61,7 @@ _HOME: Final = {
     "open_image": "images",
     "preset": "config",
 }
-_MODULES: Final = ("data", "losses", "train")
+_MODULES: Final = ("data", "losses", "search", "train")
 
 __all__ = [
     "FGCLIP2",
@@ -67,8 +74,12 @@ __all__ = [
     "FusionConfig",
     "FusionInferencer",
     "FusionRescorer",
+    "Hit",
+    "Hits",
     "ImageProcessor",
+    "Index",
     "Processor",
+    "Query",
     "TextFeatures",
     "TextProcessor",
     "TiledFinder",

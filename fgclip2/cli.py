@@ -1,10 +1,12 @@
-"""The command ``fgclip2``: what is installed, features of pictures and texts, where a phrase is, class names, training.
+"""The command ``fgclip2``: what is installed, features, where a phrase is, class names, training, and search.
 
     fgclip2 info --model tiny
     fgclip2 embed photos/ --texts "a red car" "黑猫" --out features.safetensors
     fgclip2 dense street.jpg --texts "a red car" "黑猫" --out maps
     fgclip2 vocabulary --classes "dog, 红色汽车" --out vocabulary.safetensors
     fgclip2 train --data my.jsonl --model qihoo360/fg-clip2-base --stage 2
+    fgclip2 index photos/ --out photos.idx
+    fgclip2 search photos.idx "骑自行车的人, red helmet" --html page.html
 
 ``fgclip2 COMMAND --help`` tells all options.
 """
@@ -23,16 +25,16 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import tyro
 
+from fgclip2.console import load_model
 from fgclip2.errors import Fgclip2Error
 from fgclip2.files import write_atomically
 from fgclip2.pretrained import DEFAULT_MODEL, ENVIRONMENT_VARIABLE
+from fgclip2.search.commands import IndexArguments, SearchArguments
 from fgclip2.train.arguments import TrainArguments
 
 if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
-
-    from fgclip2.predictor import FGCLIP2
 
 _PACKAGES: Final = (
     "torch",
@@ -103,7 +105,7 @@ class Embed:
         if not self.images and not self.texts:
             raise Fgclip2Error("nothing to embed; name pictures or folders, or give --texts")
         pictures = _pictures(self.images)
-        model = _load(self.model)
+        model = load_model(self.model)
         tensors: dict[str, Tensor] = {}
         used: list[Path] = []
         failures: list[dict[str, str]] = []
@@ -152,7 +154,7 @@ class Dense:
         if not self.texts:
             raise Fgclip2Error('nothing to look for; give --texts "a red car" "黑猫"')
         picture = fgclip2.open_image(self.image)
-        model = _load(self.model)
+        model = load_model(self.model)
         features = model.dense_features(picture, max_patches=self.max_patches)
         texts = model.text_features(self.texts, kind="box")
         maps = features.similarity_map(texts)
@@ -191,19 +193,10 @@ class MakeVocabulary:
             raise Fgclip2Error("give the class names with --classes or with --classes-file")
         names = load_classes(self.classes_file) if self.classes_file else parse_names(self.classes)
         templates = None if self.templates is None else load_templates(self.templates)
-        model = _load(self.model)
+        model = load_model(self.model)
         vocabulary = Vocabulary.build(model, names, templates)
         vocabulary.save(self.out)
         print(f"{self.out}: {len(vocabulary)} classes by {model.name} (hash {model.hash[:12]})")
-
-
-def _load(name: str | None) -> FGCLIP2:
-    import fgclip2
-
-    model = fgclip2.load(name)
-    if model.embedded:
-        print("tiny knows drawn glyphs only; what it says about photographs means nothing", file=sys.stderr)
-    return model
 
 
 def _version(package: str) -> str:
@@ -259,7 +252,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             | Annotated[Embed, tyro.conf.subcommand("embed")]
             | Annotated[Dense, tyro.conf.subcommand("dense")]
             | Annotated[MakeVocabulary, tyro.conf.subcommand("vocabulary")]
-            | Annotated[TrainArguments, tyro.conf.subcommand("train")],
+            | Annotated[TrainArguments, tyro.conf.subcommand("train")]
+            | Annotated[IndexArguments, tyro.conf.subcommand("index")]
+            | Annotated[SearchArguments, tyro.conf.subcommand("search")],
             args=argv,
             prog="fgclip2",
             description=__doc__,

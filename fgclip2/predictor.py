@@ -128,7 +128,7 @@ class FGCLIP2:
         """
         _check_batch_size(batch_size)
         rows: dict[int, Tensor] = {}
-        for indices, inputs in self._batches(_listed(images), max_patches, batch_size):
+        for indices, _, inputs in self._batches(_listed(images), max_patches, batch_size):
             with torch.inference_mode():
                 pooled = self.model.pool(self.model.encode_image(**self._on_device(inputs)))
             rows.update(zip(indices, _unit(pooled), strict=True))
@@ -186,6 +186,27 @@ class FGCLIP2:
         rows, columns = inputs["spatial_shapes"][0].tolist()
         return DenseFeatures.from_tokens(tokens[0], (rows, columns), opened.size)
 
+    def image_and_dense_features(
+        self, images: Iterable[ImageLike], *, max_patches: int | None = None, batch_size: int | None = None
+    ) -> Iterator[tuple[int, Tensor, DenseFeatures]]:
+        """Both features of many pictures, from one pass of the tower each; arguments as in ``image_features``.
+
+        Yields:
+            The picture's number, its (D,) image features and its dense features, as batches are done and so not in
+            order. Pictures are read as it goes; what was yielded is not kept.
+
+        Raises:
+            Fgclip2Error: as ``image_features``.
+        """
+        _check_batch_size(batch_size)
+        for indices, sizes, inputs in self._batches(_listed(images), max_patches, batch_size):
+            with torch.inference_mode():
+                encoding = self.model.encode_image(**self._on_device(inputs))
+                pooled, tokens = self.model.pool(encoding), self.model.dense(encoding)
+            for row, (index, size) in enumerate(zip(indices, sizes, strict=True)):
+                rows, columns = inputs["spatial_shapes"][row].tolist()
+                yield index, _unit(pooled[row]), DenseFeatures.from_tokens(tokens[row], (rows, columns), size)
+
     def region_features(self, image: ImageLike, boxes: Boxes, *, max_patches: int | None = None) -> Tensor:
         """Features (M, D) of boxes (M, 4) x1, y1, x2, y2 in pixels; see ``DenseFeatures.regions``."""
         return self.dense_features(image, max_patches=max_patches).regions(boxes)
@@ -206,13 +227,14 @@ class FGCLIP2:
 
     def _batches(
         self, images: Iterable[ImageLike], max_patches: int | None, batch_size: int | None
-    ) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
+    ) -> Iterator[tuple[list[int], list[tuple[int, int]], dict[str, Tensor]]]:
+        """Numbers and sizes of the pictures of a batch, and the model's input."""
         processor = self.processor.image
-        waiting: dict[int, list[tuple[int, Patches]]] = {}  # by patch budget
+        waiting: dict[int, list[tuple[int, tuple[int, int], Patches]]] = {}  # by patch budget
 
-        def flush(budget: int) -> tuple[list[int], dict[str, Tensor]]:
-            indices, patches = zip(*waiting.pop(budget), strict=True)
-            return list(indices), processor.collate(patches)
+        def flush(budget: int) -> tuple[list[int], list[tuple[int, int]], dict[str, Tensor]]:
+            indices, sizes, patches = zip(*waiting.pop(budget), strict=True)
+            return list(indices), list(sizes), processor.collate(patches)
 
         for index, image in enumerate(images):
             try:
@@ -220,7 +242,7 @@ class FGCLIP2:
             except Fgclip2Error as error:
                 raise Fgclip2Error(f"image {index}: {error}") from error
             budget = processor.budget([opened], max_patches)
-            waiting.setdefault(budget, []).append((index, processor.patches(opened, budget)))
+            waiting.setdefault(budget, []).append((index, opened.size, processor.patches(opened, budget)))
             limit = batch_size or max(1, min(_IMAGE_BATCH, _PATCHES_A_BATCH // budget))
             if len(waiting[budget]) >= limit:
                 yield flush(budget)

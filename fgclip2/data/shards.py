@@ -77,7 +77,7 @@ def _scan(path: Path) -> list[_Sample]:
                     archive.members.clear()  # type: ignore[attr-defined]  # or all headers stay in memory
                     if member.isfile():
                         _add(samples, member, stream, size)
-                stopped = _how_it_ends(stream, archive.offset)
+                stopped = how_it_ends(stream, archive.offset)
         except tarfile.TarError as error:
             if not samples and size >= _BLOCK:
                 raise Fgclip2Error(
@@ -123,7 +123,7 @@ def _add(samples: list[_Sample], member: tarfile.TarInfo, stream: BinaryIO, size
         sample.picture = part
 
 
-def _how_it_ends(stream: BinaryIO, offset: int) -> str:
+def how_it_ends(stream: BinaryIO, offset: int) -> str:
     """What is wrong with the end of the archive, where tarfile stops without a word; empty when nothing is."""
     stream.seek(offset)
     block = stream.read(_BLOCK)

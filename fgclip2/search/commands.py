@@ -1,0 +1,119 @@
+"""The commands ``fgclip2 index`` and ``fgclip2 search``; light, so that ``--help`` does not wait for torch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from fgclip2.console import load_model
+from fgclip2.errors import Fgclip2Error
+from fgclip2.search.config import BuildConfig
+
+
+@dataclass
+class IndexArguments:
+    """Make a collection of pictures searchable, or bring its store up to date; a run that was killed goes on."""
+
+    pictures: Annotated[Path, tyro.conf.Positional]
+    """A folder; a .tar shard or a folder of them; or a list: .txt, .jsonl, .json (also COCO), .csv, .parquet."""
+    out: Path
+    """Folder of the store."""
+    model: str | None = None
+    """tiny, a directory or a hub id; without one the store's, else $FGCLIP2_MODEL, else the released base model."""
+    root: Path | None = None
+    """Folder that the names of a list are relative to; the list's own when not given."""
+    config: Annotated[BuildConfig, tyro.conf.arg(name="")] = field(default_factory=BuildConfig)
+    repair: bool = False
+    """First drop what is damaged in the store; those pictures are then indexed again."""
+
+    def run(self) -> None:
+        """Index and say what was done."""
+        from fgclip2.search import manifest
+        from fgclip2.search.build import build_store
+        from fgclip2.search.store import Store
+
+        there = (self.out / manifest.NAME).exists()
+        if self.repair and there:
+            lost = Store.repair(self.out)
+            print(f"dropped {len(lost)} damaged parts: {', '.join(lost)}" if lost else "nothing is damaged")
+        name = self.model or (manifest.Manifest.read(self.out).model_name if there else None)
+        done = build_store(self.pictures, self.out, load_model(name), self.config, root=self.root)
+        counts = {
+            "embedded": done.embedded,
+            "renamed or copied": done.reused,
+            "unchanged": done.unchanged,
+            "deleted" if self.config.prune else "not in the collection any more (--prune deletes them)": done.missing,
+        }
+        told = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
+        print(f"{self.out}: {done.total:,} pictures ({told}) in {done.seconds:.1f} s")
+        if done.failed:
+            listing = self.out / "failures.jsonl"
+            print(f"{done.failed:,} pictures could not be read, see {listing}; first: {done.first_failure}")
+
+
+@dataclass
+class SearchArguments:
+    """Find pictures by what is in them, small things too, in English and Chinese.
+
+    Several texts, and the parts of one between commas, must all be in a picture.
+    """
+
+    index: Annotated[Path, tyro.conf.Positional]
+    """Folder that fgclip2 index has made."""
+    texts: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """What to look for, each in quotes."""
+    minus: tuple[str, ...] = ()
+    """Texts to take away from it."""
+    image: Path | None = None
+    """Look for pictures like this one, in place of texts."""
+    box: tuple[float, float, float, float] | None = None
+    """x1 y1 x2 y2 in pixels: look for this region of --image."""
+    top: int = 20
+    """Pictures to show."""
+    where: tuple[str, ...] = ()
+    """Conditions on the metadata, e.g. "width >= 640" "split = train"."""
+    rerank: int = 50
+    """The best so many are looked at again, patch by patch; 0 leaves that out."""
+    region_weight: float | None = None
+    """Share of regions in the score, 0 (whole pictures alone) to 1; without it by the kind of query."""
+    html: Path | None = None
+    """Write a contact sheet with boxes and heat-maps."""
+    json: bool = False
+    """Print one JSON object."""
+    model: str | None = None
+    """The model that made the index, if it is not to be found under its name."""
+    root: Path | None = None
+    """Where the pictures are, if they have been moved."""
+    verify: bool = True
+    """Read every file of the store first, to see that it is whole."""
+
+    def run(self) -> None:
+        """Search, print and write."""
+        from fgclip2.search.manifest import Manifest
+        from fgclip2.search.query import Query
+        from fgclip2.search.search import Index, parse_condition
+
+        if not self.texts and self.image is None:
+            raise Fgclip2Error('nothing to look for; give texts ("a red car" "黑猫") or --image')
+        query = Query(self.texts, self.minus, self.image, self.box)
+        conditions = [parse_condition(text) for text in self.where]
+        model = load_model(self.model or Manifest.read(self.index).model_name)
+        index = Index.open(self.index, model, root=self.root, verify=self.verify)
+        hits = index.search(query, top=self.top, where=conditions, rerank=self.rerank, region_weight=self.region_weight)
+        if self.html is not None:
+            hits.write_html(self.html)
+        if self.json:
+            print(json.dumps(hits.to_json(), ensure_ascii=False, indent=1))
+            return
+        for number, hit in enumerate(hits, 1):
+            places = "; ".join(
+                f"{text} {score:.3f} at {', '.join(f'{value:.0f}' for value in box)}"
+                for text, score, box in zip(hit.parts, hit.part_scores, hit.boxes, strict=True)
+            )
+            print(f"{number:3} {hit.score:6.2f}  {hit.name}  [{places}]{'  ' + hit.problem if hit.problem else ''}")
+        if self.html is not None:
+            print(self.html)

@@ -1,0 +1,161 @@
+"""What a search returns: pictures with scores, and where in them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+
+from fgclip2.errors import Fgclip2Error
+from fgclip2.search.sources import SPAN, read_picture, span_of
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Hit:
+    """One found picture.
+
+    Attributes:
+        name: of the picture, relative to ``root``.
+        root: folder of the collection.
+        score: by which hits are ordered, in standard deviations above the collection's mean.
+        whole_score: cosine of the whole picture to the query (the mean, for several texts); ``None`` for a query that
+            says nothing of whole pictures. With texts taken away an inner product, as ``part_scores``.
+        part_scores: cosine of the best place to each part of the query.
+        boxes: that place for each part: x1, y1, x2, y2 in pixels.
+        parts: the parts of the query.
+        metadata: the picture's row in the store, without its name.
+        similarity: (P, h, w) float16, what every patch scores for every part; ``None`` when it was not looked at again.
+        problem: why the picture could not be looked at again; empty when it could, or nobody asked.
+    """
+
+    name: str
+    root: Path = field(repr=False)
+    score: float
+    whole_score: float | None
+    part_scores: tuple[float, ...]
+    boxes: tuple[Box, ...]
+    parts: tuple[str, ...]
+    metadata: Mapping[str, Any] = field(repr=False)
+    similarity: np.ndarray | None = field(default=None, repr=False)
+    problem: str = ""
+
+    @property
+    def box(self) -> Box:
+        """Where the first part is."""
+        return self.boxes[0]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) of the picture in pixels."""
+        return self.metadata["width"], self.metadata["height"]
+
+    def image(self) -> Image.Image:
+        """The picture.
+
+        Raises:
+            Fgclip2Error: it is gone or cannot be read.
+        """
+        from fgclip2.images import open_image
+
+        return open_image(read_picture(self.root, self.name, span_of(self.metadata)))
+
+    def drawn(self) -> Image.Image:
+        """The picture with the box of every part."""
+        from fgclip2.visualize import draw_boxes
+
+        return draw_boxes(self.image(), self.boxes, self.parts)
+
+    def heat_map(self, part: int = 0) -> Image.Image:
+        """The picture under the similarity of its patches to a part.
+
+        Raises:
+            Fgclip2Error: the hit was not looked at again, so there is no map.
+        """
+        from fgclip2.visualize import heat_map
+
+        if self.similarity is None:
+            raise Fgclip2Error(f"{self.name!r} has no heat-map: {self.problem or 'search with rerank above its place'}")
+        return heat_map(self.image(), self.similarity[part], label=self.parts[part])
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the similarity, as plain values."""
+        rounded = [[round(value, 1) for value in box] for box in self.boxes]
+        return {
+            "name": self.name,
+            "score": round(self.score, 4),
+            "whole_score": None if self.whole_score is None else round(self.whole_score, 4),
+            "parts": [
+                {"text": text, "score": round(score, 4), "box": box}
+                for text, score, box in zip(self.parts, self.part_scores, rounded, strict=True)
+            ],
+            "size": list(self.size),
+            "metadata": {
+                key: value
+                for key, value in self.metadata.items()
+                if value is not None and key not in (*SPAN, "width", "height")
+            },
+            **({"problem": self.problem} if self.problem else {}),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Hits(Sequence[Hit]):
+    """The answer to one query, best first.
+
+    Attributes:
+        query: in one line.
+        parts: what was looked for as regions.
+        kind: what whole pictures were compared with: a ``short`` or ``long`` text, or a ``picture``.
+        found: the hits.
+        total: pictures in the store.
+        allowed: of them, those that met the conditions.
+        seconds: time taken.
+    """
+
+    query: str
+    parts: tuple[str, ...]
+    kind: str
+    found: tuple[Hit, ...]
+    total: int
+    allowed: int
+    seconds: float
+
+    def __len__(self) -> int:
+        return len(self.found)
+
+    @overload
+    def __getitem__(self, index: int) -> Hit: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Hit, ...]: ...
+    def __getitem__(self, index: int | slice) -> Hit | tuple[Hit, ...]:
+        return self.found[index]
+
+    def __iter__(self) -> Iterator[Hit]:
+        return iter(self.found)
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything as plain values."""
+        return {
+            "query": self.query,
+            "parts": list(self.parts),
+            "compared_with": self.kind,
+            "pictures": self.total,
+            "allowed": self.allowed,
+            "seconds": round(self.seconds, 4),
+            "hits": [hit.to_json() for hit in self.found],
+        }
+
+    def write_html(self, path: str | os.PathLike[str]) -> Path:
+        """A contact sheet in one file, see ``fgclip2.search.html``."""
+        from fgclip2.search.html import write_page
+
+        return write_page(self, Path(path))

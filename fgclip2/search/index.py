@@ -1,0 +1,343 @@
+"""Nearest vectors by faiss: a cache of what the store holds, made again whenever it does not fit.
+
+Up to 100,000 vectors are searched exactly. Above, a graph (HNSW) while it fits the memory that is allowed, else
+compressed lists (IVF-PQ) whose candidates are compared again with the exact vectors of the store, read through its
+memory maps. Building measures recall@10 against exact search and raises the effort of the search until the aim is met.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+import numpy as np
+
+from fgclip2.errors import Fgclip2Error
+from fgclip2.search.manifest import IndexEntry
+from fgclip2.search.store import Space, Store
+
+_log = logging.getLogger(__name__)
+
+Kind = Literal["flat", "hnsw", "ivf_pq"]
+
+FLAT_LIMIT: Final = 100_000
+HNSW_LIMIT: Final = 3_000_000
+"""Above it a graph takes hours to build."""
+RECALL_AIM: Final = 0.97
+
+_NEIGHBOURS: Final = 32  # of a vector in the graph, on every level but the lowest, which has twice as many
+_QUERIES: Final = 256
+_CHUNK: Final = 65_536  # vectors turned to float32 at a time
+_EXACT_BELOW: Final = 20_000  # allowed vectors of a filter that are compared one by one
+_GROWTH: Final = 1.5  # IVF-PQ is trained anew when the store has grown by this
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How an index is made, and what it takes.
+
+    Attributes:
+        kind: of the index.
+        bytes: memory of the index, estimated.
+        code: bytes a vector of IVF-PQ is compressed to; 0 for the others.
+        lists: of IVF-PQ; 0 for the others.
+    """
+
+    kind: Kind
+    bytes: int
+    code: int = 0
+    lists: int = 0
+
+
+def choose(count: int, dimension: int, budget: int, kind: Kind | None = None) -> Plan:
+    """Pick the index for a number of vectors.
+
+    Args:
+        count: vectors.
+        dimension: numbers a vector.
+        budget: bytes the index may take in memory.
+        kind: take this one, whatever the count; the budget still holds.
+
+    Raises:
+        Fgclip2Error: nothing fits the budget.
+    """
+    flat = Plan("flat", 2 * dimension * count)
+    graph = Plan("hnsw", count * (2 * dimension + 4 * 2 * _NEIGHBOURS + 4 * _NEIGHBOURS // 16 + 16))
+    lists = max(1, min(round(2 * math.sqrt(count)), count // 39))  # faiss wants 39 training vectors a list
+    # Of the divisors of the dimension, the longest code that fits: 2 to 32 numbers a byte.
+    codes = [dimension // share for share in (2, 4, 8, 16, 32) if dimension % share == 0]
+    packed = [Plan("ivf_pq", count * (code + 8) + 4 * dimension * lists, code, lists) for code in codes]
+    plans: list[Plan] = []
+    if kind == "flat" or (kind is None and count <= FLAT_LIMIT):
+        plans = [flat]
+    if kind == "hnsw" or (kind is None and count <= HNSW_LIMIT):
+        plans += [graph]
+    if kind in (None, "ivf_pq"):
+        plans += packed
+    fitting = next((plan for plan in plans if plan.bytes <= budget), None)
+    if fitting is None:
+        least = min(plan.bytes for plan in plans)
+        raise Fgclip2Error(
+            f"an index of {count:,} vectors of {dimension} numbers needs at least {least / 1e9:.2f} GB, and "
+            f"{budget / 1e9:.2f} GB are allowed; allow more memory, or keep fewer regions a picture"
+        )
+    return fitting
+
+
+@dataclass(eq=False)
+class VectorIndex:
+    """An index over all vectors of one space of a store; rows are those of the store.
+
+    Attributes:
+        store: what holds the vectors.
+        space: which of them.
+        kind: of the index.
+        settings: effort of the search: ``ef`` (HNSW), ``probes`` and ``refine`` (IVF-PQ).
+        recall_at_10: against exact search, as measured when it was built.
+    """
+
+    store: Store
+    space: Space
+    kind: Kind
+    index: Any
+    settings: dict[str, int] = field(default_factory=dict)
+    recall_at_10: float = 1.0
+
+    def __len__(self) -> int:
+        return int(self.index.ntotal)
+
+    def search(self, queries: np.ndarray, k: int, allowed: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """The k nearest vectors of each query, by inner product.
+
+        Args:
+            queries: (Q, D) numbers.
+            k: most to return.
+            allowed: (n,) bool, the rows that count; ``None`` for all.
+
+        Returns:
+            (Q, k) float32 inner products with the stored vectors, falling, and (Q, k) int64 rows. Where there are fewer
+            than k, rows are -1 and products -inf.
+        """
+        queries = np.ascontiguousarray(queries, np.float32)
+        if allowed is not None and not allowed.all():
+            if int(allowed.sum()) <= _EXACT_BELOW:
+                return _exact(self.store, self.space, queries, k, np.flatnonzero(allowed))
+        else:
+            allowed = None
+        wanted = max(k * self.settings.get("refine", 1), k)
+        scores, rows = self.index.search(queries, max(1, min(wanted, len(self))), params=self._parameters(allowed))
+        scores = np.where(rows < 0, -np.inf, scores)
+        if self.kind == "ivf_pq":
+            for number, query in enumerate(queries):
+                found = rows[number] >= 0
+                scores[number, found] = self.store.vectors(self.space, rows[number, found]) @ query
+        return _best(scores, rows, k)
+
+    def save(self, store: Store) -> None:
+        """Put it into the store: an entry of the manifest, and a file unless it is flat."""
+        faiss = _faiss()
+        shards = tuple(shard.name for shard in store.manifest.shards)
+        entry = IndexEntry(self.kind, shards, len(self), self.recall_at_10, self.settings)
+        store.put_index(
+            self.space, entry, None if self.kind == "flat" else lambda path: faiss.write_index(self.index, str(path))
+        )
+
+    def _parameters(self, allowed: np.ndarray | None) -> Any:
+        faiss = _faiss()
+        chosen: dict[str, Any] = {}
+        if allowed is not None:
+            chosen["sel"] = faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
+        if self.kind == "hnsw":
+            return faiss.SearchParametersHNSW(efSearch=self.settings.get("ef", 64), **chosen)
+        if self.kind == "ivf_pq":
+            return faiss.SearchParametersIVF(nprobe=self.settings.get("probes", 8), **chosen)
+        return faiss.SearchParameters(**chosen) if chosen else None
+
+
+def open_index(store: Store, space: Space, budget: int = 4 << 30, *, kind: Kind | None = None) -> VectorIndex:
+    """The index of a store's space: the committed one when it fits, else brought up to date or built, and committed.
+
+    Args:
+        store: the store.
+        space: ``"pictures"`` or ``"regions"``.
+        budget: bytes an index may take in memory.
+        kind: insist on one; ``None`` lets the count decide.
+
+    Raises:
+        Fgclip2Error: nothing fits the budget, or faiss is not installed.
+    """
+    faiss = _faiss()
+    count = sum(len(block) for block in store.blocks(space))
+    plan = choose(count, store.manifest.dimension, budget, kind)
+    entry = store.manifest.indexes.get(space)
+    shards = tuple(shard.name for shard in store.manifest.shards)
+    index = _read(store, space, entry, plan) if entry is not None else None
+    if index is not None and entry is not None and entry.shards == shards:
+        return index
+    if index is not None and entry is not None and _may_grow(entry, shards, count):
+        if entry.kind != "flat":
+            path = str(store.folder / entry.file.name) if entry.file else ""
+            index.index = faiss.read_index(path)  # into memory: maps cannot be added to
+        _add(index, store.blocks(space)[len(entry.shards) :])
+    else:
+        index = _build(store, space, plan)
+    _tune(index)
+    index.save(store)
+    return index
+
+
+def _read(store: Store, space: Space, entry: IndexEntry, plan: Plan) -> VectorIndex | None:
+    """The committed index, memory-mapped; ``None`` when it is damaged or of another kind than is wanted."""
+    faiss = _faiss()
+    if entry.kind != plan.kind:
+        return None
+    index = VectorIndex(store, space, plan.kind, None, dict(entry.settings), entry.recall_at_10)
+    if entry.kind == "flat":
+        index.index = _empty(plan, store.manifest.dimension)
+        known = {shard.name for shard in store.manifest.shards[: len(entry.shards)]}
+        if known == set(entry.shards):
+            _add(index, store.blocks(space)[: len(entry.shards)])
+        return index
+    if entry.file is None:
+        return None
+    try:
+        entry.file.check(store.folder, contents=True)
+        flags = faiss.IO_FLAG_MMAP_IFC if entry.kind == "hnsw" else faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY
+        index.index = faiss.read_index(str(store.folder / entry.file.name), flags)
+    except (Fgclip2Error, RuntimeError) as error:
+        _log.warning("the index of %s is built again (%s)", space, str(error).splitlines()[0])
+        return None
+    return index if index.index.ntotal == entry.vectors else None
+
+
+def _may_grow(entry: IndexEntry, shards: tuple[str, ...], count: int) -> bool:
+    """Whether an index can be added to: the store has only got new shards, and what it was trained on is still most."""
+    return shards[: len(entry.shards)] == entry.shards and (entry.kind != "ivf_pq" or count <= _GROWTH * entry.vectors)
+
+
+def _build(store: Store, space: Space, plan: Plan) -> VectorIndex:
+    blocks = store.blocks(space)
+    index = VectorIndex(store, space, plan.kind, _empty(plan, store.manifest.dimension))
+    if plan.kind == "ivf_pq":
+        count = sum(map(len, blocks))
+        rows = np.sort(_sample(count, max(64 * plan.lists, 20_000)))
+        index.index.train(store.vectors(space, rows))
+    _add(index, blocks)
+    return index
+
+
+def _empty(plan: Plan, dimension: int) -> Any:
+    faiss = _faiss()
+    half, product = faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
+    if plan.kind == "flat":
+        return faiss.IndexScalarQuantizer(dimension, half, product)
+    if plan.kind == "hnsw":
+        index = faiss.IndexHNSWSQ(dimension, half, _NEIGHBOURS, product)
+        index.hnsw.efConstruction = 100
+        return index
+    lists = faiss.IndexFlatIP(dimension)
+    index = faiss.IndexIVFPQ(lists, dimension, plan.lists, plan.code, 8, product)
+    index.own_fields = True
+    lists.this.disown()
+    index.cp.spherical = True
+    return index
+
+
+def _add(index: VectorIndex, blocks: Sequence[np.ndarray]) -> None:
+    for _, part in _chunks(blocks):
+        if not index.index.is_trained:  # fp16 has nothing to learn, but faiss asks for it
+            index.index.train(part)
+        index.index.add(part)
+
+
+def _tune(index: VectorIndex) -> None:
+    """Raise the effort until recall@10 reaches the aim, and note what was reached."""
+    count = len(index)
+    if count == 0:
+        return
+    rows = _sample(count, _QUERIES)
+    queries = index.store.vectors(index.space, rows)
+    best = _nearest(index.store, index.space, queries, min(11, count))[0]
+    steps: list[dict[str, int]] = [{}]
+    if index.kind == "hnsw":
+        steps = [{"ef": effort} for effort in (64, 128, 256, 512)]
+    elif index.kind == "ivf_pq":
+        lists = int(index.index.nlist)
+        probes = sorted({min(lists, number) for number in (8, 16, 32, 64, 128, 256)})
+        steps = [{"probes": number, "refine": refine} for number in probes for refine in (10, 30)]
+    for step in steps:
+        index.settings = step
+        found = index.search(queries, best.shape[1])[0]
+        index.recall_at_10 = _recall(found, best)
+        if index.recall_at_10 >= RECALL_AIM:
+            return
+    if steps != [{}]:
+        _log.warning("recall@10 of the index of %s is %.3f, below %.2f", index.space, index.recall_at_10, RECALL_AIM)
+
+
+def _recall(found: np.ndarray, best: np.ndarray) -> float:
+    """Share of the ten nearest that were found; a query is a stored vector, so the nearest of all is itself.
+
+    By products rather than rows, so that equal vectors stand for each other.
+    """
+    if best.shape[1] < 2:
+        return 1.0
+    enough = found[:, 1:] >= best[:, -1:] - 1e-4
+    return float(enough.mean())
+
+
+def _nearest(store: Store, space: Space, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Exact search over everything, block by block."""
+    scores = np.full((len(queries), 0), -np.inf, np.float32)
+    rows = np.zeros((len(queries), 0), np.int64)
+    for start, part in _chunks(store.blocks(space)):
+        numbers = np.broadcast_to(np.arange(start, start + len(part)), (len(queries), len(part)))
+        joined = np.hstack([scores, queries @ part.T]), np.hstack([rows, numbers])
+        scores, rows = _best(*joined, k)
+    return scores, rows
+
+
+def _exact(store: Store, space: Space, queries: np.ndarray, k: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    products = queries @ store.vectors(space, rows).T
+    return _best(products, np.broadcast_to(rows, products.shape), k)
+
+
+def _best(scores: np.ndarray, rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k largest of each line, in order; filled up with -inf and -1."""
+    missing = max(0, k - scores.shape[1])
+    if missing:
+        scores = np.pad(scores, ((0, 0), (0, missing)), constant_values=-np.inf)
+        rows = np.pad(rows, ((0, 0), (0, missing)), constant_values=-1)
+    top = (
+        np.argpartition(-scores, k - 1, axis=1)[:, :k]
+        if scores.shape[1] > k
+        else np.arange(k)[None].repeat(len(scores), 0)
+    )
+    top = np.take_along_axis(top, np.argsort(-np.take_along_axis(scores, top, 1), axis=1, kind="stable"), 1)
+    return np.take_along_axis(scores, top, 1).astype(np.float32), np.take_along_axis(rows, top, 1).astype(np.int64)
+
+
+def _chunks(blocks: Sequence[np.ndarray]) -> Iterator[tuple[int, np.ndarray]]:
+    """First row and (n, D) float32 vectors of parts of bounded size."""
+    start = 0
+    for block in blocks:
+        for low in range(0, len(block), _CHUNK):
+            part = np.asarray(block[low : low + _CHUNK], np.float32)
+            yield start + low, part
+        start += len(block)
+
+
+def _sample(count: int, size: int) -> np.ndarray:
+    """Rows drawn without repetition, always the same."""
+    return np.random.default_rng(0).choice(count, min(size, count), replace=False)
+
+
+def _faiss() -> Any:  # its types are SWIG's, not those of its Python wrappers
+    try:
+        return importlib.import_module("faiss")
+    except ImportError as error:
+        raise Fgclip2Error("search needs faiss: pip install 'fgclip2[search]'") from error

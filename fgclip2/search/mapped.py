@@ -1,0 +1,47 @@
+"""Tensors of ``.safetensors`` files as memory maps."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from fgclip2.errors import Fgclip2Error
+
+_DTYPES: Final = {"F16": np.float16, "F32": np.float32, "I64": np.int64, "U8": np.uint8}
+
+
+def map_tensors(file: Path) -> dict[str, np.ndarray]:
+    """Memory-map a ``.safetensors`` file: tensors by name, read-only, no copy.
+
+    safetensors' own reader copies to numpy; the format is eight bytes of header length, a JSON header, the data.
+
+    Raises:
+        Fgclip2Error: the file is damaged or cut short.
+    """
+    try:
+        with file.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            if length > file.stat().st_size - 8:
+                raise ValueError(f"its header claims {length:,} bytes")
+            header = json.loads(stream.read(length))
+        data = np.asarray(np.memmap(file, np.uint8, mode="r", offset=8 + length)) if _has_data(header) else None
+        tensors = {}
+        for name, item in header.items():
+            if name != "__metadata__":
+                (start, end), dtype = item["data_offsets"], np.dtype(_DTYPES[item["dtype"]])
+                if end - start != math.prod(item["shape"]) * dtype.itemsize or (data is not None and end > len(data)):
+                    raise ValueError(f"{name} does not fit")
+                raw = np.zeros(0, np.uint8) if data is None else data[start:end]
+                tensors[name] = raw.view(dtype).reshape(item["shape"])
+        return tensors
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Fgclip2Error(f"{file} cannot be read ({error}); index again with --repair") from error
+
+
+def _has_data(header: Mapping[str, Any]) -> bool:
+    return any(item["data_offsets"][1] > 0 for name, item in header.items() if name != "__metadata__")

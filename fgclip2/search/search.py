@@ -1,0 +1,343 @@
+"""Searching a store: candidates from both spaces, fused, then looked at again on their dense maps.
+
+Cosines of the two spaces, and of two texts in one space, have scales of their own. So scores are counted in standard
+deviations from the mean of a sample of the collection before they are added or compared.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import time
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import torch
+
+from fgclip2.errors import Fgclip2Error
+from fgclip2.images import open_image
+from fgclip2.search.hits import Box, Hit, Hits
+from fgclip2.search.index import VectorIndex, open_index
+from fgclip2.search.query import EncodedQuery, Query, encode
+from fgclip2.search.regions import WindowScores
+from fgclip2.search.sources import read_picture, span_of
+from fgclip2.search.store import Store
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from fgclip2.predictor import FGCLIP2
+
+Condition = tuple[str, str, Any]
+"""Column, operator (``=``, ``!=``, ``<``, ``>``, ``<=``, ``>=``, ``in``, ``not in``), value."""
+
+_CONDITION: Final = re.compile(r"\s*([^<>=!]*[^<>=!\s])\s*(>=|<=|!=|==?|<|>)\s*([^<>=!\s].*?)\s*", re.DOTALL)
+_SAMPLE: Final = 256  # pictures that give mean and deviation
+_CANDIDATES: Final = 256  # least number of pictures and of regions from each index
+_REMEMBERED: Final = 1 << 28  # bytes of dense maps that stay from one query to the next
+
+
+@dataclass(frozen=True, eq=False)
+class _Scores:
+    """Mean and deviation of what a query scores on pictures that were not chosen by it."""
+
+    whole: tuple[np.ndarray, np.ndarray]
+    parts: tuple[np.ndarray, np.ndarray]
+
+
+class Index:
+    """A searchable collection; open one with ``Index.open``.
+
+    Attributes:
+        store: what it searches.
+        model: what made the store, and embeds queries.
+        root: where its pictures are.
+    """
+
+    def __init__(self, store: Store, model: FGCLIP2, root: Path, pictures: VectorIndex, regions: VectorIndex) -> None:
+        self.store, self.model, self.root = store, model, root
+        self._pictures, self._regions = pictures, regions
+        alive = np.flatnonzero(store.alive)
+        chosen = np.random.default_rng(0).choice(alive, min(_SAMPLE, len(alive)), replace=False)
+        self._sample_whole = store.vectors("pictures", chosen)
+        rows, self._sample_starts = _region_rows(store, chosen)
+        self._sample_parts = store.vectors("regions", rows)
+        self._seen: OrderedDict[str, tuple[np.ndarray, WindowScores]] = OrderedDict()
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        model: FGCLIP2 | str | None = None,
+        *,
+        root: str | os.PathLike[str] | None = None,
+        verify: bool = True,
+        memory_gb: float = 4.0,
+    ) -> Index:
+        """Open a store for searching; an index that is missing or out of date is made.
+
+        Args:
+            path: the store's folder, made by ``fgclip2 index``.
+            model: the model that made it, or its name; ``None`` loads it by the name it had then.
+            root: where the pictures are now; ``None`` for where they were.
+            verify: read every file of the store and compare its hash.
+            memory_gb: most memory of an index that has to be made.
+
+        Raises:
+            Fgclip2Error: no store, a damaged one, one of another model, or an empty one.
+        """
+        import fgclip2
+        from fgclip2.search.manifest import Manifest
+
+        if model is None or isinstance(model, str):
+            model = fgclip2.load(model or Manifest.read(Path(path)).model_name)
+        store = Store.open(path, model_hash=model.hash, verify=verify)
+        if not len(store):
+            raise Fgclip2Error(f"{path} holds no picture; fill it: fgclip2 index PICTURES --out {path}")
+        budget = round(memory_gb * 1e9)
+        base = Path(store.manifest.root if root is None else root)
+        return cls(store, model, base, open_index(store, "pictures", budget), open_index(store, "regions", budget))
+
+    def __len__(self) -> int:
+        """Pictures that can be found."""
+        return len(self.store)
+
+    def search(
+        self,
+        query: str | Sequence[str] | Query,
+        *,
+        top: int = 20,
+        where: Sequence[Condition] = (),
+        rerank: int = 50,
+        region_weight: float | None = None,
+    ) -> Hits:
+        """The pictures that fit a query best, and where in them.
+
+        Args:
+            query: a text (English, Chinese, both), several that must all hold, or a ``Query``.
+            top: pictures to return.
+            where: conditions on the metadata that must all hold, e.g. ``[("width", ">=", 640)]``.
+            rerank: the best so many are looked at again, every window of their dense maps; 0 leaves that out, and boxes
+                are then those of the stored regions.
+            region_weight: share of the regions in the score, 0 (whole pictures alone) to 1; ``None`` takes 2/3 for
+                phrases and 1/3 for long captions and pictures.
+
+        Raises:
+            Fgclip2Error: a query, number or condition that cannot be used.
+        """
+        begun = time.perf_counter()
+        if top < 1 or rerank < 0:
+            raise Fgclip2Error(f"top {top}, rerank {rerank}: give at least 1 picture, and 0 or more to look at again")
+        asked = Query.of(query)
+        encoded = encode(asked, self.model)
+        if region_weight is not None:
+            if not 0 <= region_weight <= 1 or (region_weight < 1 and not len(encoded.whole)):
+                raise Fgclip2Error(
+                    f"region_weight {region_weight}: give 0 to 1; a region of a picture says nothing of whole "
+                    "pictures and takes 1"
+                )
+            encoded = replace(encoded, region_weight=region_weight)
+        allowed = self._allowed(where)
+        scale = self._scale(encoded)
+        rows = self._candidates(encoded, allowed, max(_CANDIDATES, 4 * top, 2 * rerank))
+        hits = self._scored(encoded, scale, rows, max(top, rerank))
+        if rerank:
+            looked = self._looked_at(encoded, scale, hits[:rerank])
+            hits = sorted(looked, key=lambda hit: -hit.score) + hits[rerank:]
+        return Hits(
+            asked.label, encoded.labels, encoded.kind, tuple(hits[:top]), len(self), int(allowed.sum()),
+            time.perf_counter() - begun,
+        )  # fmt: skip
+
+    def _allowed(self, where: Sequence[Condition]) -> np.ndarray:
+        """(P,) bool: live pictures that meet the conditions."""
+        if not where:
+            return self.store.alive
+        import pyarrow
+        import pyarrow.parquet
+
+        table = self.store.metadata
+        unknown = [column for column, _, _ in where if column not in table.column_names]
+        if unknown:
+            raise Fgclip2Error(
+                f"there is no column {unknown[0]!r} to filter by; there are {', '.join(table.column_names)}"
+            )
+        numbered = table.append_column("_row", pyarrow.array(np.arange(table.num_rows)))
+        try:
+            kept = numbered.filter(pyarrow.parquet.filters_to_expression(list(where)))
+        except (pyarrow.ArrowException, ValueError, TypeError) as error:
+            raise Fgclip2Error(
+                f"the conditions {list(where)} cannot be used ({error}); e.g. ('width', '>=', 640)"
+            ) from error
+        mask = np.zeros(table.num_rows, bool)
+        mask[kept["_row"].to_numpy()] = True
+        return mask & self.store.alive
+
+    def _scale(self, encoded: EncodedQuery) -> _Scores:
+        best = np.maximum.reduceat(self._sample_parts @ encoded.parts.T, self._sample_starts, axis=0)
+        return _Scores(_moments(self._sample_whole @ encoded.whole.T), _moments(best))
+
+    def _candidates(self, encoded: EncodedQuery, allowed: np.ndarray, count: int) -> np.ndarray:
+        """Rows of pictures that either index finds for any part of the query."""
+        found: list[np.ndarray] = []
+        if encoded.region_weight < 1:
+            found.append(self._pictures.search(encoded.whole, count, allowed)[1])
+        if encoded.region_weight > 0:
+            offsets = self.store.offsets
+            mask = None if allowed.all() else np.repeat(allowed, np.diff(offsets))
+            regions = self._regions.search(encoded.parts, count, mask)[1]
+            found.append(np.searchsorted(offsets, regions[regions >= 0], side="right") - 1)
+        rows = np.unique(np.concatenate([part.ravel() for part in found]))
+        return rows[rows >= 0]
+
+    def _scored(self, encoded: EncodedQuery, scale: _Scores, rows: np.ndarray, most: int) -> list[Hit]:
+        """The best of the candidates by both scores, exact from the stored vectors."""
+        if not len(rows):
+            return []
+        store = self.store
+        whole = store.vectors("pictures", rows) @ encoded.whole.T  # (R, G)
+        regions, starts = _region_rows(store, rows)
+        products = store.vectors("regions", regions) @ encoded.parts.T
+        parts = np.maximum.reduceat(products, starts, axis=0)  # (R, P)
+        score = self._fused(encoded, scale, whole, parts)
+        order = np.argsort(-score, kind="stable")[:most]
+        ends = [*starts[1:], len(regions)]
+        facts = store.metadata.take(rows[order]).to_pylist()
+        hits = []
+        for row, fact in zip(order.tolist(), facts, strict=True):
+            mine = slice(starts[row], ends[row])
+            places = store.boxes(regions[mine][products[mine].argmax(0)])
+            hits.append(
+                Hit(
+                    fact.pop("name"), self.root, float(score[row]), _mean(whole[row]), tuple(parts[row].tolist()),
+                    tuple(_box(place) for place in places), encoded.labels, fact,
+                )
+            )  # fmt: skip
+        return hits
+
+    def _looked_at(self, encoded: EncodedQuery, scale: _Scores, hits: Sequence[Hit]) -> list[Hit]:
+        """Hits with score, boxes and similarity of their dense maps; those whose picture is gone say so."""
+        parts = torch.from_numpy(encoded.parts).to(self.model.device)
+        seen: dict[int, Hit] = {}
+        for number, whole, windows in self._features(hits, seen):
+            hit = hits[number]
+            best, places, similarity = windows.best(parts)
+            scores, boxes = best.numpy(), places.numpy()
+            # What a detector found can fit better than any window.
+            stored = np.array(hit.part_scores) > scores
+            boxes = np.where(stored[:, None], np.array(hit.boxes), boxes)
+            scores = np.where(stored, np.array(hit.part_scores, np.float32), scores)
+            seen[number] = replace(
+                hit,
+                score=float(self._fused(encoded, scale, (encoded.whole @ whole)[None], scores[None])[0]),
+                part_scores=tuple(scores.tolist()),
+                boxes=tuple(_box(box) for box in boxes),
+                similarity=similarity.half().cpu().numpy(),
+            )
+        return [seen[number] for number in range(len(hits))]
+
+    def _features(self, hits: Sequence[Hit], failed: dict[int, Hit]) -> Iterator[tuple[int, np.ndarray, WindowScores]]:
+        """Number, (D,) whole vector and windows of each hit; into ``failed`` those that cannot be read."""
+        settings = self.store.manifest.settings
+        order: list[int] = []
+
+        def pictures() -> Iterator[Image.Image]:
+            for number, hit in enumerate(hits):
+                if hit.metadata["sha256"] in self._seen:
+                    continue
+                try:
+                    picture = _open(hit, self.root)
+                except Fgclip2Error as error:
+                    failed[number] = replace(hit, problem=str(error))
+                    continue
+                order.append(number)
+                yield picture
+
+        known = [number for number, hit in enumerate(hits) if hit.metadata["sha256"] in self._seen]
+        for number in known:
+            key = hits[number].metadata["sha256"]
+            self._seen.move_to_end(key)
+            yield number, *self._seen[key]
+        for index, whole, dense in self.model.image_and_dense_features(
+            pictures(), max_patches=settings.get("max_patches")
+        ):
+            number = order[index]
+            features = whole.cpu().numpy(), WindowScores(dense, int(settings.get("smallest", 2)))
+            self._keep(hits[number].metadata["sha256"], features)
+            yield number, *features
+
+    def _keep(self, key: str, features: tuple[np.ndarray, WindowScores]) -> None:
+        """Remember what was computed last, for the next query will often look at the same pictures."""
+        self._seen[key] = features
+        room = _REMEMBERED // (4 * features[1].features.map.numel())
+        while len(self._seen) > max(1, room):
+            self._seen.popitem(last=False)
+
+    def _fused(self, encoded: EncodedQuery, scale: _Scores, whole: np.ndarray, parts: np.ndarray) -> np.ndarray:
+        """(R, G) and (R, P) products -> (R,) scores."""
+        weight = encoded.region_weight
+        regions = encoded.joined((parts - scale.parts[0]) / scale.parts[1])
+        if not len(encoded.whole):
+            return regions
+        pictures = ((whole - scale.whole[0]) / scale.whole[1]).min(-1)
+        return (1 - weight) * pictures + weight * regions
+
+
+def _open(hit: Hit, root: Path) -> Image.Image:
+    """The picture of a hit, if it is still the one that was indexed."""
+    data = read_picture(root, hit.name, span_of(hit.metadata))
+    if hashlib.sha256(data).hexdigest() != hit.metadata["sha256"]:
+        raise Fgclip2Error(f"picture {hit.name!r} has changed since it was indexed; run fgclip2 index again")
+    return open_image(data)
+
+
+def _region_rows(store: Store, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Region rows of some pictures, one picture's after another's, and where each one's start."""
+    first, last = store.offsets[pictures], store.offsets[pictures + 1]
+    counts = last - first
+    starts = np.concatenate([[0], counts.cumsum()[:-1]]).astype(np.int64)
+    return np.repeat(first - starts, counts) + np.arange(counts.sum()), starts
+
+
+def _moments(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation of every column; a collection of one picture has none, and keeps its order."""
+    deviation = scores.std(0)
+    return scores.mean(0), np.where(deviation > 1e-6, deviation, 1.0)
+
+
+def _mean(values: np.ndarray) -> float | None:
+    return float(values.mean()) if len(values) else None
+
+
+def _box(values: np.ndarray) -> Box:
+    x1, y1, x2, y2 = (float(value) for value in values)
+    return x1, y1, x2, y2
+
+
+def parse_condition(text: str) -> Condition:
+    """``"width >= 640"`` as a condition: column, operator, and a number, a truth value, or else a text.
+
+    Raises:
+        Fgclip2Error: there is no operator in it.
+    """
+    found = _CONDITION.fullmatch(text)
+    if found is not None:
+        column, operator, value = found.groups()
+        return column, "=" if operator == "==" else operator, _value(value)
+    raise Fgclip2Error(f'the condition {text!r} is not understood; write it like "width >= 640" or "split = train"')
+
+
+def _value(text: str) -> Any:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text.strip("\"'")

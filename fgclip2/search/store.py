@@ -1,0 +1,433 @@
+"""Vectors of pictures and their regions on disk: shards that never change, and a manifest that names them.
+
+A change writes its new files first, under names that were never used, and then the manifest, atomically. A crash before
+that leaves the store as it was, and files that nobody names; the next writer takes those away. Shards are read through
+memory maps, so opening a store costs no memory for its vectors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+
+from fgclip2.errors import Fgclip2Error
+from fgclip2.files import flush_folder, write_atomically
+from fgclip2.search import manifest as manifests
+from fgclip2.search.entries import Entry, Value, stacked
+from fgclip2.search.manifest import FileEntry, IndexEntry, Manifest, Shard
+from fgclip2.search.mapped import map_tensors
+
+Space = Literal["pictures", "regions"]
+SPACES: Final[tuple[Space, ...]] = ("pictures", "regions")
+_OWN_COLUMNS: Final = ("name", "sha256", "width", "height")
+
+
+class Store:
+    """A search store in a folder; make one with ``create`` or ``open``.
+
+    Pictures have *rows*: 0, 1, ... through all shards, deleted ones included; so have regions. Rows stay as they are
+    until ``compact``. One process writes at a time; any number read what was committed when they opened.
+
+    Attributes:
+        folder: where it is.
+        manifest: what it says of itself.
+        alive: (P,) bool by picture row; False where deleted.
+        offsets: (P + 1,) int64; regions of picture p are the rows ``offsets[p]`` to ``offsets[p + 1] - 1``.
+    """
+
+    manifest: Manifest
+    alive: np.ndarray
+    offsets: np.ndarray
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        from filelock import FileLock
+
+        self.folder = folder
+        self._lock = FileLock(folder / ".lock", timeout=0)
+        self._maps: dict[str, dict[str, np.ndarray]] = {}  # tensors and
+        self._tables: dict[str, Any] = {}  # metadata by shard
+        self._show(manifest)
+
+    @classmethod
+    def create(
+        cls,
+        folder: str | os.PathLike[str],
+        *,
+        model_hash: str,
+        model_name: str,
+        dimension: int,
+        root: str | os.PathLike[str],
+        settings: Mapping[str, Any] | None = None,
+    ) -> Store:
+        """An empty store in a new or empty folder.
+
+        Raises:
+            Fgclip2Error: something is in the folder already, or it cannot be made.
+        """
+        path = Path(folder)
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise Fgclip2Error(f"{path} exists and is no search store; give a new or an empty folder")
+        manifest = Manifest(model_hash, model_name, dimension, dict(settings or {}), os.fspath(root))
+        manifest.write(path)
+        return cls(path, manifest)
+
+    @classmethod
+    def open(cls, folder: str | os.PathLike[str], *, model_hash: str | None = None, verify: bool = True) -> Store:
+        """Open a store and check it.
+
+        Args:
+            folder: where it is.
+            model_hash: of the model it is to be used with.
+            verify: read every file and compare its hash; otherwise sizes and headers only.
+
+        Raises:
+            Fgclip2Error: no store, a file that is missing or damaged, or one made by another model.
+        """
+        path = Path(folder)
+        manifest = Manifest.read(path)
+        if model_hash is not None and model_hash != manifest.model_hash:
+            raise Fgclip2Error(
+                f"{path} was made by model {manifest.model_name!r} (hash {manifest.model_hash[:12]}), not by the one "
+                f"in use (hash {model_hash[:12]}); use that model, or index the pictures again into another folder"
+            )
+        try:
+            for file in manifest.files():
+                file.check(path, verify)
+            return cls(path, manifest)
+        except Fgclip2Error:
+            if Manifest.read(path).serial == manifest.serial:
+                raise
+        return cls.open(path, model_hash=model_hash, verify=verify)  # a writer took files away meanwhile
+
+    @classmethod
+    def repair(cls, folder: str | os.PathLike[str]) -> list[str]:
+        """Drop the shards that are damaged, so that the rest can be used and the lost pictures indexed again.
+
+        Returns:
+            Names of the dropped shards; also ``"deleted"`` when the marks of deleted pictures were lost, which brings
+            those pictures back.
+        """
+        path = Path(folder)
+        manifest = Manifest.read(path)
+
+        def whole(files: Iterable[FileEntry]) -> bool:
+            try:
+                for file in files:
+                    file.check(path, contents=True)
+            except Fgclip2Error:
+                return False
+            return True
+
+        kept = tuple(shard for shard in manifest.shards if whole((shard.vectors, shard.metadata)))
+        lost = [shard.name for shard in manifest.shards if shard not in kept]
+        marks = manifest.deleted
+        if marks is not None and not whole([marks]):
+            lost, marks = [*lost, "deleted"], None
+        if lost:
+            total = sum(shard.pictures for shard in kept)
+            counts = {"pictures": total, "regions": 0, "deleted": 0}
+            bare = replace(manifest, shards=kept, deleted=marks, counts=counts, indexes={}, serial=manifest.serial + 1)
+            store = cls(path, bare)
+            alive = store.alive
+            if marks is None:  # replaced pictures are back too: of each name the newest counts
+                newest = {name: row for row, name in enumerate(store.metadata["name"].to_pylist())}
+                alive = np.isin(np.arange(total), list(newest.values()))
+            with store.writing(check=False):
+                store._commit(kept, alive, indexes={})
+        return lost
+
+    def __len__(self) -> int:
+        """Live pictures."""
+        return int(self.alive.sum())
+
+    @contextmanager
+    def writing(self, check: bool = True) -> Iterator[None]:
+        """Hold the store for writing; every change does so by itself. Takes away what a crash has left.
+
+        Raises:
+            Fgclip2Error: another process writes, or has written since this store was opened.
+        """
+        from filelock import Timeout
+
+        try:
+            self._lock.acquire()
+        except Timeout as error:
+            raise Fgclip2Error(f"{self.folder} is being written by another process; wait until it is done") from error
+        try:
+            if check and Manifest.read(self.folder).serial != self.manifest.serial:
+                raise Fgclip2Error(f"{self.folder} was changed by another process meanwhile; open it again")
+            if check and self._lock.lock_counter == 1:
+                self._sweep()
+            yield
+        finally:
+            self._lock.release()
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        """Add pictures as one shard; one whose name is there already takes its place.
+
+        Raises:
+            Fgclip2Error: a name repeats, vectors do not fit the store, or a column has changed its type.
+        """
+        if not entries:
+            return
+        names = [entry.name for entry in entries]
+        if len(set(names)) < len(names):
+            repeated = next(name for name in names if names.count(name) > 1)
+            raise Fgclip2Error(f"{repeated!r} is given twice; every picture of a shard needs its own name")
+        for entry in entries:
+            entry.check(self.manifest.dimension)
+        with self.writing():
+            rows = self.rows
+            alive = self.alive.copy()
+            alive[[rows[name] for name in names if name in rows]] = False
+            shard = self._write_shard(
+                self.manifest.serial + 1,
+                stacked(entries),
+                [{**dict(zip(_OWN_COLUMNS, (e.name, e.sha256, *e.size), strict=True)), **e.extra} for e in entries],
+            )
+            self._commit((*self.manifest.shards, shard), np.concatenate([alive, np.ones(shard.pictures, bool)]))
+            rows.update(zip(names, range(len(alive), len(self.alive)), strict=True))
+            self.__dict__["rows"] = rows  # or every shard would cost a pass over all names
+
+    def delete(self, names: Iterable[str]) -> int:
+        """Mark pictures as deleted; their space comes back with ``compact``.
+
+        Returns:
+            How many there were.
+
+        Raises:
+            Fgclip2Error: a name is not in the store; nothing is deleted then.
+        """
+        wanted = set(names)
+        unknown = sorted(wanted - self.rows.keys())
+        if unknown:
+            raise Fgclip2Error(
+                f"{unknown[0]!r} is not in {self.folder} ({len(unknown)} such names); nothing is deleted"
+            )
+        if wanted:
+            with self.writing():
+                alive = self.alive.copy()
+                alive[[self.rows[name] for name in wanted]] = False
+                self._commit(self.manifest.shards, alive)
+        return len(wanted)
+
+    def compact(self, shard_size: int = 1024) -> None:
+        """Write all live pictures anew, ``shard_size`` a shard, in their order; rows change, indexes are dropped."""
+        with self.writing():
+            kept, shards = np.flatnonzero(self.alive), []
+            for number, start in enumerate(range(0, len(kept), shard_size)):
+                rows = kept[start : start + shard_size]
+                spans = [np.arange(self.offsets[row], self.offsets[row + 1]) for row in rows]
+                regions = np.concatenate(spans)
+                arrays = {
+                    "pictures": self._take("pictures", rows),
+                    "regions": self._take("regions", regions),
+                    "boxes": self._take("boxes", regions),
+                    "counts": np.array([len(span) for span in spans], np.int64),
+                }
+                facts = self.metadata.take(rows).to_pylist()
+                shards.append(self._write_shard(self.manifest.serial + 1 + number, arrays, facts))
+            # The serial must pass the numbers of all new files, or the next commit would write over one of them.
+            serial = self.manifest.serial + max(1, len(shards))
+            self._commit(tuple(shards), np.ones(len(kept), bool), indexes={}, serial=serial)
+            self._sweep()
+
+    def put_index(self, space: Space, entry: IndexEntry, write: Callable[[Path], None] | None = None) -> None:
+        """Commit a built index; ``write`` is given the path to put its file at, when it has one."""
+        with self.writing():
+            serial = self.manifest.serial + 1
+            if write is not None:
+                file = self.folder / f"{space}-{serial:06d}.faiss"
+                temporary = file.with_name(f".{file.name}")
+                write(temporary)
+                with temporary.open("rb") as stream:
+                    os.fsync(stream.fileno())
+                temporary.replace(file)
+                flush_folder(self.folder)
+                entry = replace(entry, file=FileEntry.of(file))
+            updated = replace(self.manifest, serial=serial, indexes={**self.manifest.indexes, space: entry})
+            updated.write(self.folder)
+            self.manifest = updated
+            self._sweep()
+
+    def blocks(self, space: Space) -> list[np.ndarray]:
+        """(n, D) float16 vectors of every shard in order of rows, read-only memory maps."""
+        return [arrays[space] for arrays in self._maps.values()]
+
+    def vectors(self, space: Space, rows: np.ndarray) -> np.ndarray:
+        """(n, D) float32 vectors of some rows, in their order."""
+        return self._take(space, rows).astype(np.float32)
+
+    def boxes(self, rows: np.ndarray) -> np.ndarray:
+        """(n, 4) float32 boxes in pixels of some region rows."""
+        return self._take("boxes", rows)
+
+    @cached_property
+    def metadata(self) -> Any:
+        """A pyarrow table by picture row: ``name``, ``sha256``, ``width``, ``height``, and the extra columns."""
+        return _join([self._table(shard) for shard in self.manifest.shards], self.folder)
+
+    @cached_property
+    def rows(self) -> dict[str, int]:
+        """Row of every live picture by its name."""
+        names = self.metadata["name"].to_pylist()
+        return {names[row]: int(row) for row in np.flatnonzero(self.alive)}
+
+    def _show(self, manifest: Manifest) -> None:
+        """Present what a manifest names."""
+        self.manifest = manifest
+        for cached in ("metadata", "rows"):
+            self.__dict__.pop(cached, None)
+        self._maps = {shard.name: self._maps.get(shard.name) or self._map(shard) for shard in manifest.shards}
+        self._tables = {shard.name: self._tables[shard.name] for shard in manifest.shards if shard.name in self._tables}
+        counts = [arrays["counts"] for arrays in self._maps.values()]
+        self.offsets = np.concatenate([np.zeros(1, np.int64), *counts]).cumsum()
+        marks = {} if manifest.deleted is None else map_tensors(self.folder / manifest.deleted.name)
+        dead = [marks.get(shard.name, np.zeros(shard.pictures, np.uint8)) for shard in manifest.shards]
+        self.alive = ~np.concatenate([np.zeros(0, bool), *(mark.astype(bool) for mark in dead)])
+
+    def _map(self, shard: Shard) -> dict[str, np.ndarray]:
+        arrays = map_tensors(self.folder / shard.vectors.name)
+        width = self.manifest.dimension
+        shapes = {
+            "pictures": (shard.pictures, width),
+            "regions": (shard.regions, width),
+            "boxes": (shard.regions, 4),
+            "counts": (shard.pictures,),
+        }
+        found = {name: array.shape for name, array in arrays.items()}
+        if found != shapes or int(arrays["counts"].sum()) != shard.regions:
+            raise Fgclip2Error(
+                f"{self.folder / shard.vectors.name} holds {found} where its manifest says {shapes}; copy it from a "
+                "backup, or index again with --repair"
+            )
+        return arrays
+
+    def _table(self, shard: Shard) -> Any:
+        if shard.name not in self._tables:
+            self._tables[shard.name] = self._read_table(shard)
+        return self._tables[shard.name]
+
+    def _read_table(self, shard: Shard) -> Any:
+        import pyarrow
+        import pyarrow.parquet
+
+        file = self.folder / shard.metadata.name
+        try:
+            table = pyarrow.parquet.read_table(file, memory_map=True)
+        except (pyarrow.ArrowException, OSError) as error:
+            raise Fgclip2Error(f"{file} cannot be read ({error}); index again with --repair") from error
+        if table.num_rows != shard.pictures or not set(_OWN_COLUMNS) <= set(table.column_names):
+            raise Fgclip2Error(
+                f"{file} has {table.num_rows} rows of {table.column_names}, not {shard.pictures} of "
+                f"{', '.join(_OWN_COLUMNS)}; index again with --repair"
+            )
+        return table
+
+    def _take(self, name: str, rows: np.ndarray) -> np.ndarray:
+        """Rows of a tensor across the shards."""
+        sources = [arrays[name] for arrays in self._maps.values()]
+        if not sources:
+            return np.zeros((0, 4 if name == "boxes" else self.manifest.dimension), np.float16)
+        taken = np.empty((len(rows), *sources[0].shape[1:]), sources[0].dtype)
+        ends = np.cumsum([len(source) for source in sources])
+        shards = np.searchsorted(ends, rows, side="right")
+        for shard in np.unique(shards):
+            mine, source = shards == shard, sources[shard]
+            taken[mine] = source[rows[mine] - (ends[shard] - len(source))]
+        return taken
+
+    def _write_shard(
+        self, number: int, arrays: Mapping[str, np.ndarray], facts: Sequence[Mapping[str, Value]]
+    ) -> Shard:
+        import pyarrow
+        import pyarrow.parquet
+        from safetensors.numpy import save
+
+        name = f"{number:06d}"
+        columns = list(dict.fromkeys(key for fact in facts for key in fact))
+        try:
+            table = pyarrow.table({key: pyarrow.array([fact.get(key) for fact in facts]) for key in columns})
+        except pyarrow.ArrowException as error:
+            raise Fgclip2Error(
+                f"metadata cannot be stored ({error}); a column takes values of one type only"
+            ) from error
+        _join([*map(self._table, self.manifest.shards), table], self.folder)  # a type that does not fit shows here
+        stream = pyarrow.BufferOutputStream()
+        pyarrow.parquet.write_table(table, stream)
+        parts = {f"vectors-{name}.safetensors": save(dict(arrays)),
+                 f"metadata-{name}.parquet": stream.getvalue().to_pybytes()}  # fmt: skip
+        files = []
+        for file, data in parts.items():
+            write_atomically(self.folder / file, data)
+            files.append(FileEntry(file, len(data), hashlib.sha256(data).hexdigest()))
+        return Shard(name, len(facts), len(arrays["regions"]), *files)
+
+    def _commit(
+        self,
+        shards: tuple[Shard, ...],
+        alive: np.ndarray,
+        indexes: dict[str, IndexEntry] | None = None,
+        serial: int | None = None,
+    ) -> None:
+        """Write the marks of deleted pictures, where there are any, and then the manifest."""
+        from safetensors.numpy import save
+
+        serial = self.manifest.serial + 1 if serial is None else serial
+        marks: dict[str, np.ndarray] = {}
+        start = 0
+        for shard in shards:
+            mark = ~alive[start : start + shard.pictures]
+            start += shard.pictures
+            if mark.any():
+                marks[shard.name] = mark.astype(np.uint8)
+        deleted = None
+        if marks:
+            data = save(marks)
+            deleted = FileEntry(f"deleted-{serial:06d}.safetensors", len(data), hashlib.sha256(data).hexdigest())
+            write_atomically(self.folder / deleted.name, data)
+        maps = [self._maps.get(shard.name) or self._map(shard) for shard in shards]
+        regions = np.concatenate([np.zeros(0, np.int64), *(arrays["counts"] for arrays in maps)])
+        counts = {"pictures": int(alive.sum()), "regions": int(regions[alive].sum()), "deleted": int((~alive).sum())}
+        kept = self.manifest.indexes if indexes is None else indexes
+        updated = replace(self.manifest, shards=shards, deleted=deleted, counts=counts, indexes=kept, serial=serial)
+        updated.write(self.folder)
+        self._show(updated)
+
+    def _sweep(self) -> None:
+        """Remove files that look like a store's own and that the manifest does not name."""
+        named = {file.name for file in self.manifest.files()}
+        named |= {entry.file.name for entry in self.manifest.indexes.values() if entry.file is not None}
+        for file in self.folder.iterdir():
+            name = file.name[1:] if file.name.startswith(".") else file.name
+            ours = manifests.OWN_FILE.match(name) or (file.name.startswith(".") and name.startswith(manifests.NAME))
+            if ours and file.name not in named:
+                file.unlink()
+
+
+def _join(tables: Sequence[Any], folder: Path) -> Any:
+    """Tables one below the other; columns that one lacks are empty there."""
+    import pyarrow
+
+    if not tables:
+        empty = {
+            "name": pyarrow.string(),
+            "sha256": pyarrow.string(),
+            "width": pyarrow.int64(),
+            "height": pyarrow.int64(),
+        }
+        return pyarrow.schema(empty).empty_table()
+    try:
+        return pyarrow.concat_tables(tables, promote_options="permissive")
+    except pyarrow.ArrowException as error:
+        raise Fgclip2Error(
+            f"metadata does not fit that of {folder} ({error}); a column takes values of one type only"
+        ) from error

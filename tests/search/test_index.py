@@ -1,0 +1,146 @@
+"""faiss finds what exact search finds, says how well, and is made again when it must be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fgclip2.errors import Fgclip2Error
+from fgclip2.search.entries import Entry
+from fgclip2.search.index import FLAT_LIMIT, HNSW_LIMIT, Kind, choose, open_index
+from fgclip2.search.store import Store
+from tests.search.synthetic import WIDTH, entry, new_store, unit
+
+GB = 1 << 30
+
+
+def clustered(folder: Path, shards: int = 3, pictures: int = 50, regions: int = 20) -> Store:
+    """A store whose regions lie around 40 centres, as those of real collections do."""
+    centres = np.random.default_rng(0).normal(size=(40, WIDTH))
+    store = new_store(folder)
+    for shard in range(shards):
+        store.append([around(centres, f"{shard}/{k}", 1000 * shard + k, regions) for k in range(pictures)])
+    return store
+
+
+def around(centres: np.ndarray, name: str, seed: int, regions: int) -> Entry:
+    draws = np.random.default_rng(seed)
+    made = entry(name, seed, regions)
+    near = centres[draws.integers(len(centres), size=regions)] + draws.normal(scale=0.4, size=(regions, WIDTH))
+    return Entry(name, made.sha256, made.size, made.vector, unit(near), made.boxes)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return clustered(tmp_path_factory.mktemp("index") / "store")
+
+
+def everything(store: Store) -> np.ndarray:
+    return np.concatenate(store.blocks("regions")).astype(np.float32)
+
+
+@settings(max_examples=25, deadline=None)
+@given(k=st.integers(1, 40), share=st.sampled_from([0.0, 0.01, 0.5, 1.0]), seed=st.integers(0, 99))
+def test_flat_search_is_exact_with_and_without_a_filter(store: Store, k: int, share: float, seed: int) -> None:
+    index = open_index(store, "regions", GB)
+    assert (index.kind, index.recall_at_10) == ("flat", 1.0)
+    draws = np.random.default_rng(seed)
+    queries, vectors = unit(draws.normal(size=(3, WIDTH))), everything(store)
+    allowed = draws.uniform(size=len(vectors)) < share
+    scores, rows = index.search(queries, k, allowed)
+    products = np.where(allowed, queries @ vectors.T, -np.inf)
+    expected = -np.sort(-products, axis=1)[:, :k]
+    assert scores.shape == rows.shape == (3, k)
+    np.testing.assert_allclose(scores, expected, atol=1e-5)
+    for line, found in zip(products, rows, strict=True):
+        there = found >= 0
+        np.testing.assert_allclose(line[found[there]], scores[0:3][np.all(rows == found, axis=1)][0][there], atol=1e-5)
+        assert there.sum() == min(k, allowed.sum())
+
+
+@pytest.mark.parametrize("kind", ["hnsw", "ivf_pq"])
+def test_large_indexes_reach_the_recall_they_state(tmp_path: Path, kind: Kind) -> None:
+    store = clustered(tmp_path / "store")
+    index = open_index(store, "regions", GB, kind=kind)
+    vectors = everything(store)
+    assert len(index) == len(vectors) == 3000
+    queries = unit(np.random.default_rng(7).normal(size=(40, WIDTH)) * 0.2 + vectors[:40])
+    exact = np.argsort(-(queries @ vectors.T), axis=1)[:, :10]
+    scores, rows = index.search(queries, 10)
+    recall = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(exact, rows, strict=True)])
+    assert recall >= 0.95
+    assert index.recall_at_10 >= 0.95
+    np.testing.assert_allclose(scores, np.take_along_axis(queries @ vectors.T, rows, 1), atol=1e-5)
+    said = Store.open(store.folder).manifest.indexes["regions"]
+    assert said.recall_at_10 == index.recall_at_10
+    assert (said.kind, said.vectors, said.settings) == (kind, 3000, index.settings)
+
+    again = open_index(Store.open(store.folder), "regions", GB, kind=kind)  # now a memory map
+    np.testing.assert_array_equal(again.search(queries, 10)[1], rows)
+    assert again.recall_at_10 == index.recall_at_10
+
+    allowed = np.arange(3000) % 3 == 0
+    found = again.search(queries, 10, allowed)[1]
+    assert allowed[found].all()
+
+
+@pytest.mark.parametrize("kind", ["flat", "hnsw", "ivf_pq"])
+def test_an_index_follows_its_store(tmp_path: Path, kind: Kind) -> None:
+    store = clustered(tmp_path / "store")
+    open_index(store, "regions", GB, kind=kind)
+    added = entry("new", 77_777, 2)
+    store.append([added])
+    index = open_index(store, "regions", GB, kind=kind)
+    assert len(index) == 3002
+    scores, rows = index.search(added.regions, 1)
+    assert rows[:, 0].tolist() == [3000, 3001]
+    np.testing.assert_allclose(scores, 1, atol=2e-3)
+    store.delete(["0/0"])
+    store.compact()
+    index = open_index(store, "regions", GB, kind=kind)
+    assert len(index) == 2982
+    assert index.search(added.regions, 1)[1][:, 0].tolist() == [2980, 2981]
+    assert len(list(store.folder.glob("regions-*.faiss"))) == (kind != "flat")
+
+
+@pytest.mark.parametrize("kind", ["hnsw", "ivf_pq"])
+def test_a_damaged_index_is_made_again(tmp_path: Path, kind: Kind, caplog: pytest.LogCaptureFixture) -> None:
+    store = clustered(tmp_path / "store", shards=1)
+    open_index(store, "regions", GB, kind=kind)
+    (file,) = store.folder.glob("*.faiss")
+    before = file.read_bytes()
+    file.write_bytes(before[:-100])
+    index = open_index(Store.open(store.folder), "regions", GB, kind=kind)
+    assert len(index) == 1000
+    assert "is built again" in caplog.text
+    (file,) = store.folder.glob("*.faiss")
+    if kind == "ivf_pq":  # built from the same vectors it is the same to the bit
+        assert file.read_bytes() == before
+
+
+def test_the_count_and_the_memory_decide() -> None:
+    assert choose(FLAT_LIMIT, 768, 4 * GB).kind == "flat"
+    assert choose(FLAT_LIMIT + 1, 768, 4 * GB).kind == "hnsw"
+    assert choose(1_000_000, 768, 4 * GB).kind == "hnsw"
+    assert choose(1_000_000, 768, GB).kind == "ivf_pq"
+    assert choose(HNSW_LIMIT + 1, 768, 400 * GB).kind == "ivf_pq"
+    roomy, tight = choose(10_000_000, 768, 5 * GB), choose(10_000_000, 768, GB)
+    assert roomy.code > tight.code
+    for plan, budget in ((roomy, 5 * GB), (tight, GB)):
+        assert plan.bytes <= budget
+        assert 768 % plan.code == 0
+    with pytest.raises(Fgclip2Error, match=r"needs at least 0\.3\d GB, and 0\.10 GB are allowed"):
+        choose(10_000_000, 768, 100_000_000)
+
+
+def test_an_index_of_few_vectors(make_store: Callable[[Sequence[Sequence[Entry]]], Store]) -> None:
+    index = open_index(make_store([[entry("a", 1, 1)]]), "pictures", GB)
+    scores, rows = index.search(entry("a", 1).vector[None], 3)
+    assert rows.tolist() == [[0, -1, -1]]
+    assert scores[0, 0] == pytest.approx(1, abs=2e-3)
+    assert np.isneginf(scores[0, 1:]).all()

@@ -1,0 +1,117 @@
+"""Windows of a dense map and which of them are kept."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fgclip2.errors import Fgclip2Error
+from fgclip2.features import DenseFeatures
+from fgclip2.search.config import RegionConfig
+from fgclip2.search.regions import WindowScores, cell_boxes, distinct, region_vectors, window_features, windows
+
+
+def random_features(rows: int, columns: int, seed: int = 0) -> DenseFeatures:
+    """Of a picture with 16 pixels a cell: else RoIAlign rounds 3 cells up to 3.0000001, and takes 4 samples."""
+    tokens = torch.randn(rows * columns, 24, generator=torch.Generator().manual_seed(seed)) * 3 + 0.5
+    return DenseFeatures.from_tokens(tokens, (rows, columns), (columns * 16, rows * 16))
+
+
+@settings(max_examples=30, deadline=None)
+@given(rows=st.integers(1, 20), columns=st.integers(1, 20), smallest=st.integers(1, 4))
+def test_windows_are_squares_that_cover_the_grid(rows: int, columns: int, smallest: int) -> None:
+    cells = windows((rows, columns), smallest)
+    x1, y1, x2, y2 = cells.unbind(1)
+    assert torch.equal(x2 - x1, y2 - y1)
+    assert int(torch.stack([x1, y1]).min()) == 0
+    assert (int(x2.max()), int(y2.max())) == (columns, rows)
+    assert len(cells.unique(dim=0)) == len(cells)
+    sides = (x2 - x1).unique().tolist()
+    assert sides[0] == min(smallest, rows, columns)
+    for side in sides:
+        covered = torch.zeros(rows, columns, dtype=torch.bool)
+        for left, top, right, bottom in cells[x2 - x1 == side].tolist():
+            covered[top:bottom, left:right] = True
+        assert covered.all()
+
+
+@settings(max_examples=15, deadline=None)
+@given(rows=st.integers(1, 17), columns=st.integers(1, 17), seed=st.integers(0, 9))
+def test_windows_are_pooled_as_regions_are(rows: int, columns: int, seed: int) -> None:
+    features = random_features(rows, columns, seed)
+    cells = windows(features.grid)
+    direct = features.regions(cell_boxes(cells, features.grid, features.image_size))
+    torch.testing.assert_close(window_features(features, cells), direct, atol=2e-5, rtol=0)
+
+
+@settings(max_examples=15, deadline=None)
+@given(rows=st.integers(1, 12), columns=st.integers(1, 12), seed=st.integers(0, 9))
+def test_scores_of_windows_are_products_with_their_features(rows: int, columns: int, seed: int) -> None:
+    features = random_features(rows, columns, seed)
+    vectors = torch.randn(3, 24, generator=torch.Generator().manual_seed(seed + 1))
+    windows_of = WindowScores(features, 2)
+    products = window_features(features, windows_of.cells) @ vectors.T
+    scores, boxes, similarity = windows_of.best(vectors)
+    torch.testing.assert_close(scores, products.max(0).values, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(similarity, features.similarity(vectors))
+    expected = cell_boxes(windows_of.cells[products.argmax(0)], features.grid, features.image_size)
+    torch.testing.assert_close(boxes, expected)
+
+
+def test_pooling_of_a_large_map_does_not_lose_small_windows() -> None:
+    features = random_features(96, 96)
+    features = DenseFeatures(features.map, features.image_size, features.norms * 1e3)  # type: ignore[operator]
+    cells = torch.tensor([[95, 95, 96, 96], [94, 93, 96, 95]])
+    expected = features.map[95, 95]
+    torch.testing.assert_close(window_features(features, cells)[0], expected, atol=1e-5, rtol=0)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    count=st.integers(1, 12), size=st.integers(1, 30), alike=st.sampled_from([0.3, 0.9, 1.0]), seed=st.integers(0, 9)
+)
+def test_kept_vectors_are_the_farthest_each_time(count: int, size: int, alike: float, seed: int) -> None:
+    vectors = np.random.default_rng(seed).normal(size=(size, 5)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    chosen = [int((vectors @ vectors.mean(0)).argmin())]
+    while len(chosen) < min(count, size):
+        nearest = (vectors @ vectors[chosen].T).max(1)
+        nearest[chosen] = np.inf
+        if nearest.min() >= alike:
+            break
+        chosen.append(int(nearest.argmin()))
+    assert distinct(torch.from_numpy(vectors), count, alike).tolist() == chosen
+
+
+def test_alike_windows_are_merged() -> None:
+    tokens = torch.zeros(64, 4)
+    tokens[:, 0] = 1
+    tokens.view(8, 8, 4)[:, 4:] = torch.tensor([0.0, 1, 0, 0])  # left half one thing, right half another
+    features = DenseFeatures.from_tokens(tokens, (8, 8), (80, 80))
+    vectors, boxes = region_vectors(features, RegionConfig(count=16, alike=0.999))
+    cosines = vectors @ vectors.T - torch.eye(len(vectors))
+    assert float(cosines.max()) < 0.999
+    assert {tuple(vector.round().abs().tolist()) for vector in vectors[:2]} == {(1, 0, 0, 0), (0, 1, 0, 0)}
+    assert len(boxes) == len(vectors) < 16
+
+
+def test_given_boxes_come_first_and_are_checked() -> None:
+    features = random_features(6, 9)
+    given_boxes = [[3, 4, 50, 60], [100.0, 10, 140, 90]]
+    vectors, boxes = region_vectors(features, RegionConfig(count=5), given_boxes)
+    assert len(vectors) == len(boxes) == 7
+    torch.testing.assert_close(vectors[:2], features.regions(given_boxes))
+    torch.testing.assert_close(boxes[:2], torch.tensor(given_boxes))
+    torch.testing.assert_close(vectors[2:], features.regions(boxes[2:]), atol=2e-5, rtol=0)
+    with pytest.raises(Fgclip2Error, match="leaves the picture"):
+        region_vectors(features, None, [[0, 0, 500, 500]])
+
+
+@pytest.mark.parametrize(("wrong", "message"), [({"count": 0}, "count 0"), ({"smallest": 0}, "smallest 0"),
+                                                ({"alike": 1.5}, "alike 1.5")])  # fmt: skip
+def test_settings_are_checked(wrong: dict[str, float], message: str) -> None:
+    with pytest.raises(Fgclip2Error, match=message):
+        RegionConfig(**wrong)  # type: ignore[arg-type]

@@ -1,0 +1,160 @@
+"""Collections: what is in them, what is wrong with them, and that names stay inside."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from fgclip2.errors import Fgclip2Error
+from fgclip2.search.sources import inside, list_sources, read_picture, span_of
+
+
+def encoded(colour: str = "red") -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (20, 10), colour).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two pictures: ``a.png`` and ``猫/b.png``."""
+    (tmp_path / "猫").mkdir()
+    (tmp_path / "a.png").write_bytes(encoded("red"))
+    (tmp_path / "猫" / "b.png").write_bytes(encoded("blue"))
+    return tmp_path
+
+
+def write_tar(file: Path, members: Mapping[str, bytes]) -> None:
+    with tarfile.open(file, "w") as archive:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+
+
+def test_a_folder(folder: Path) -> None:
+    (folder / "note.txt").write_text("no picture", encoding="utf-8")
+    root, sources = list_sources(folder)
+    assert root == folder.resolve()
+    assert [source.name for source in sources] == ["a.png", "猫/b.png"]
+    assert read_picture(root, "猫/b.png") == encoded("blue")
+    assert [source.name for source in list_sources(folder, leave_out=folder / "猫")[1]] == ["a.png"]
+
+
+@pytest.mark.parametrize("kind", ["txt", "jsonl", "json", "csv", "parquet"])
+def test_lists(folder: Path, kind: str) -> None:
+    file = folder / f"list.{kind}"
+    entries = [
+        {"image": "a.png", "来源": "web"},
+        {"image": "猫/b.png", "来源": "手机"},
+        {"image": "a.png", "来源": "2"},
+    ]
+    if kind == "txt":
+        file.write_text("a.png\n\n猫/b.png\na.png\n", encoding="utf-8")
+    elif kind == "jsonl":
+        file.write_text("\n".join(json.dumps(item) for item in entries), encoding="utf-8")
+    elif kind == "json":
+        file.write_text(json.dumps(entries), encoding="utf-8")
+    elif kind == "csv":
+        lines = ["image,来源", *(f"{item['image']},{item['来源']}" for item in entries)]
+        file.write_text("\n".join(lines), encoding="utf-8")
+    else:
+        import pyarrow
+        import pyarrow.parquet
+
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(entries), file)
+    root, sources = list_sources(file)
+    assert root == folder.resolve()
+    assert [source.name for source in sources] == ["a.png", "猫/b.png"]
+    if kind != "txt":
+        assert [dict(source.extra) for source in sources] == [{"来源": "web"}, {"来源": "手机"}]
+
+
+def test_boxes_of_lists(folder: Path) -> None:
+    finehard = {"f_path": "a.png", "short_caption": "x", "bbox_info": [{"bbox": [0.5, 0, 1.0004, 0.5, 0.9]}]}
+    (folder / "a.jsonl").write_text(
+        "\n".join(map(json.dumps, [finehard, {"image": "猫/b.png", "boxes": [[1, 2, 5, 9]]}])), encoding="utf-8"
+    )
+    first, second = list_sources(folder / "a.jsonl")[1]
+    assert first.pixel_boxes((20, 10)) == [[10, 0, 20, 5]]
+    assert second.pixel_boxes((20, 10)) == [[1, 2, 5, 9]]
+    coco = {
+        "images": [{"id": 7, "file_name": "a.png", "width": 20, "height": 10, "licence": 3}],
+        "annotations": [{"image_id": 7, "bbox": [2, 3, 4, 5]}],
+    }
+    (folder / "coco.json").write_text(json.dumps(coco), encoding="utf-8")
+    (only,) = list_sources(folder / "coco.json")[1]
+    assert only.pixel_boxes((20, 10)) == [[2, 3, 6, 8]]
+    assert dict(only.extra) == {"licence": 3}
+
+
+def test_entries_that_cannot_be_used_are_kept_with_their_problem(folder: Path) -> None:
+    lines = [
+        '{"image": "a.png"}', '{"caption": "none"}', "not json", "[1]", '{"image": "/etc/passwd"}',
+        '{"image": "猫/b.png", "boxes": [[5, 5, 2, 2]]}', json.dumps({"image": str(folder / "a2.png")}),
+    ]  # fmt: skip
+    (folder / "list.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    sources = list_sources(folder / "list.jsonl")[1]
+    expected = ["", "none of image", "line 3 is not JSON", "line 4 is no JSON", "give --root", "with area", ""]
+    for source, problem in zip(sources, expected, strict=True):
+        assert problem in source.problem
+        assert bool(problem) == bool(source.problem)
+    assert sources[-1].name == "a2.png"
+
+
+def test_shards(folder: Path) -> None:
+    shards = folder / "shards"
+    shards.mkdir()
+    told = json.dumps({"caption": "一辆红色汽车", "stars": 3, "bbox_info": [{"bbox": [0, 0, 0.5, 1]}]}).encode()
+    write_tar(shards / "0.tar", {"x/1.png": encoded("red"), "x/1.json": told, "x/2.png": encoded("blue")})
+    write_tar(shards / "1.tar", {"3.png": encoded("green"), "3.json": b"{"})
+    root, sources = list_sources(shards)
+    assert [source.name for source in sources] == ["0.tar#x/1.png", "0.tar#x/2.png", "1.tar#3.png"]
+    for source, colour in zip(sources, ("red", "blue", "green"), strict=True):
+        assert read_picture(root, source.name, span_of(source.extra)) == encoded(colour)
+    assert {key: sources[0].extra[key] for key in ("caption", "stars")} == {"caption": "一辆红色汽车", "stars": 3}
+    assert sources[0].pixel_boxes((20, 10)) == [[0, 0, 10, 10]]
+    data = (shards / "0.tar").read_bytes()
+    (shards / "0.tar").write_bytes(data[:1500])
+    cut = list_sources(shards / "0.tar")[1]
+    assert "are lost" in cut[-1].problem
+    (shards / "0.tar").write_bytes(b"no tar file at all" * 100)
+    (only,) = list_sources(shards / "0.tar")[1]
+    assert "no plain tar file" in only.problem
+
+
+@pytest.mark.parametrize(
+    "name", ["../secret.png", "/etc/passwd", "a/../../b", "", "..", "a\\..\\b", "a\0b", "link/x.png"]
+)
+def test_names_do_not_lead_out_of_the_root(tmp_path: Path, name: str) -> None:
+    root = tmp_path / "root"
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "x.png").write_bytes(encoded())
+    root.mkdir()
+    (root / "link").symlink_to(tmp_path / "other")
+    with pytest.raises(Fgclip2Error, match="picture folder"):
+        inside(root, name)
+    with pytest.raises(Fgclip2Error, match="picture folder"):
+        read_picture(root, name, (0, 10) if "x" not in name else None)
+
+
+def test_what_is_no_collection_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Fgclip2Error, match="does not exist"):
+        list_sources(tmp_path / "none")
+    with pytest.raises(Fgclip2Error, match="holds no picture"):
+        list_sources(tmp_path)
+    for name, content, message in (
+        ("a.md", "x", "no list of pictures"),
+        ("a.txt", "\n", "names no picture"),
+        ("a.json", "{}", "neither a list nor COCO"),
+        ("a.parquet", "x", "cannot be read as a list"),
+    ):
+        (tmp_path / name).write_text(content, encoding="utf-8")
+        with pytest.raises(Fgclip2Error, match=message):
+            list_sources(tmp_path / name)
