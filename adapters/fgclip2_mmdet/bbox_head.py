@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from fgclip2.errors import Fgclip2Error
 
-_MAX_SCALE = 200.0  # above this the softmax is an argmax and its gradient vanishes
+MAX_SCALE = 200.0  # above this the softmax is an argmax and its gradient vanishes
 
 
 @MODELS.register_module()
@@ -75,6 +75,6 @@ class OpenVocabBBoxHead(BBoxHead):
 
     def classify(self, embeddings: Tensor, texts: Tensor) -> Tensor:
         """Logits ``(R, C + 1)``, background last, of embeddings ``(R, D)`` and texts ``(C, D)``, all unit length."""
-        scale = self.log_scale.exp().clamp(max=_MAX_SCALE)
+        scale = self.log_scale.exp().clamp(max=MAX_SCALE)
         targets = torch.cat((texts, F.normalize(self.background, dim=0)[None]))
         return scale * embeddings @ targets.T

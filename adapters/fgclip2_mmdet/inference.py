@@ -21,7 +21,7 @@ from fgclip2.fusion import Detections
 from fgclip2.predictor import find_device
 from fgclip2.vocabulary import Vocabulary, same_classes
 
-from .detector import FGCLIP2Detector
+from .open_vocab import OpenVocabDetector
 from .runner import checkpoints, load_weights, read_checkpoint
 
 _log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ class OpenVocabInferencer:
         device: where to compute.
     """
 
-    def __init__(self, detector: FGCLIP2Detector, pipeline: Sequence[dict[str, Any]], device: torch.device) -> None:
+    def __init__(self, detector: OpenVocabDetector, pipeline: Sequence[dict[str, Any]], device: torch.device) -> None:
         self.detector = detector.to(device).eval()
         self.pipeline = Compose(without_loaders(pipeline))
         self.device = device
@@ -179,8 +179,9 @@ def read_config(path: str | Path) -> Config:
         cfg = Config.fromfile(file)
     except (SyntaxError, NameError, OSError, AttributeError, KeyError, TypeError, ImportError) as error:
         raise Fgclip2Error(f"the config {str(file)!r} cannot be read: {type(error).__name__}: {error}") from error
-    if cfg.get("model", {}).get("type") != FGCLIP2Detector.__name__ or "test_dataloader" not in cfg:
-        raise Fgclip2Error(f"{str(file)!r} is no config of an {FGCLIP2Detector.__name__}; see apps/configs/ovd")
+    kind = MODELS.get(str(cfg.get("model", {}).get("type")))
+    if not (isinstance(kind, type) and issubclass(kind, OpenVocabDetector)) or "test_dataloader" not in cfg:
+        raise Fgclip2Error(f"{str(file)!r} is no config of an FG-CLIP 2 detector; see apps/configs/ovd")
     return cfg
 
 

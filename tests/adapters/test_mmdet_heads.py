@@ -13,7 +13,7 @@ from fgclip2.features import DenseFeatures
 from fgclip2.predictor import FGCLIP2
 from fgclip2.vocabulary import Vocabulary
 from fgclip2_mmdet import Ensemble, OpenVocabBBoxHead
-from fgclip2_mmdet.roi_head import select_detections
+from fgclip2_mmdet.ensemble import select_detections
 from fgclip2_mmdet.scoring import geometric_ensemble, region_features, text_probabilities
 from fgclip2_mmdet.vocabulary import as_vocabulary, novel_flags, shuffled
 
