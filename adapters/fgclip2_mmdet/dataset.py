@@ -45,10 +45,15 @@ class OpenVocabDataset(CocoDataset):
             self.cat_img_map[annotation["category_id"]].append(annotation["image_id"])
         return [
             self.parse_data_info(
-                {"raw_img_info": {**image, "img_id": image["id"]}, "raw_ann_info": annotations[image["id"]]}
+                {"raw_img_info": {**_named(image), "img_id": image["id"]}, "raw_ann_info": annotations[image["id"]]}
             )
             for image in content["images"]
         ]
+
+
+def _named(image: dict[str, Any]) -> dict[str, Any]:
+    """LVIS names a picture by where it once was, ``.../val2017/1.jpg``; its last two parts are the file's name."""
+    return image if "file_name" in image else {**image, "file_name": "/".join(image["coco_url"].split("/")[-2:])}
 
 
 @TRANSFORMS.register_module()
