@@ -108,10 +108,9 @@ def run(arguments: Arguments) -> None:
     from fgclip2_mmdet.runner import checkpoints, on_first_process, processes
 
     with processes(arguments.launcher):
-        given = _read_user_data(arguments)
+        user = _read_user_data(arguments)
         cfg = _read_config(arguments)
-        if given is None:
-            given = _read_benchmark(arguments, cfg)
+        given = _read_benchmark(arguments, cfg) if user is None else user
         resolve(cfg.model.backbone.model)
         _introduce(arguments, cfg, given)
         if arguments.resume and not checkpoints(arguments.work_dir):

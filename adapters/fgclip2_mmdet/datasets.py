@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 from xml.etree import ElementTree
@@ -56,15 +56,15 @@ def read_benchmark(cfg: Config) -> UserData | DetectionData | None:
 
 def _coco(about: Mapping[str, Any], train: Any, val: Any) -> UserData:
     """As OVR-CNN: only pictures that show one of the classes."""
-    parts = [load_coco(part.ann_file, part.data_prefix.img) for part in (train, val)]
-    return _chosen(about, *parts)
+    files = [load_coco(part.ann_file, part.data_prefix.img) for part in (train, val)]
+    return _chosen(about, files[0], files[1])
 
 
 def _chosen(about: Mapping[str, Any], train: CocoDataset, val: CocoDataset) -> UserData:
     classes = list(about["classes"])
-    parts = [part.subset(classes, keep_empty=False) for part in (train, val)]
+    train, val = (part.subset(classes, keep_empty=False) for part in (train, val))
     vocabularies = {language: list(names) for language, names in about["vocabularies"].items()}
-    return UserData(*parts, classes, list(about["novel"]), vocabularies)
+    return UserData(train, val, classes, list(about["novel"]), vocabularies)
 
 
 def _lvis(about: Mapping[str, Any], train: Any, val: Any) -> DetectionData:
@@ -90,8 +90,8 @@ def _lvis(about: Mapping[str, Any], train: Any, val: Any) -> DetectionData:
 
 
 def _voc(about: Mapping[str, Any], train: Any, val: Any) -> UserData:
-    parts = [read_voc(part.ann_file, part.data_prefix.img, about["classes"]) for part in (train, val)]
-    return _chosen(about, *parts)
+    files = [read_voc(part.ann_file, part.data_prefix.img, about["classes"]) for part in (train, val)]
+    return _chosen(about, files[0], files[1])
 
 
 def read_voc(lists: Sequence[str | Path], root: str | Path, classes: Sequence[str]) -> CocoDataset:
@@ -141,4 +141,8 @@ def _text(node: Any, path: str) -> str:
     return str(found).strip()
 
 
-_READERS: Final = {"coco": _coco, "lvis": _lvis, "voc": _voc}
+_READERS: Final[dict[str, Callable[[Any, Any, Any], UserData | DetectionData]]] = {
+    "coco": _coco,
+    "lvis": _lvis,
+    "voc": _voc,
+}

@@ -120,8 +120,8 @@ class OpenVocabATSSHead(TextClassifier, ATSSHead):
         self.scales = nn.ModuleList(Scale(1.0) for _ in self.prior_generator.strides)
         for last in (self.atss_reg, self.atss_quality):
             nn.init.normal_(last.weight, std=0.01)
-            nn.init.zeros_(last.bias)
-        nn.init.constant_(self.atss_quality.bias, bias_init_with_prob(0.01))
+            nn.init.zeros_(last.get_parameter("bias"))
+        nn.init.constant_(self.atss_quality.get_parameter("bias"), bias_init_with_prob(0.01))
 
     def set_train_texts(self, texts: ClassTexts) -> None:
         """Classes that training labels index; does not change what is detected at test time."""
