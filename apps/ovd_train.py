@@ -4,6 +4,8 @@
     python apps/ovd_train.py --resume             # continue a run that was stopped or killed
     python apps/ovd_train.py --model qihoo360/fg-clip2-base --data-root my_data \
         --train-ann train.json --val-ann val.json --novel "cat,umbrella"
+    python apps/ovd_train.py --config apps/configs/ovd/onestage_base_ov_coco.py --amp
+    torchrun --nproc-per-node 8 apps/ovd_train.py --config apps/configs/ovd/fvit_base_ov_lvis.py --launcher pytorch
 
 Classes named in --novel keep no training labels and show what the detector does with names it never learned. The
 result, epoch_N.pth in --work-dir, finds any class you name:
@@ -23,7 +25,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import tyro
 
@@ -42,12 +44,13 @@ _KEPT: Final = ("*.pth", "*.py", "metrics.json", "last_checkpoint")
 
 @dataclass
 class Arguments:
-    """Train an open-vocabulary detector on the embedded world, or on your own COCO data."""
+    """Train an open-vocabulary detector on the embedded world, on your own COCO data, or on a published dataset."""
 
     config: Path | None = None
     """mmdetection config; without one configs/ovd/fvit_tiny_openmoji.py, or fvit.py for your own data."""
-    model: str = "tiny"
-    """FG-CLIP 2: tiny (embedded, knows only generated scenes), qihoo360/fg-clip2-base, or a directory."""
+    model: str | None = None
+    """FG-CLIP 2: tiny (embedded, knows only generated scenes), qihoo360/fg-clip2-base, or a directory; without it the
+    config's."""
     work_dir: Path = Path("work_dirs/ovd")
     """Where checkpoints, figures and pictures go."""
     resume: bool = False
@@ -56,6 +59,8 @@ class Arguments:
     """Overrides of config entries, such as optim_wrapper.optimizer.lr=0.0005 train_dataloader.batch_size=4."""
     amp: bool = False
     """Train the heads in bf16 too (the frozen tower runs in bf16 wherever the hardware has it)."""
+    launcher: Literal["none", "pytorch"] = "none"
+    """pytorch when torchrun starts this on several GPUs."""
     data_root: Path | None = None
     """Folder of your own data; pictures are looked for in it, in images/, and in a folder named like the split."""
     train_ann: str = ""
@@ -97,25 +102,27 @@ class Arguments:
 
 def run(arguments: Arguments) -> None:
     """Do what the command line says; see the module's text. Everything is checked before anything is written."""
-    resolve(arguments.model)
+    if arguments.model is not None:
+        resolve(arguments.model)
     import fgclip2_mmdet  # noqa: F401  (seconds of imports, so only after the cheap checks)
-    from fgclip2_mmdet.runner import checkpoints
+    from fgclip2_mmdet.runner import checkpoints, on_first_process, processes
 
-    user = _read_user_data(arguments)
-    cfg = _read_config(arguments)
-    _introduce(arguments)
-    if arguments.resume and not checkpoints(arguments.work_dir):
-        print(f"nothing to resume in {arguments.work_dir}: no finished epoch; starting from the beginning")
-    if not arguments.resume:
-        _set_aside(arguments.work_dir)
-    arguments.work_dir.mkdir(parents=True, exist_ok=True)
-    data = _prepare(arguments, user)
-    _train_and_evaluate(arguments, cfg, data)
+    with processes(arguments.launcher):
+        user = _read_user_data(arguments)
+        cfg = _read_config(arguments)
+        given = _read_benchmark(arguments, cfg) if user is None else user
+        resolve(cfg.model.backbone.model)
+        _introduce(arguments, cfg, given)
+        if arguments.resume and not checkpoints(arguments.work_dir):
+            print(f"nothing to resume in {arguments.work_dir}: no finished epoch; starting from the beginning")
+        data = on_first_process(lambda: _prepare(arguments, given))
+        _train_and_evaluate(arguments, cfg, data)
 
 
-def _introduce(arguments: Arguments) -> None:
-    if arguments.data_root is None:
-        what = "the embedded model" if arguments.model == "tiny" else arguments.model
+def _introduce(arguments: Arguments, cfg: Config, given: UserData | DetectionData | None) -> None:
+    model = cfg.model.backbone.model
+    if given is None:
+        what = "the embedded model" if model == "tiny" else model
         print(f"Training on {what} and the embedded world: pictures composed of OpenMoji glyphs, made here, offline.")
         print(
             "This shows that everything works and says nothing about photographs. For those, use the released weights:"
@@ -124,8 +131,8 @@ def _introduce(arguments: Arguments) -> None:
             "  --model qihoo360/fg-clip2-base --data-root DIR --train-ann TRAIN.json --val-ann VAL.json  (see --help)"
         )
     else:
-        print(f"Training {arguments.model} on {arguments.data_root}.")
-        if arguments.model == "tiny":
+        print(f"Training {model} on {arguments.data_root or cfg.train_dataloader.dataset.data_prefix.img}.")
+        if model == "tiny":
             print("The embedded model knows only drawn glyphs; for photographs add --model qihoo360/fg-clip2-base.")
 
 
@@ -136,6 +143,15 @@ def _read_user_data(arguments: Arguments) -> UserData | None:
         return None
     novel = parse_names(arguments.novel) if arguments.novel else []
     return read_user_data(arguments.data_root, arguments.train_ann, arguments.val_ann, novel)
+
+
+def _read_benchmark(arguments: Arguments, cfg: Config) -> UserData | DetectionData | None:
+    from fgclip2_mmdet.datasets import read_benchmark
+
+    given = read_benchmark(cfg)
+    if given is not None and (arguments.train_scenes or arguments.val_scenes):
+        raise Fgclip2Error(f"--train-scenes and --val-scenes belong to the embedded world, not to {arguments.config}")
+    return given
 
 
 def _read_config(arguments: Arguments) -> Config:
@@ -150,6 +166,8 @@ def _read_config(arguments: Arguments) -> Config:
     if arguments.epochs is not None:
         set_epochs(cfg, arguments.epochs)
     cfg.merge_from_dict(dict(_option(text) for text in arguments.cfg_options))
+    if arguments.model is not None:
+        cfg.model.backbone.model = arguments.model
     return cfg
 
 
@@ -177,12 +195,16 @@ def _set_aside(work_dir: Path) -> None:
     print(f"an earlier run's checkpoints were moved to {place} (--resume would have continued it)")
 
 
-def _prepare(arguments: Arguments, user: UserData | None) -> DetectionData:
+def _prepare(arguments: Arguments, given: UserData | DetectionData | None) -> DetectionData:
+    """Make room in the work directory, and write what the run reads."""
     from fgclip2_mmdet.embedded import EmbeddedConfig, prepare
-    from fgclip2_mmdet.experiment import from_embedded, write_user_data
+    from fgclip2_mmdet.experiment import UserData, from_embedded, write_user_data
 
-    if user is not None:
-        data = write_user_data(user, arguments.work_dir / "annotations")
+    if not arguments.resume:
+        _set_aside(arguments.work_dir)
+    arguments.work_dir.mkdir(parents=True, exist_ok=True)
+    if given is not None:
+        data = write_user_data(given, arguments.work_dir / "annotations") if isinstance(given, UserData) else given
         print(*data.notes, sep="\n")
         return data
     asked = {"train": arguments.train_scenes, "val": arguments.val_scenes}
@@ -212,18 +234,21 @@ class _Scenes:
 
 
 def _train_and_evaluate(arguments: Arguments, cfg: Config, data: DetectionData) -> None:
+    from mmengine.dist import get_world_size, is_main_process
     from rich.console import Console
 
     from fgclip2_mmdet import FGCLIP2Runner, OpenVocabCocoMetric
     from fgclip2_mmdet.experiment import fill_config, fit_warm_up, summary
     from fgclip2_mmdet.report import draw_predictions, figures_table, write_metrics, write_reports
-    from fgclip2_mmdet.runner import checkpoints
+    from fgclip2_mmdet.runner import checkpoints, unwrapped
 
     work_dir = arguments.work_dir
-    fill_config(cfg, data, arguments.model, work_dir, arguments.seed)
+    fill_config(cfg, data, None, work_dir, arguments.seed)
     cfg.resume = arguments.resume
+    cfg.launcher = arguments.launcher
     pictures = len(json.loads(data.train_annotations.read_text(encoding="utf-8"))["images"])
-    iterations = -(-pictures // cfg.train_dataloader.batch_size) * cfg.train_cfg.max_epochs
+    batch = cfg.train_dataloader.batch_size * get_world_size()
+    iterations = -(-pictures // batch) * cfg.train_cfg.max_epochs
     if note := fit_warm_up(cfg, iterations):
         print(note)
     runner = FGCLIP2Runner.from_cfg(cfg)
@@ -232,8 +257,11 @@ def _train_and_evaluate(arguments: Arguments, cfg: Config, data: DetectionData) 
     trained = time.monotonic()
     figures = summary(runner.test())
     evaluated = time.monotonic()
+    if not is_main_process():
+        return
+    detector = unwrapped(runner.model)
     drawn = draw_predictions(
-        runner.model, runner.test_dataloader.dataset, data, work_dir / "predictions", arguments.pictures
+        detector, runner.test_dataloader.dataset, data, work_dir / "predictions", arguments.pictures
     )
     metrics = [metric for metric in runner.test_loop.evaluator.metrics if isinstance(metric, OpenVocabCocoMetric)]
     evaluations = {metric.prefix: metric.evaluation for metric in metrics if metric.evaluation is not None}
@@ -245,8 +273,8 @@ def _train_and_evaluate(arguments: Arguments, cfg: Config, data: DetectionData) 
             "metrics": figures,
             "classes": {"base": len(data.base), "novel": len(data.novel)},
             "pictures": {"train": len(runner.train_dataloader.dataset), "val": len(runner.test_dataloader.dataset)},
-            "model": arguments.model,
-            "model_hash": runner.model.backbone.weights_hash,
+            "model": cfg.model.backbone.model,
+            "model_hash": detector.backbone.weights_hash,
             "epochs": runner.max_epochs,
             "seed": arguments.seed,
             "seconds": {

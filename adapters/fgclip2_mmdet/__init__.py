@@ -28,13 +28,17 @@ with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
 from .backbone import FGCLIP2Backbone, ImageFeatures  # noqa: E402
 from .bbox_head import OpenVocabBBoxHead  # noqa: E402
 from .dataset import LoadPicture, OpenVocabDataset  # noqa: E402
+from .dense_head import OpenVocabATSSHead  # noqa: E402
 from .detector import FGCLIP2Detector  # noqa: E402
+from .ensemble import Ensemble  # noqa: E402
 from .hooks import Bf16OptimWrapper, EpochSeedHook, ProgressHook  # noqa: E402
 from .metric import OpenVocabCocoMetric, OpenVocabLvisMetric  # noqa: E402
+from .one_stage import FGCLIP2OneStageDetector  # noqa: E402
+from .open_vocab import OpenVocabDetector  # noqa: E402
 from .preprocessor import FGCLIP2DataPreprocessor, PatchResize  # noqa: E402
 from .proposals import MMDetProposals  # noqa: E402
 from .pyramid import FGCLIP2Pyramid  # noqa: E402
-from .roi_head import Ensemble, OpenVocabRoIHead  # noqa: E402
+from .roi_head import OpenVocabRoIHead  # noqa: E402
 from .rpn_head import FGCLIP2RPNHead  # noqa: E402
 from .runner import FGCLIP2Runner  # noqa: E402
 
@@ -45,15 +49,18 @@ __all__ = [
     "FGCLIP2Backbone",
     "FGCLIP2DataPreprocessor",
     "FGCLIP2Detector",
+    "FGCLIP2OneStageDetector",
     "FGCLIP2Pyramid",
     "FGCLIP2RPNHead",
     "FGCLIP2Runner",
     "ImageFeatures",
     "LoadPicture",
     "MMDetProposals",
+    "OpenVocabATSSHead",
     "OpenVocabBBoxHead",
     "OpenVocabCocoMetric",
     "OpenVocabDataset",
+    "OpenVocabDetector",
     "OpenVocabLvisMetric",
     "OpenVocabRoIHead",
     "PatchResize",

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from mmdet.registry import MODELS
 from mmengine.model import BaseModule
-from torch import Tensor
+from torch import Tensor, nn
 
 import fgclip2
 from fgclip2.errors import Fgclip2Error
@@ -79,6 +79,8 @@ class FGCLIP2Backbone(BaseModule):
         out_channels: channels of every pyramid level.
         strides: strides of the levels in pixels: 4, 8, 16, 32 or 64.
         trainable_blocks: how many of the last encoder blocks are trained; 0 freezes the whole tower.
+        with_cp: gradient checkpointing of the trained blocks: their activations are computed again in the backward
+            pass, which saves memory and costs a third more time.
         dtype: arithmetic of the frozen tower: ``auto`` (bf16 on CUDA and on CPUs that have it in hardware, else fp32),
             ``float32`` or ``bfloat16``. Parameters stay fp32.
         init_cfg: mmengine's.
@@ -94,6 +96,7 @@ class FGCLIP2Backbone(BaseModule):
         out_channels: int = 128,
         strides: Sequence[int] = (8, 16, 32),
         trainable_blocks: int = 0,
+        with_cp: bool = False,
         dtype: str = "auto",
         init_cfg: dict | None = None,
     ) -> None:
@@ -104,21 +107,29 @@ class FGCLIP2Backbone(BaseModule):
         depth = self.tower.config.vision_config.num_hidden_layers
         if not 0 <= trainable_blocks <= depth:
             raise Fgclip2Error(f"trainable_blocks {trainable_blocks}: this tower has {depth} blocks; give 0 to {depth}")
+        if with_cp and not trainable_blocks:
+            raise Fgclip2Error("with_cp saves the memory of trained blocks; give trainable_blocks, or leave it out")
         self.trainable_blocks = trainable_blocks
         self.layers = tuple(layers) if layers is not None else tuple(max(0, depth * k // 3 - 1) for k in (1, 2, 3))
         self.width: int = self.tower.config.vision_config.hidden_size
         self.strides = tuple(strides)
         self.arithmetic = _arithmetic(dtype)
         self.pyramid = FGCLIP2Pyramid(self.width, len(self.layers), out_channels, self.strides)
+        self.with_cp = with_cp
         self._freeze()
         self.register_state_dict_post_hook(_drop_frozen)
         self.register_load_state_dict_post_hook(_forgive_frozen)
 
     def _freeze(self) -> None:
         self.tower.requires_grad_(False)
-        blocks = self.tower.vision_model.encoder.layers
-        for block in blocks[len(blocks) - self.trainable_blocks :]:
+        for block in self._trained():
             block.requires_grad_(True)
+        if self.with_cp:
+            self.tower.gradient_checkpointing_enable({"use_reentrant": False})
+
+    def _trained(self) -> list[nn.Module]:
+        blocks = list(self.tower.vision_model.encoder.layers)
+        return blocks[len(blocks) - self.trainable_blocks :]
 
     def frozen_names(self) -> set[str]:
         """State-dict names, relative to the backbone, that a checkpoint leaves out."""
@@ -126,9 +137,14 @@ class FGCLIP2Backbone(BaseModule):
         return {f"tower.{name}" for name in self.tower.state_dict() if name not in trained}
 
     def train(self, mode: bool = True) -> FGCLIP2Backbone:
-        """Training mode for the pyramid; the tower, without dropout or running statistics, stays in eval mode."""
+        """Training mode for the pyramid; the tower, without dropout or running statistics, stays in eval mode.
+
+        Checkpointed blocks are the exception: transformers recomputes only what is in training mode.
+        """
         super().train(mode)
         self.tower.eval()
+        for block in self._trained() if self.with_cp else ():
+            block.train(mode)
         return self
 
     def forward(self, images: Tensor, sizes: Sequence[tuple[int, int]] | None = None) -> tuple[Tensor, ...]:

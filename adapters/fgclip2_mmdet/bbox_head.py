@@ -16,7 +16,7 @@ from fgclip2.errors import Fgclip2Error
 
 from .scoring import chunked_probabilities
 
-_MAX_SCALE = 200.0  # above this the softmax is an argmax and its gradient vanishes
+MAX_SCALE = 200.0  # above this the softmax is an argmax and its gradient vanishes
 
 
 @MODELS.register_module()
@@ -89,4 +89,4 @@ class OpenVocabBBoxHead(BBoxHead):
     @property
     def scale(self) -> Tensor:
         """Multiplier of the cosine, learned."""
-        return self.log_scale.exp().clamp(max=_MAX_SCALE)
+        return self.log_scale.exp().clamp(max=MAX_SCALE)

@@ -24,10 +24,12 @@ CONTROL = "shuffled"
 class DetectionData:
     """Everything a run needs to know of its data.
 
+    Names of classes are as in the annotation files; what the detector reads are the vocabularies.
+
     Attributes:
         classes: all names, in label order, as in the annotation files.
         novel: those of them that have no training labels.
-        vocabularies: names to evaluate with, each in label order; the first is the main one.
+        vocabularies: names to evaluate with, each in label order; the first is the main one, and is trained with.
         train_annotations: COCO JSON of the training pictures; annotations of novel classes in it are not read.
         val_annotations: COCO JSON of the validation pictures.
         train_images: folder its file names are relative to.
@@ -50,6 +52,12 @@ class DetectionData:
     def base(self) -> list[str]:
         """Names with training labels, in order."""
         return [name for name in self.classes if name not in self.novel]
+
+    @property
+    def base_texts(self) -> list[str]:
+        """The same in the main vocabulary."""
+        main = next(iter(self.vocabularies.values()))
+        return [text for name, text in zip(self.classes, main, strict=True) if name not in self.novel]
 
 
 def from_embedded(data: EmbeddedData) -> DetectionData:
@@ -82,6 +90,8 @@ class UserData:
     classes: list[str]
     novel: list[str]
     lvis: dict[str, dict[int, dict[str, Any]]] = field(default_factory=dict)
+    vocabularies: dict[str, list[str]] = field(default_factory=dict)
+    """As in `DetectionData`; without any, the classes' own names."""
 
 
 def read_user_data(root: Path, train: str, val: str, novel: Sequence[str]) -> UserData:
@@ -173,7 +183,7 @@ def write_user_data(data: UserData, directory: Path) -> DetectionData:
     return DetectionData(
         classes=data.classes,
         novel=data.novel,
-        vocabularies={"names": data.classes},
+        vocabularies=data.vocabularies or {"names": data.classes},
         train_annotations=files["train"],
         val_annotations=files["val"],
         train_images=data.train.image_root,
@@ -210,21 +220,22 @@ def _write(file: Path, data: CocoDataset, lvis: dict[str, dict[int, dict[str, An
     write_atomically(file, json.dumps(content, ensure_ascii=False).encode())
 
 
-def fill_config(cfg: Config, data: DetectionData, model: str, work_dir: Path, seed: int) -> None:
+def fill_config(cfg: Config, data: DetectionData, model: str | None, work_dir: Path, seed: int) -> None:
     """Put data, vocabulary, model and folders into a config, in place.
 
     Args:
-        cfg: of an `FGCLIP2Detector`, such as ``apps/configs/ovd/fvit.py``.
+        cfg: of an `OpenVocabDetector`, such as ``apps/configs/ovd/fvit.py``; ``val_evaluator.type`` is the metric.
         data: the run's data.
-        model: what `fgclip2.load` takes.
+        model: what `fgclip2.load` takes; ``None`` leaves the config's.
         work_dir: for checkpoints and logs.
         seed: of initial weights and the order of pictures.
     """
     cfg.work_dir = str(work_dir)
     cfg.randomness = {"seed": seed}
-    cfg.model.backbone.model = model
+    if model is not None:
+        cfg.model.backbone.model = model
     cfg.model.vocabulary = {
-        "train": data.base,
+        "train": data.base_texts,
         "test": data.vocabularies,
         "novel": [name in data.novel for name in data.classes],
         "control": CONTROL if len(data.classes) > 1 else None,
@@ -236,7 +247,7 @@ def fill_config(cfg: Config, data: DetectionData, model: str, work_dir: Path, se
     }
     for loader, (file, images, classes) in parts.items():
         cfg[loader].dataset.update(ann_file=str(file), data_prefix={"img": str(images)}, metainfo={"classes": classes})
-    kind = "OpenVocabLvisMetric" if data.federated else "OpenVocabCocoMetric"
+    kind = "OpenVocabLvisMetric" if data.federated else cfg.val_evaluator.type
     metric = {"type": kind, "ann_file": str(data.val_annotations), "novel": data.novel}
     fields = ["pred_instances", *(f"pred_{name}" for name in list(data.vocabularies)[1:])]
     metrics = [

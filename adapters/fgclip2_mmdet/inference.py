@@ -21,7 +21,7 @@ from fgclip2.fusion import Detections
 from fgclip2.predictor import find_device
 from fgclip2.vocabulary import ClassNames, Vocabulary
 
-from .detector import FGCLIP2Detector
+from .open_vocab import OpenVocabDetector
 from .runner import checkpoints, load_weights, read_checkpoint
 from .vocabulary import as_vocabulary
 
@@ -37,7 +37,7 @@ class OpenVocabInferencer:
         device: where to compute.
     """
 
-    def __init__(self, detector: FGCLIP2Detector, pipeline: Sequence[dict[str, Any]], device: torch.device) -> None:
+    def __init__(self, detector: OpenVocabDetector, pipeline: Sequence[dict[str, Any]], device: torch.device) -> None:
         self.detector = detector.to(device).eval()
         self.pipeline = Compose(without_loaders(pipeline))
         self.device = device
@@ -172,8 +172,9 @@ def read_config(path: str | Path) -> Config:
     """
     file = Path(path)
     cfg = open_config(file, "see apps/configs/ovd")
-    if cfg.get("model", {}).get("type") != FGCLIP2Detector.__name__ or "test_dataloader" not in cfg:
-        raise Fgclip2Error(f"{str(file)!r} is no config of an {FGCLIP2Detector.__name__}; see apps/configs/ovd")
+    kind = MODELS.get(str(cfg.get("model", {}).get("type")))
+    if not (isinstance(kind, type) and issubclass(kind, OpenVocabDetector)) or "test_dataloader" not in cfg:
+        raise Fgclip2Error(f"{str(file)!r} is no config of an FG-CLIP 2 detector; see apps/configs/ovd")
     return cfg
 
 

@@ -102,6 +102,24 @@ def replicate_edges(level: Tensor, sizes: Sequence[tuple[int, int]], stride: int
     return level.gather(3, columns[:, None, None, :].expand_as(level))
 
 
+def inside_cells(level: Tensor, shapes: Sequence[tuple[int, ...]], stride: int) -> Tensor:
+    """Where a level's cells touch the picture.
+
+    Args:
+        level: ``(B, C, h, w)``.
+        shapes: height and width of each picture in pixels, to the end of its last patch (``pad_shape``).
+        stride: of the level, in pixels.
+
+    Returns:
+        Bool ``(B, 1, h, w)``.
+    """
+    rows = torch.arange(level.shape[-2], device=level.device) * stride
+    columns = torch.arange(level.shape[-1], device=level.device) * stride
+    sizes = torch.tensor([shape[:2] for shape in shapes]).to(level.device, non_blocking=True)
+    inside = (rows[None, :, None] < sizes[:, 0, None, None]) & (columns[None, None] < sizes[:, 1, None, None])
+    return inside[:, None]
+
+
 def _pool(base: Tensor, inside: Tensor | None, factor: int) -> Tensor:
     """Max over the cells of a picture; padding, which is 0, must not win over negative values."""
     if factor == 1:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from mmdet.models.dense_heads import RPNHead
 from mmdet.registry import MODELS
 from mmdet.utils import InstanceList
 from torch import Tensor
+
+from .pyramid import inside_cells
 
 _NEVER = -1e4  # a logit whose sigmoid is 0 in every float type used
 
@@ -30,17 +31,8 @@ class FGCLIP2RPNHead(RPNHead):
         if padded:
             strides = [stride[0] for stride in self.prior_generator.strides]
             cls_scores = [
-                scores.masked_fill(~_inside(scores, shapes, stride), _NEVER)
+                scores.masked_fill(~inside_cells(scores, shapes, stride), _NEVER)
                 for scores, stride in zip(cls_scores, strides, strict=True)
             ]
         results = super().predict_by_feat(cls_scores, bbox_preds, *args, batch_img_metas=batch_img_metas, **kwargs)
         return [found[found.scores > 0] for found in results] if padded else results
-
-
-def _inside(scores: Tensor, shapes: list[tuple[int, ...]], stride: int) -> Tensor:
-    """Where a level's cells touch the picture: bool ``(B, 1, h, w)``."""
-    rows = torch.arange(scores.shape[-2], device=scores.device) * stride
-    columns = torch.arange(scores.shape[-1], device=scores.device) * stride
-    sizes = torch.tensor(shapes).to(scores.device, non_blocking=True)
-    inside = (rows[None, :, None] < sizes[:, 0, None, None]) & (columns[None, None] < sizes[:, 1, None, None])
-    return inside[:, None]

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from pprint import pformat
+from typing import Any, TypeVar
 
 import torch
-from mmengine.dist import is_main_process
+from mmengine.config import Config
+from mmengine.dist import broadcast_object_list, init_dist, is_main_process, master_only
+from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from torch import nn
@@ -17,6 +22,7 @@ from torch import nn
 from fgclip2.errors import Fgclip2Error
 
 FACTS = "fgclip2"
+T = TypeVar("T")
 # By type(), not isinstance(): numpy's float64 is a float, and a weights-only load refuses it.
 _PLAIN = (int, float, str, bool, list)
 _STEP = re.compile(r"(epoch|iter)_(\d+)\.pth")
@@ -54,7 +60,7 @@ def load_weights(model: nn.Module, content: dict[str, Any], path: str | Path) ->
     Raises:
         Fgclip2Error: weights that belong to another config or another FG-CLIP 2 model, named.
     """
-    module = _unwrapped(model)
+    module = unwrapped(model)
     stored, own = content.get("meta", {}).get(FACTS, {}), facts(module)
     for key, what in (("model", "FG-CLIP 2 weights"), ("classes", "training classes")):
         if key in stored and key in own and stored[key] != own[key]:
@@ -84,8 +90,9 @@ def facts(model: nn.Module) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value}
 
 
-def _unwrapped(model: Any) -> nn.Module:
-    return model.module if hasattr(model, "module") else model
+def unwrapped(model: Any) -> Any:
+    """The detector itself, without the wrapper of a distributed run."""
+    return model.module if is_model_wrapper(model) else model
 
 
 def _short(value: Any) -> str:
@@ -98,12 +105,58 @@ def checkpoints(work_dir: str | Path) -> list[Path]:
     return [path for _, path in sorted(found, reverse=True)]
 
 
+@contextlib.contextmanager
+def processes(launcher: str) -> Iterator[None]:
+    """Join the processes that ``torchrun`` started, NCCL between GPUs and gloo without; only the first one prints.
+
+    Args:
+        launcher: ``none`` or ``pytorch``.
+
+    Raises:
+        Fgclip2Error: ``pytorch`` without ``torchrun``.
+    """
+    if launcher == "none":
+        yield
+        return
+    if not {"RANK", "WORLD_SIZE", "LOCAL_RANK"} <= os.environ.keys():
+        raise Fgclip2Error("--launcher pytorch: start with torchrun --nproc-per-node N apps/ovd_train.py ...")
+    if torch.cuda.is_available():
+        init_dist(launcher)
+    else:
+        torch.distributed.init_process_group("gloo")
+    try:
+        with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.ExitStack() as stack:
+            if not is_main_process():
+                stack.enter_context(contextlib.redirect_stdout(nowhere))
+            yield
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def on_first_process(function: Callable[[], T]) -> T:
+    """Call a function on the first process alone, and give all of them what it returned."""
+    results: list[Any] = [function() if is_main_process() else None]
+    broadcast_object_list(results)
+    return results[0]
+
+
 @RUNNERS.register_module()
 class FGCLIP2Runner(Runner):
     """mmengine's Runner; checkpoints are written under a temporary name, flushed and renamed, and read strictly."""
 
     _resume: bool
     _load_from: str | None
+
+    @classmethod
+    def from_cfg(cls, cfg: Config) -> FGCLIP2Runner:
+        """As mmengine's, but the config's text is not formatted with yapf, eight times a run and a second each."""
+        return super().from_cfg(Config(cfg.to_dict(), filename=cfg.filename, format_python_code=False))
+
+    def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
+        """As mmengine's, which expects a GPU for every process; gloo on processors does without."""
+        if self.distributed and model_wrapper_cfg is None and not torch.cuda.is_available():
+            model_wrapper_cfg = {"type": "MMDistributedDataParallel", "broadcast_buffers": False, "device_ids": None}
+        return super().wrap_model(model_wrapper_cfg, model)
 
     def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
         """Write ``out_dir/filename`` atomically."""
@@ -134,7 +187,7 @@ class FGCLIP2Runner(Runner):
             dataset_meta = checkpoint["meta"].get("dataset_meta")
             if dataset_meta is not None:
                 checkpoint["meta"]["dataset_meta"] = dict(dataset_meta)
-            checkpoint["meta"][FACTS] = facts(_unwrapped(self.model))
+            checkpoint["meta"][FACTS] = facts(unwrapped(self.model))
 
     def load_checkpoint(self, filename: str, map_location: Any = "cpu", *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Read and load ``filename``; see `read_checkpoint` and `load_weights` for errors."""
@@ -149,13 +202,16 @@ class FGCLIP2Runner(Runner):
         self._has_loaded = True
         return content
 
+    @master_only
     def dump_config(self) -> None:
         """Write the config into the work directory; when resuming, only once the checkpoint was found to fit it."""
         if self._resume and not self._has_loaded:
             return
         target = Path(self.work_dir) / Path(self.cfg.filename or "config.py").name
         temporary = target.with_name(f".{target.name}")
-        self.cfg.dump(temporary)
+        entries = self.cfg.to_dict().items()
+        text = "\n".join(f"{key} = {pformat(value, width=120, sort_dicts=False)}" for key, value in entries)
+        temporary.write_text(f"{text}\n", encoding="utf-8")
         temporary.replace(target)
 
     def load_or_resume(self) -> None:

@@ -88,6 +88,23 @@ def test_last_blocks_can_be_trained(tiny_dir: Path) -> None:
     assert any("tower.vision_model.encoder.layers.1." in name for name in model.state_dict())
 
 
+@pytest.mark.parametrize("with_cp", [False, True])
+def test_checkpointing_recomputes_and_changes_no_gradient(tiny_dir: Path, with_cp: bool) -> None:
+    gradients = []
+    for checkpointed in (False, with_cp):
+        torch.manual_seed(0)
+        settings = {"out_channels": 8, "trainable_blocks": 1, "dtype": "float32"}
+        model = FGCLIP2Backbone(model=str(tiny_dir), with_cp=checkpointed, **settings).train()
+        passes: list[int] = []
+        last = model.tower.vision_model.encoder.layers[-1]
+        last.layer_norm1.register_forward_hook(lambda *_, passes=passes: passes.append(1))
+        sum(level.square().sum() for level in model(pictures((48, 64))[0][None])).backward()
+        assert len(passes) == (2 if checkpointed else 1)
+        gradients.append([parameter.grad for parameter in last.parameters()])
+    for plain, recomputed in zip(*gradients, strict=True):
+        torch.testing.assert_close(recomputed, plain)
+
+
 def test_bf16_is_close(tiny_dir: Path, backbone: FGCLIP2Backbone) -> None:
     fast = FGCLIP2Backbone(model=str(tiny_dir), out_channels=16, dtype="bfloat16").eval()
     (image,) = pictures((64, 64))
@@ -108,6 +125,8 @@ def test_unknown_options_are_named(tiny_dir: Path) -> None:
         FGCLIP2Backbone(model=str(tiny_dir), dtype="int8")
     with pytest.raises(Fgclip2Error, match="0 to 2"):
         FGCLIP2Backbone(model=str(tiny_dir), trainable_blocks=3)
+    with pytest.raises(Fgclip2Error, match="give trainable_blocks"):
+        FGCLIP2Backbone(model=str(tiny_dir), with_cp=True)
     with pytest.raises(Fgclip2Error, match="mean"):
         FGCLIP2DataPreprocessor(mean=[0, 0, 0])
 

@@ -20,7 +20,7 @@ from fgclip2.features import DenseFeatures
 from fgclip2.predictor import FGCLIP2
 from fgclip2.vocabulary import Vocabulary
 from fgclip2_mmdet import Ensemble, OpenVocabBBoxHead, OpenVocabRoIHead
-from fgclip2_mmdet.roi_head import Regions, select_detections
+from fgclip2_mmdet.ensemble import Regions, select_detections
 from fgclip2_mmdet.scoring import chunked_probabilities, geometric_ensemble, region_features, text_probabilities
 from fgclip2_mmdet.vocabulary import ClassTexts, as_vocabulary, novel_flags, shuffled
 

@@ -44,6 +44,7 @@ def user(root: Path, *more: str) -> list[str]:
         (["--model", "no/such/model/at/all"], "no/such/model/at/all"),
         (["--data-root", "nowhere", "--train-ann", "a", "--val-ann", "b"], "nowhere"),
         (["--cfg-options", "nothing"], "key=value"),
+        (["--launcher", "pytorch"], "start with torchrun"),
     ],
 )
 def test_bad_arguments(

@@ -1,0 +1,113 @@
+"""Part of other configs: OV-COCO, the split of OVR-CNN (Zareian et al. 2021), 48 base and 17 novel classes.
+
+Files of COCO 2017 as they come: data/coco/annotations/instances_{train,val}2017.json, data/coco/{train,val}2017/*.jpg
+"""
+
+_base_ = ["./_data.py"]
+
+root = "data/coco/"
+chinese = {
+    "person": "人",
+    "bicycle": "自行车",
+    "car": "汽车",
+    "motorcycle": "摩托车",
+    "airplane": "飞机",
+    "bus": "公交车",
+    "train": "火车",
+    "truck": "卡车",
+    "boat": "船",
+    "bench": "长椅",
+    "bird": "鸟",
+    "cat": "猫",
+    "dog": "狗",
+    "horse": "马",
+    "sheep": "绵羊",
+    "cow": "牛",
+    "elephant": "大象",
+    "bear": "熊",
+    "zebra": "斑马",
+    "giraffe": "长颈鹿",
+    "backpack": "背包",
+    "umbrella": "雨伞",
+    "handbag": "手提包",
+    "tie": "领带",
+    "suitcase": "行李箱",
+    "frisbee": "飞盘",
+    "skis": "滑雪板",
+    "snowboard": "单板滑雪板",
+    "kite": "风筝",
+    "skateboard": "滑板",
+    "surfboard": "冲浪板",
+    "bottle": "瓶子",
+    "cup": "杯子",
+    "fork": "叉子",
+    "knife": "刀",
+    "spoon": "勺子",
+    "bowl": "碗",
+    "banana": "香蕉",
+    "apple": "苹果",
+    "sandwich": "三明治",
+    "orange": "橙子",
+    "broccoli": "西兰花",
+    "carrot": "胡萝卜",
+    "pizza": "披萨",
+    "donut": "甜甜圈",
+    "cake": "蛋糕",
+    "chair": "椅子",
+    "couch": "沙发",
+    "bed": "床",
+    "toilet": "马桶",
+    "tv": "电视",
+    "laptop": "笔记本电脑",
+    "mouse": "鼠标",
+    "remote": "遥控器",
+    "keyboard": "键盘",
+    "microwave": "微波炉",
+    "oven": "烤箱",
+    "toaster": "烤面包机",
+    "sink": "水槽",
+    "refrigerator": "冰箱",
+    "book": "书",
+    "clock": "时钟",
+    "vase": "花瓶",
+    "scissors": "剪刀",
+    "toothbrush": "牙刷",
+}
+open_vocabulary = {
+    "format": "coco",
+    "classes": list(chinese),
+    "novel": [
+        "airplane",
+        "bus",
+        "cat",
+        "dog",
+        "cow",
+        "elephant",
+        "umbrella",
+        "tie",
+        "snowboard",
+        "skateboard",
+        "cup",
+        "knife",
+        "cake",
+        "couch",
+        "keyboard",
+        "sink",
+        "scissors",
+    ],
+    "vocabularies": {"en": list(chinese), "zh": list(chinese.values())},
+}
+
+train_dataloader = {
+    "dataset": {
+        "ann_file": root + "annotations/instances_train2017.json",
+        "data_prefix": {"img": root + "train2017"},
+    },
+}
+val_dataloader = {
+    "dataset": {
+        "ann_file": root + "annotations/instances_val2017.json",
+        "data_prefix": {"img": root + "val2017"},
+    },
+}
+test_dataloader = val_dataloader

@@ -1,0 +1,11 @@
+"""OV-COCO: 48 base and 17 novel classes. One-stage detector (ATSS with text classification) on the base FG-CLIP 2.
+
+    python apps/ovd_train.py --config apps/configs/ovd/onestage_base_ov_coco.py \
+        --work-dir work_dirs/onestage_base_ov_coco --amp
+    torchrun --nproc-per-node 8 apps/ovd_train.py --config apps/configs/ovd/onestage_base_ov_coco.py \
+        --work-dir work_dirs/onestage_base_ov_coco --amp --launcher pytorch
+
+Files: see _ov_coco.py.
+"""
+
+_base_ = ["./_onestage.py", "./_ov_coco.py", "./_runtime.py"]

@@ -1,0 +1,259 @@
+"""Every config of ``apps/configs/ovd`` trains and evaluates on a miniature of its dataset, in its own layout."""
+
+from __future__ import annotations
+
+import gc
+import json
+import re
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from mmengine.config import Config
+from PIL import Image
+
+from apps import ovd_train
+from fgclip2.data.openmoji import SceneConfig, World
+from fgclip2.errors import Fgclip2Error
+from fgclip2_mmdet.datasets import read_benchmark, read_voc
+from fgclip2_mmdet.experiment import UserData
+from fgclip2_mmdet.inference import OpenVocabInferencer
+
+CONFIGS = Path(__file__).resolve().parents[2] / "apps/configs/ovd"
+NAMES = sorted(path.stem for path in CONFIGS.glob("*.py") if not path.name.startswith("_"))
+LVIS = {"aerosol_can": "c", "bow_(weapon)": "r", "bow_(decorative_ribbons)": "f", "zebra": "f", "yak": "r"}
+Scene = tuple[Image.Image, list[tuple[int, int, int, int]]]
+
+
+@pytest.fixture(scope="module")
+def scenes() -> list[Scene]:
+    """Four pictures of different shapes with the boxes (x, y, width, height) of their objects."""
+    world = World()
+    made = []
+    for seed, size in enumerate([(160, 128), (128, 160), (128, 128), (160, 128)]):
+        scene = world.scene(seed, SceneConfig(size=size, objects=(4, 4), repeat=0.0, category_ids=tuple(range(40))))
+        boxes = [(x1, y1, x2 - x1, y2 - y1) for thing in scene.objects for x1, y1, x2, y2 in [thing.box]]
+        made.append((scene.image, boxes))
+    return made
+
+
+def split(scenes: list[Scene], folder: Path, names: list[str], ids: list[int]) -> dict[str, Any]:
+    """COCO's dictionary of some scenes; the n-th object of a picture is of the n-th name, counted on by picture."""
+    folder.mkdir(parents=True)
+    images, annotations = [], []
+    for position, number in enumerate(ids):
+        picture, boxes = scenes[number]
+        picture.save(folder / f"{number:012d}.jpg")
+        images.append(
+            {"id": number, "file_name": f"{number:012d}.jpg", "width": picture.width, "height": picture.height}
+        )
+        for index, box in enumerate(boxes):
+            x, y, width, height = box
+            corners = [x, y, x + width, y, x + width, y + height, x, y + height]
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": number,
+                    "category_id": 3 * ((index + 2 * position) % len(names)) + 1,
+                    "bbox": list(box),
+                    "area": width * height,
+                    "segmentation": [corners],
+                    "iscrowd": 0,
+                }
+            )
+    categories = [{"id": 3 * index + 1, "name": name} for index, name in enumerate(names)]
+    return {"images": images, "annotations": annotations, "categories": categories}
+
+
+def write(file: Path, content: Any) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(content), encoding="utf-8")
+
+
+def ov_coco(root: Path, scenes: list[Scene]) -> None:
+    about = Config.fromfile(CONFIGS / "_ov_coco.py").open_vocabulary
+    base = [name for name in about.classes if name not in about.novel]
+    # "zebra crossing" is one of the classes that the split leaves out
+    names = [base[0], "zebra crossing", about.novel[0], *base[1:], *about.novel[1:]]
+    for part, ids in (("train", [0, 1]), ("val", [2, 3])):
+        content = split(scenes, root / f"data/coco/{part}2017", names, ids)
+        write(root / f"data/coco/annotations/instances_{part}2017.json", content)
+
+
+def ov_lvis(root: Path, scenes: list[Scene]) -> None:
+    for part, ids in (("train", [0, 1]), ("val", [2, 3])):
+        content = split(scenes, root / f"data/lvis_v1/{part}2017", list(LVIS), ids)
+        for image in content["images"]:
+            image["coco_url"] = f"http://images.cocodataset.org/{part}2017/{image.pop('file_name')}"
+            image |= {"neg_category_ids": [13], "not_exhaustive_category_ids": [1]}
+        for category in content["categories"]:
+            category |= {"frequency": LVIS[category["name"]], "synonyms": [category["name"]], "def": "a thing"}
+        for annotation in content["annotations"]:
+            del annotation["iscrowd"]
+        write(root / f"data/lvis_v1/annotations/lvis_v1_{part}.json", content)
+
+
+def voc(root: Path, scenes: list[Scene]) -> None:
+    classes = [row[0] for row in Config.fromfile(CONFIGS / "_voc.py").classes]
+    for year, part, ids in ((2007, "trainval", [0]), (2012, "trainval", [1]), (2007, "test", [2, 3])):
+        folder = root / f"data/VOCdevkit/VOC{year}"
+        for name in ("JPEGImages", "Annotations", "ImageSets/Main"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        for number in ids:
+            picture, boxes = scenes[number]
+            picture.save(folder / f"JPEGImages/{number:06d}.jpg")
+            objects = "".join(
+                f"<object><name>{classes[(index + 5 * number) % 20]}</name><difficult>{int(index == 3)}</difficult>"
+                f"<bndbox><xmin>{x + 1}</xmin><ymin>{y + 1}</ymin><xmax>{x + w}</xmax><ymax>{y + h}</ymax></bndbox>"
+                "</object>"
+                for index, (x, y, w, h) in enumerate(boxes)
+            )
+            size = f"<size><width>{picture.width}</width><height>{picture.height}</height><depth>3</depth></size>"
+            (folder / f"Annotations/{number:06d}.xml").write_text(f"<annotation>{size}{objects}</annotation>")
+        lines = [f"{number:06d}\n" for number in ids]
+        (folder / f"ImageSets/Main/{part}.txt").write_text("".join(lines))
+
+
+def users(root: Path, scenes: list[Scene]) -> None:
+    for part, ids in (("train", [0, 1]), ("val", [2, 3])):
+        write(root / f"mine/{part}.json", split(scenes, root / f"mine/{part}", ["dog", "猫", "red car", "伞"], ids))
+
+
+LAYOUTS: dict[str, Callable[[Path, list[Scene]], None]] = {"ov_coco": ov_coco, "ov_lvis": ov_lvis, "voc": voc}
+
+
+@pytest.fixture(scope="module")
+def root(scenes: list[Scene], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("published")
+    for layout in (*LAYOUTS.values(), users):
+        layout(folder, scenes)
+    return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick_collections() -> Iterator[None]:
+    """mmengine collects garbage for every data set, and walks all that the test session has imported."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.fixture
+def here(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(root)
+    return root
+
+
+def kind(name: str) -> str:
+    found = [layout for layout in LAYOUTS if name.endswith(layout)]
+    return found[0] if found else "embedded" if "openmoji" in name else "users"
+
+
+def train(name: str, model: Path, work_dir: Path, *more: str) -> int:
+    """``ovd_train.py`` with one epoch of two pictures, fast."""
+    given = {
+        "embedded": ["--train-scenes", "2", "--val-scenes", "1"],
+        "users": ["--data-root", "mine", "--train-ann", "train.json", "--val-ann", "val.json", "--novel", "猫"],
+    }
+    fast = ["model.backbone.dtype='float32'", "train_dataloader.batch_size=2"]
+    fast += [f"{part}_dataloader.num_workers=0" for part in ("train", "val", "test")]
+    fast += ["train_dataloader.dataset.pipeline.2.max_patches=36"]
+    fast += [f"{part}_dataloader.dataset.pipeline.1.max_patches=36" for part in ("val", "test")]
+    if "fvit" in name:
+        fast += ["model.train_cfg.rpn_proposal.max_per_img=20", "model.test_cfg.rpn.max_per_img=20"]
+    if "finetune" in name:
+        fast += ["model.backbone.trainable_blocks=2"]  # of the miniature's two
+    arguments = ["--config", str(CONFIGS / f"{name}.py"), "--work-dir", str(work_dir), "--model", str(model)]
+    arguments += ["--epochs", "1", "--pictures", "0", *given.get(kind(name), []), *more]
+    return ovd_train.main([*arguments, "--cfg-options", *fast])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_config_trains_and_evaluates(name: str, here: Path, tiny_dir: Path, tmp_path: Path) -> None:
+    assert train(name, tiny_dir, tmp_path, "--amp") == 0
+    report = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
+    classes = {"ov_coco": (48, 17), "ov_lvis": (3, 2), "voc": (16, 4), "users": (3, 1), "embedded": (450, 150)}
+    assert tuple(report["classes"].values()) == classes[kind(name)]
+    languages = {"ov_lvis": {"en"}, "users": {"names"}}.get(kind(name), {"en", "zh"})
+    assert set(report["metrics"]) == {*languages, "shuffled"}
+    for figures in report["metrics"].values():
+        assert 0 <= figures["AP50_all"] <= 100
+        assert figures["AP50_novel"] is None or 0 <= figures["AP50_novel"] <= 100
+    assert report["pictures"]["train"] == 2
+    weights = torch.load(tmp_path / "epoch_1.pth", weights_only=True)["state_dict"]
+    assert all(torch.isfinite(tensor).all() for tensor in weights.values())
+    assert any("tower" in key for key in weights) == ("finetune" in name)
+    assert OpenVocabInferencer.from_checkpoint(tmp_path, device="cpu").set_classes(["dog", "红色汽车"]) > 0
+
+
+def test_a_distributed_run_of_one_process_learns_the_same(
+    here: Path, tiny_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert train("onestage", tiny_dir, tmp_path / "plain") == 0
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    for name, value in {"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": 1, "MASTER_PORT": port}.items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    assert train("onestage", tiny_dir, tmp_path / "joined", "--launcher", "pytorch") == 0
+    plain, joined = (torch.load(tmp_path / run / "epoch_1.pth", weights_only=True) for run in ("plain", "joined"))
+    assert plain["state_dict"].keys() == joined["state_dict"].keys()
+    for name, tensor in plain["state_dict"].items():
+        torch.testing.assert_close(joined["state_dict"][name], tensor, msg=name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_config_carries_its_command(name: str) -> None:
+    text = (CONFIGS / f"{name}.py").read_text(encoding="utf-8")
+    (docstring,) = re.findall(r'^"""(.*?)"""', text, flags=re.DOTALL)
+    assert f"--config apps/configs/ovd/{name}.py" in docstring or name == "fvit_tiny_openmoji"
+    assert "python apps/ovd_train.py" in docstring
+    weights = {"large": "qihoo360/fg-clip2-large", "tiny": "tiny"}
+    size = next((size for size in weights if size in name), "base")
+    assert Config.fromfile(CONFIGS / f"{name}.py").model.backbone.model == weights.get(size, "qihoo360/fg-clip2-base")
+
+
+def test_the_split_of_coco(here: Path) -> None:
+    data = read_benchmark(Config.fromfile(CONFIGS / "fvit_base_ov_coco.py"))
+    assert isinstance(data, UserData)
+    assert {"person", "bicycle", "toothbrush"} <= set(data.classes) - set(data.novel)
+    assert {"airplane", "umbrella", "scissors"} <= set(data.novel) <= set(data.classes)
+    assert "zebra crossing" not in {*data.train.names, *data.val.names}
+    english, chinese = data.vocabularies["en"], data.vocabularies["zh"]
+    assert english == data.classes
+    assert len(set(chinese)) == len(chinese) == 65
+    assert chinese[english.index("umbrella")] == "雨伞"
+
+
+def test_voc_as_annotations(here: Path, scenes: list[Scene]) -> None:
+    classes = [row[0] for row in Config.fromfile(CONFIGS / "_voc.py").classes]
+    data = read_voc(["data/VOCdevkit/VOC2007/ImageSets/Main/test.txt"], "data/VOCdevkit", classes)
+    assert [image.file_name for image in data.images] == [f"VOC2007/JPEGImages/{n:06d}.jpg" for n in (2, 3)]
+    assert all(data.path(image).is_file() for image in data.images)
+    for image, number in zip(data.images, (2, 3), strict=True):
+        found = data.by_image[image.id]
+        assert [item.box for item in found] == [(x, y, x + w, y + h) for x, y, w, h in scenes[number][1]]
+        assert [item.is_crowd for item in found] == [False, False, False, True]
+        assert [classes[item.category_id - 1] for item in found] == [classes[(i + 5 * number) % 20] for i in range(4)]
+
+
+def test_missing_and_foreign_files_are_told(here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Fgclip2Error, match="no VOC annotation of these 1 classes"):
+        read_voc(["data/VOCdevkit/VOC2007/ImageSets/Main/test.txt"], "data/VOCdevkit", ["unicorn"])
+    cfg = Config.fromfile(CONFIGS / "onestage_base_ov_lvis.py")
+    cfg.val_dataloader.dataset.ann_file = "mine/val.json"
+    with pytest.raises(Fgclip2Error, match="no LVIS file"):
+        read_benchmark(cfg)
+    cfg.open_vocabulary.format = "objects365"
+    with pytest.raises(Fgclip2Error, match="choose one of coco, lvis, voc"):
+        read_benchmark(cfg)
+    assert read_benchmark(Config.fromfile(CONFIGS / "fvit.py")) is None
+    monkeypatch.chdir(tmp_path)
+    for name in (name for name in NAMES if kind(name) in LAYOUTS):
+        with pytest.raises(Fgclip2Error, match="does not exist"):
+            read_benchmark(Config.fromfile(CONFIGS / f"{name}.py"))
