@@ -1,9 +1,10 @@
-"""The command ``fgclip2``: what is installed, features of pictures and texts, where a phrase is, and training.
+"""The command ``fgclip2``: what is installed, features of pictures and texts, where a phrase is, training, benchmarks.
 
     fgclip2 info --model tiny
     fgclip2 embed photos/ --texts "a red car" "黑猫" --out features.safetensors
     fgclip2 dense street.jpg --texts "a red car" "黑猫" --out maps
     fgclip2 train --data my.jsonl --model qihoo360/fg-clip2-base --stage 2
+    fgclip2 eval --tasks all --model qihoo360/fg-clip2-base --data-root data
 
 ``fgclip2 COMMAND --help`` tells all options.
 """
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 import tyro
 
 from fgclip2.errors import Fgclip2Error
+from fgclip2.evaluation.arguments import EvalArguments
 from fgclip2.files import write_atomically
 from fgclip2.pretrained import DEFAULT_MODEL, ENVIRONMENT_VARIABLE
 from fgclip2.train.arguments import TrainArguments
@@ -227,7 +229,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             Annotated[Info, tyro.conf.subcommand("info")]
             | Annotated[Embed, tyro.conf.subcommand("embed")]
             | Annotated[Dense, tyro.conf.subcommand("dense")]
-            | Annotated[TrainArguments, tyro.conf.subcommand("train")],
+            | Annotated[TrainArguments, tyro.conf.subcommand("train")]
+            | Annotated[EvalArguments, tyro.conf.subcommand("eval")],
             args=argv,
             prog="fgclip2",
             description=__doc__,
