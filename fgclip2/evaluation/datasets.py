@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from fgclip2.errors import Fgclip2Error
 from fgclip2.evaluation.readers import boxes, captions, choices, folders, questions
-from fgclip2.evaluation.readers.files import read_names
+from fgclip2.evaluation.readers.files import first_existing, read_names
 from fgclip2.evaluation.records import Language
 
 Task = Literal[
@@ -103,9 +103,8 @@ _IMAGENET_NAMES: Final = Part(
 
 
 def _imagenet_names(root: Path) -> tuple[str, ...]:
-    part = _IMAGENET_NAMES
-    file = next((root / name for name in (part.path, *part.others) if (root / name).exists()), root / part.path)
-    return read_names(file, folders.CLASSES)
+    names = (_IMAGENET_NAMES.path, *_IMAGENET_NAMES.others)
+    return read_names(first_existing(*(root / name for name in names)), folders.CLASSES)
 
 
 def _segmentation(name: str, title: str, count: int, paths: tuple[str, str], names: str, read: Reader) -> Benchmark:

@@ -69,6 +69,17 @@ class Wants:
             self.add_boxes(image, boxes, max_patches)
 
 
+@dataclass
+class _Job:
+    """What to compute of one picture."""
+
+    path: Path
+    content: bytes
+    max_patches: int | None
+    whole: bool = False
+    boxes: dict[Box, None] = field(default_factory=dict)
+
+
 class Encoder:
     """Features from the store, computed where they are not there yet.
 
@@ -92,7 +103,7 @@ class Encoder:
         """Compute what is not in the store; called by all processes of a run with the same wants."""
         rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
         missing = [(text, kind) for text, kind in wants.texts if text_key(text, kind) not in self.store]
-        todo = list(self._missing(wants))
+        todo = self._missing(wants)
         _wait()  # no process writes before all have looked, so that all see the same things missing
         for chunk in list(_chunks(sorted(missing, key=lambda pair: pair[1]), _TEXTS_A_CHUNK))[rank::world]:
             self._embed(chunk)
@@ -146,24 +157,18 @@ class Encoder:
                 self.failures[path] = f"cannot be read ({error.strerror})"
         return self._digests[path]
 
-    def _missing(self, wants: Wants) -> Iterator[tuple[Path, int | None, bool, list[Box]]]:
-        """Pictures with something to compute: path, budget, whether whole, and boxes. Each content once."""
-        seen: set[bytes] = set()
+    def _missing(self, wants: Wants) -> list[_Job]:
+        """What to compute of each picture, by content and budget: of equal files the first stands for all."""
+        jobs: dict[tuple[bytes, int | None], _Job] = {}
         for path, budget in {**wants.whole, **dict.fromkeys(wants.boxes)}:
             content = self._content(path)
             if content is None:
                 continue
-            own = image_key(content, budget)
-            whole = (path, budget) in wants.whole and own not in self.store and own not in seen
-            boxes = []
-            for box in wants.boxes.get((path, budget), ()):
-                key = region_key(content, budget, box)
-                if key not in self.store and key not in seen:
-                    boxes.append(box)
-                    seen.add(key)
-            seen |= {own} if whole else set()
-            if whole or boxes:
-                yield path, budget, whole, boxes
+            job = jobs.setdefault((content, budget), _Job(path, content, budget))
+            job.whole |= (path, budget) in wants.whole and image_key(content, budget) not in self.store
+            boxes = wants.boxes.get((path, budget), ())
+            job.boxes |= {box: None for box in boxes if region_key(content, budget, box) not in self.store}
+        return [job for job in jobs.values() if job.whole or job.boxes]
 
     def _embed(self, chunk: list[tuple[str, TextKind]]) -> None:
         for kind in dict.fromkeys(kind for _, kind in chunk):
@@ -172,39 +177,35 @@ class Encoder:
             self.store.put([text_key(text, kind) for text in texts], vectors)
             self.embedded += len(texts)
 
-    def _encode(self, chunk: list[tuple[Path, int | None, bool, list[Box]]]) -> None:
+    def _encode(self, chunk: list[_Job]) -> None:
         """One chunk of pictures into one shard."""
         processor = self.model.processor.image
-        groups: dict[int, list[tuple[Image.Image, Path, int | None, bool, list[Box]]]] = {}
-        for path, budget, whole, boxes in chunk:
+        groups: dict[int, list[tuple[Image.Image, _Job]]] = {}
+        for job in chunk:
             try:
-                picture = open_image(path)
+                picture = open_image(job.path)
             except Fgclip2Error as error:
-                self.failures[path] = str(error)
+                self.failures[job.path] = str(error)
                 continue
-            patches = processor.budget([picture], budget)
-            groups.setdefault(patches, []).append((picture, path, budget, whole, boxes))
+            groups.setdefault(processor.budget([picture], job.max_patches), []).append((picture, job))
         keys: list[bytes] = []
         rows: list[Tensor] = []
-        for patches, group in sorted(groups.items()):
-            inputs = processor.collate([processor.patches(item[0], patches) for item in group])
+        for patches, group in sorted(groups.items(), key=lambda item: item[0]):
+            inputs = processor.collate([processor.patches(picture, patches) for picture, _ in group])
             with torch.inference_mode():
                 encoding = self.model.model.encode_image(**self.model.model_inputs(inputs))
                 pooled = torch.nn.functional.normalize(self.model.model.pool(encoding).float(), dim=-1)
-                dense = self.model.model.dense(encoding) if any(item[4] for item in group) else None
+                dense = self.model.model.dense(encoding) if any(job.boxes for _, job in group) else None
             self.encoded += len(group)
-            for row, (picture, path, budget, whole, boxes) in enumerate(group):
-                content = self._content(path)
-                if content is None:  # it was there before
-                    continue
-                if whole:
-                    keys.append(image_key(content, budget))
+            for row, (picture, job) in enumerate(group):
+                if job.whole:
+                    keys.append(image_key(job.content, job.max_patches))
                     rows.append(pooled[row : row + 1].cpu())
-                if boxes and dense is not None:
+                if dense is not None:
                     height, width = inputs["spatial_shapes"][row].tolist()
                     features = DenseFeatures.from_tokens(dense[row], (height, width), picture.size)
-                    usable = [box for box in boxes if self._clipped(path, box, picture.size) is not None]
-                    keys += [region_key(content, budget, box) for box in usable]
+                    usable = [box for box in job.boxes if self._clipped(job.path, box, picture.size) is not None]
+                    keys += [region_key(job.content, job.max_patches, box) for box in usable]
                     rows.append(features.regions([clip(box, picture.size) for box in usable]).cpu())
         if keys:
             self.store.put(keys, torch.cat(rows))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -73,29 +73,31 @@ def dci(root: Path) -> Iterator[Captioned]:
 
 def lit_cn(root: Path) -> Iterator[Captioned]:
     """LIT-CN: 33,010 pairs."""
-    yield from _tabbed(root, "LIT-CN/image_caption_long_cn.txt", "LIT-CN")
+    yield from tabbed(root / "LIT-CN/image_caption_long_cn.txt", [root / "LIT-CN"])
 
 
 def dci_cn(root: Path) -> Iterator[Captioned]:
     """DCI-CN: the pictures of DCI."""
-    yield from _tabbed(root, "DCI-CN/image_caption_trans.txt", "DCI-CN", "densely_captioned_images/photos")
+    folders = [root / "DCI-CN", root / "densely_captioned_images/photos"]
+    yield from tabbed(root / "DCI-CN/image_caption_trans.txt", folders)
 
 
 def docci_cn(root: Path) -> Iterator[Captioned]:
     """DOCCI-CN: the pictures of DOCCI."""
-    yield from _tabbed(root, "DOCCI-CN/image_caption_trans.txt", "DOCCI-CN", "docci/images")
+    yield from tabbed(root / "DOCCI-CN/image_caption_trans.txt", [root / "DOCCI-CN", root / "docci/images"])
 
 
 def flickr30k_cna(root: Path) -> Iterator[Captioned]:
     """Flickr30k-CNA: the test pictures of Flickr30k, captions translated by people."""
     file = root / "flickr30k_cna/flickr30k_cna_test.txt"
-    pairs = ((f"{name.split('#')[0]}.jpg", caption) for name, caption in _pairs(file))
-    yield from _grouped(pairs, root, "flickr30k/flickr30k-images")
+    pairs = ((f"{name.split('#')[0]}.jpg", caption) for name, caption in read_pairs(file))
+    yield from _grouped(pairs, [root / "flickr30k/flickr30k-images"])
 
 
 def coco_cn(root: Path) -> Iterator[Captioned]:
     """COCO-CN: 1,000 test pictures with five translated captions each; lines of other kinds are no captions of it."""
-    file = first_existing(root, "coco-cn/imageid.manually-translated-caption.txt", "coco-cn/pair.txt")
+    folder = root / "coco-cn"
+    file = first_existing(folder / "imageid.manually-translated-caption.txt", folder / "pair.txt")
     captions: dict[str, list[str]] = {}
     for number, line in read_lines(file):
         match = _COCO_CN.match(line)
@@ -109,12 +111,17 @@ def coco_cn(root: Path) -> Iterator[Captioned]:
         yield Captioned(root / "coco" / name, tuple(listed[:_FIVE]))
 
 
-def _tabbed(root: Path, file: str, *folders: str) -> Iterator[Captioned]:
+def tabbed(file: Path, folders: Sequence[Path]) -> Iterator[Captioned]:
     """Lines ``path<TAB>caption``; a picture is looked for in these folders, by its path and then by its name."""
-    yield from _grouped(_pairs(root / file), root, *folders)
+    yield from _grouped(read_pairs(file), folders)
 
 
-def _pairs(file: Path) -> Iterator[tuple[str, str]]:
+def read_pairs(file: Path) -> Iterator[tuple[str, str]]:
+    """Names and captions of lines ``name<TAB>caption``.
+
+    Raises:
+        Fgclip2Error: the file is missing, or a line has no tab, name or caption.
+    """
     for number, line in read_lines(file):
         name, tab, caption = line.partition("\t")
         if not tab:
@@ -122,10 +129,10 @@ def _pairs(file: Path) -> Iterator[tuple[str, str]]:
         yield text(name, f"{file}, line {number}"), text(caption, f"{file}, line {number}")
 
 
-def _grouped(pairs: Iterator[tuple[str, str]], root: Path, *folders: str) -> Iterator[Captioned]:
+def _grouped(pairs: Iterator[tuple[str, str]], folders: Sequence[Path]) -> Iterator[Captioned]:
     captions: dict[str, list[str]] = {}
     for name, caption in pairs:
         captions.setdefault(name, []).append(caption)
     for name, listed in captions.items():
-        candidates = [f"{folder}/{path}" for folder in folders for path in (name, Path(name).name)]
-        yield Captioned(first_existing(root, *candidates), tuple(listed))
+        candidates = [folder / path for folder in folders for path in (name, Path(name).name)]
+        yield Captioned(first_existing(*candidates), tuple(listed))

@@ -134,9 +134,9 @@ def read_names(file: Path, count: int | None = None) -> tuple[str, ...]:
     return tuple(name.strip() for name in content)
 
 
-def first_existing(root: Path, *candidates: str) -> Path:
-    """The first of these that exists below ``root``; the first one when none does."""
-    return next((root / name for name in candidates if (root / name).exists()), root / candidates[0])
+def first_existing(*candidates: Path) -> Path:
+    """The first of these that exists; the first one when none does."""
+    return next((path for path in candidates if path.exists()), candidates[0])
 
 
 def _open(file: Path) -> Any:
