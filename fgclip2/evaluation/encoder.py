@@ -187,6 +187,9 @@ class Encoder:
             except Fgclip2Error as error:
                 self.failures[job.path] = str(error)
                 continue
+            job.boxes = {box: None for box in job.boxes if self._usable(job.path, box, picture.size)}
+            if not (job.whole or job.boxes):
+                continue
             groups.setdefault(processor.budget([picture], job.max_patches), []).append((picture, job))
         keys: list[bytes] = []
         rows: list[Tensor] = []
@@ -201,24 +204,22 @@ class Encoder:
                 if job.whole:
                     keys.append(image_key(job.content, job.max_patches))
                     rows.append(pooled[row : row + 1].cpu())
-                if dense is not None:
+                if job.boxes and dense is not None:
                     height, width = inputs["spatial_shapes"][row].tolist()
                     features = DenseFeatures.from_tokens(dense[row], (height, width), picture.size)
-                    usable = [box for box in job.boxes if self._clipped(job.path, box, picture.size) is not None]
-                    keys += [region_key(job.content, job.max_patches, box) for box in usable]
-                    rows.append(features.regions([clip(box, picture.size) for box in usable]).cpu())
+                    keys += [region_key(job.content, job.max_patches, box) for box in job.boxes]
+                    rows.append(features.regions([clip(box, picture.size) for box in job.boxes]).cpu())
         if keys:
             self.store.put(keys, torch.cat(rows))
 
-    def _clipped(self, path: Path, box: Box, size: tuple[int, int]) -> Box | None:
-        """The box inside its picture; None, and a failure is noted, when nothing of it is there."""
-        inside = clip(box, size)
+    def _usable(self, path: Path, box: Box, size: tuple[int, int]) -> bool:
+        """Whether something of a box lies in its picture; when not, a failure is noted."""
         try:
-            check_boxes([inside], size)
+            check_boxes([clip(box, size)], size)
         except Fgclip2Error as error:
             self.failures[path, box] = str(error)
-            return None
-        return inside
+            return False
+        return True
 
 
 def clip(box: Box, size: tuple[int, int]) -> Box:

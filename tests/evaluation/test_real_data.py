@@ -40,7 +40,7 @@ def root(shared: Path, tmp_path: Path) -> Path:
         },
     )
     records = [
-        {"img_path": f"val2017/{line['file']}", "bbox": item["bbox"], "pos_expression": [item["pos"]],
+        {"img_path": f"val2017/{line['file']}", "bbox": item["bbox"], "pos_expression": item["pos"],
          "neg_expression": item["neg"]} for line in some for item in line["fgovd"]
     ]  # fmt: skip
     for name in FGOVD_SPLITS.values():
