@@ -51,7 +51,7 @@ _HOME: Final = {
     "open_image": "images",
     "preset": "config",
 }
-_MODULES: Final = ("data", "losses", "train")
+_MODULES: Final = ("data", "evaluation", "losses", "train")
 
 __all__ = [
     "FGCLIP2",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from apps.build_benchmark import main
 from fgclip2.errors import Fgclip2Error
 from fgclip2.evaluation.builder import BuilderConfig, build_boxes, build_captions, language_share
 from fgclip2.evaluation.datasets import BENCHMARKS
@@ -17,8 +17,6 @@ from fgclip2.evaluation.readers.boxes import class_names, instances
 from fgclip2.evaluation.runner import open_task
 from fgclip2.evaluation.scores import Settings
 from tests.evaluation.miniatures import ColourEncoder, picture, write_json, write_lines
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -131,17 +129,15 @@ def test_bad_configurations() -> None:
         BuilderConfig(min_share=2)
 
 
-def test_program(photos: Path, tmp_path: Path) -> None:
+def test_program(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_lines(tmp_path / "pairs.txt", ["红.png\t一个红色的方块", "绿.png\tgreen"])
-
-    def program(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, str(ROOT / "apps/build_benchmark.py"), "--image-root", str(photos), *arguments]
-        return subprocess.run(command, capture_output=True, text=True)
-
     out = tmp_path / "bench"
-    done = program("--captions", str(tmp_path / "pairs.txt"), "--out", str(out))
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == f"{out / 'image_caption.txt'}: 1 kept, 1 left out\n  1 x length\n"
-    neither = program()
-    assert neither.returncode == 2
-    assert neither.stderr == "error: give either --captions or --boxes\n"
+    common = ["build_benchmark.py", "--image-root", str(photos)]
+    monkeypatch.setattr(sys, "argv", [*common, "--captions", str(tmp_path / "pairs.txt"), "--out", str(out)])
+    assert main() == 0
+    assert capsys.readouterr().out == f"{out / 'image_caption.txt'}: 1 kept, 1 left out\n  1 x length\n"
+    monkeypatch.setattr(sys, "argv", common)
+    assert main() == 2
+    assert capsys.readouterr().err == "error: give either --captions or --boxes\n"
