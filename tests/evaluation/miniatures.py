@@ -1,7 +1,6 @@
 """Every benchmark in its real layout, with a handful of coloured squares, and figures worked out by hand.
 
-The *colour model* that these figures are for knows red, green and blue, in English and Chinese, and nothing else: a
-picture, region or text is the one-hot vector of its colour.
+The figures are those of the model in ``colours``, which knows red, green and blue and nothing else.
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import re
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,16 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 
-from fgclip2.errors import Fgclip2Error
 from fgclip2.evaluation.readers.choices import FGOVD_SPLITS, SUGARCREPE_KINDS
-from fgclip2.images import open_image
+from tests.evaluation.colours import COLOURS, ZH, picture, write_json, write_labels, write_lines
 
-COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
-ZH = {"red": "红色", "green": "绿色", "blue": "蓝色"}
 THIRD = 100 / 3
 
 
@@ -38,59 +31,6 @@ class Miniature:
     records: int
     strict: Mapping[str, float]
     released: Mapping[str, float] | None = None  # where it differs
-
-
-class ColourEncoder:
-    """Stands in for `fgclip2.evaluation.encoder.Encoder`; vectors (N, 3)."""
-
-    model: Any = None
-
-    def images(self, paths: list[Path], max_patches: int | None = None) -> tuple[Tensor, Tensor]:
-        return self.regions([(path, None) for path in paths])
-
-    def regions(self, places: list[tuple[Path, Any]], max_patches: int | None = None) -> tuple[Tensor, Tensor]:
-        rows, usable = [], []
-        for path, box in places:
-            try:
-                picture = open_image(path)
-                pixels = np.asarray(picture if box is None else picture.crop(tuple(map(int, box))), np.float32)
-                inside = box is None or (box[0] < picture.width and box[1] < picture.height)
-            except Fgclip2Error:
-                inside = False
-            usable.append(inside)
-            rows.append(np.eye(3)[int(pixels.mean((0, 1)).argmax())] if inside else np.zeros(3))
-        return torch.tensor(np.array(rows), dtype=torch.float32), torch.tensor(usable)
-
-    def texts(self, texts: list[str], kind: str) -> Tensor:
-        said = [(text, re.findall("[a-z]+", text.lower())) for text in texts]
-        rows = [[float(name in words or ZH[name] in text) for name in COLOURS] for text, words in said]
-        return torch.nn.functional.normalize(torch.tensor(rows), dim=-1)
-
-    def reason(self, path: Path, box: Any = None) -> str:
-        return "broken"
-
-
-def picture(path: Path, *colours: str, size: int = 32) -> Path:
-    """Squares of these colours side by side; no real colour compression, so JPEG is good enough."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    row = [np.full((size, size, 3), COLOURS[colour], np.uint8) for colour in colours]
-    Image.fromarray(np.concatenate(row, 1)).save(path, "PNG" if path.suffix == ".png" else "JPEG")
-    return path
-
-
-def write_json(path: Path, content: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
-
-
-def write_lines(path: Path, lines: list[str]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def write_labels(path: Path, labels: Any, dtype: type = np.uint8) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.asarray(labels, dtype)).save(path)
 
 
 # Retrieval. Red, green and blue; but the blue picture's captions say that it is green.
@@ -442,6 +382,7 @@ MINIATURES: dict[str, Miniature] = {
     "coco_cn": Miniature(_coco_cn, 3, _RETRIEVAL, _LENIENT),
     "imagenet": Miniature(_imagenet, 3, {"top1": 2 * THIRD, "top5": 2 * THIRD}),
     "imagenet_v2": Miniature(_imagenet_v2, 3, {"top1": 2 * THIRD, "top5": 2 * THIRD}),
+    # fmt: off
     "a847": Miniature(
         _segmentation(
             "ADE20K_2021_17_01/images_detectron2/validation",
@@ -517,6 +458,7 @@ MINIATURES: dict[str, Miniature] = {
         1,
         {"miou": 100.0},
     ),
+    # fmt: on
     "gqa": Miniature(_gqa, 3, {"accuracy": THIRD}),
     "mmmu": Miniature(_mmmu, 4, {"accuracy": 75.0}),
     "textvqa": Miniature(_textvqa, 2, {"accuracy": 80.0}),

@@ -17,7 +17,8 @@ from fgclip2.evaluation.readers.files import read_list
 from fgclip2.evaluation.records import Captioned
 from fgclip2.evaluation.runner import open_task
 from fgclip2.evaluation.scores import Settings
-from tests.evaluation.miniatures import MINIATURES, ColourEncoder, make
+from tests.evaluation.colours import ColourEncoder
+from tests.evaluation.miniatures import MINIATURES, make
 
 NAMES = list(BENCHMARKS)
 

@@ -16,7 +16,7 @@ from fgclip2.evaluation.datasets import BENCHMARKS
 from fgclip2.evaluation.readers.boxes import class_names, instances
 from fgclip2.evaluation.runner import open_task
 from fgclip2.evaluation.scores import Settings
-from tests.evaluation.miniatures import ColourEncoder, picture, write_json, write_lines
+from tests.evaluation.colours import ColourEncoder, picture, write_json, write_lines
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from fgclip2.evaluation.runner import open_task, run
 from fgclip2.evaluation.scores import Settings
 from fgclip2.evaluation.store import VectorStore
 from fgclip2.images import open_image
-from tests.evaluation.miniatures import write_json, write_lines
+from tests.evaluation.colours import write_json, write_lines
 
 PICTURES = 40
 

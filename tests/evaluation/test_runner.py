@@ -23,7 +23,8 @@ from fgclip2.evaluation.encoder import Encoder, Wants
 from fgclip2.evaluation.runner import Report, run
 from fgclip2.evaluation.scores import Settings
 from fgclip2.evaluation.store import VectorStore, text_key
-from tests.evaluation.miniatures import MINIATURES, picture, write_json, write_labels, write_lines
+from tests.evaluation.colours import picture, write_json, write_labels, write_lines
+from tests.evaluation.miniatures import MINIATURES
 
 SHORT = Settings(samples=20)
 TOGETHER = ("coco", "flickr30k", "lit_cn", "coco_box", "sugarcrepe", "fgovd")
