@@ -345,6 +345,38 @@ _SPLIT = {"hard": 50.0, "medium": 100.0, "easy": 0.0, "trivial": 0.0}
 _AP = {"ap": 50.0, "ap50": 50.0, "ap_rare": 100.0, "ap_frequent": 0.0}
 _VOC = "VOCdevkit"
 
+# fmt: off
+_SEGMENTATION = {
+    "a847": Miniature(
+        _segmentation("ADE20K_2021_17_01/images_detectron2/validation",
+                      "ADE20K_2021_17_01/annotations_detectron2/validation",
+                      "ade847.json", 847, _judged(0, 846, 65535), _halves(0, 846), np.uint16)("a847"),
+        1, {"miou": 100.0}),
+    "pc459": Miniature(
+        _segmentation(f"{_VOC}/VOC2010/JPEGImages", f"{_VOC}/VOC2010/annotations_detectron2/pc459_val", "pc459.json",
+                      459, _judged(0, 1, 459), _halves(0, 0), np.uint16)("pc459"),
+        1, _ALL_FIRST),
+    "a150": Miniature(
+        _segmentation("ADEChallengeData2016/images/validation",
+                      "ADEChallengeData2016/annotations_detectron2/validation",
+                      "ade150.json", 150, _judged(0, 1, 255), _halves(0, 0))("a150"),
+        1, _ALL_FIRST),
+    "pc59": Miniature(
+        _segmentation(f"{_VOC}/VOC2010/JPEGImages", f"{_VOC}/VOC2010/annotations_detectron2/pc59_val", "pc59.json", 59,
+                      _judged(0, 1, 255), _halves(0, 0))("pc59"),
+        1, _ALL_FIRST),
+    "voc20": Miniature(
+        _segmentation(f"{_VOC}/VOC2012/JPEGImages", f"{_VOC}/VOC2012/annotations_detectron2/val", "voc20.json", 20,
+                      _judged(0, 255, 255), _halves(0, 3))("voc20"),
+        1, {"miou": 100.0}),
+    # The bottom is background, which is said to be words 20 and 40 of the 60 names.
+    "voc21": Miniature(
+        _segmentation(f"{_VOC}/VOC2012/JPEGImages", f"{_VOC}/VOC2012/annotations_detectron2_bg/val", "voc20b.json", 60,
+                      _judged(0, 20, 255), np.repeat([[0], [0], [20], [40]], 4, axis=1))("voc21"),
+        1, {"miou": 100.0}),
+}
+# fmt: on
+
 MINIATURES: dict[str, Miniature] = {
     "fgovd": Miniature(_fgovd, 6, _SPLIT, {**_SPLIT, "hard": 100.0}),
     "coco_box": Miniature(
@@ -382,83 +414,7 @@ MINIATURES: dict[str, Miniature] = {
     "coco_cn": Miniature(_coco_cn, 3, _RETRIEVAL, _LENIENT),
     "imagenet": Miniature(_imagenet, 3, {"top1": 2 * THIRD, "top5": 2 * THIRD}),
     "imagenet_v2": Miniature(_imagenet_v2, 3, {"top1": 2 * THIRD, "top5": 2 * THIRD}),
-    # fmt: off
-    "a847": Miniature(
-        _segmentation(
-            "ADE20K_2021_17_01/images_detectron2/validation",
-            "ADE20K_2021_17_01/annotations_detectron2/validation",
-            "ade847.json",
-            847,
-            _judged(0, 846, 65535),
-            _halves(0, 846),
-            np.uint16,
-        )("a847"),
-        1,
-        {"miou": 100.0},
-    ),
-    "pc459": Miniature(
-        _segmentation(
-            f"{_VOC}/VOC2010/JPEGImages",
-            f"{_VOC}/VOC2010/annotations_detectron2/pc459_val",
-            "pc459.json",
-            459,
-            _judged(0, 1, 459),
-            _halves(0, 0),
-            np.uint16,
-        )("pc459"),
-        1,
-        _ALL_FIRST,
-    ),
-    "a150": Miniature(
-        _segmentation(
-            "ADEChallengeData2016/images/validation",
-            "ADEChallengeData2016/annotations_detectron2/validation",
-            "ade150.json",
-            150,
-            _judged(0, 1, 255),
-            _halves(0, 0),
-        )("a150"),
-        1,
-        _ALL_FIRST,
-    ),
-    "pc59": Miniature(
-        _segmentation(
-            f"{_VOC}/VOC2010/JPEGImages",
-            f"{_VOC}/VOC2010/annotations_detectron2/pc59_val",
-            "pc59.json",
-            59,
-            _judged(0, 1, 255),
-            _halves(0, 0),
-        )("pc59"),
-        1,
-        _ALL_FIRST,
-    ),
-    "voc20": Miniature(
-        _segmentation(
-            f"{_VOC}/VOC2012/JPEGImages",
-            f"{_VOC}/VOC2012/annotations_detectron2/val",
-            "voc20.json",
-            20,
-            _judged(0, 255, 255),
-            _halves(0, 3),
-        )("voc20"),
-        1,
-        {"miou": 100.0},
-    ),
-    # The bottom is background, which is said to be words 20 and 40 of the 60 names.
-    "voc21": Miniature(
-        _segmentation(
-            f"{_VOC}/VOC2012/JPEGImages",
-            f"{_VOC}/VOC2012/annotations_detectron2_bg/val",
-            "voc20b.json",
-            60,
-            _judged(0, 20, 255),
-            np.repeat([[0], [0], [20], [40]], 4, axis=1),
-        )("voc21"),
-        1,
-        {"miou": 100.0},
-    ),
-    # fmt: on
+    **_SEGMENTATION,
     "gqa": Miniature(_gqa, 3, {"accuracy": THIRD}),
     "mmmu": Miniature(_mmmu, 4, {"accuracy": 75.0}),
     "textvqa": Miniature(_textvqa, 2, {"accuracy": 80.0}),
