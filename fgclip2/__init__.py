@@ -61,7 +61,7 @@ _HOME: Final = {
     "open_image": "images",
     "preset": "config",
 }
-_MODULES: Final = ("data", "losses", "search", "train")
+_MODULES: Final = ("data", "evaluation", "losses", "search", "train")
 
 __all__ = [
     "FGCLIP2",

@@ -1,4 +1,4 @@
-"""The command ``fgclip2``: what is installed, features, where a phrase is, class names, training, and search.
+"""The command ``fgclip2``: what is installed, features, where a phrase is, class names, training, search, benchmarks.
 
     fgclip2 info --model tiny
     fgclip2 embed photos/ --texts "a red car" "黑猫" --out features.safetensors
@@ -7,6 +7,7 @@
     fgclip2 train --data my.jsonl --model qihoo360/fg-clip2-base --stage 2
     fgclip2 index photos/ --out photos.idx
     fgclip2 search photos.idx "骑自行车的人, red helmet" --html page.html
+    fgclip2 eval --tasks all --model qihoo360/fg-clip2-base --data-root data
 
 ``fgclip2 COMMAND --help`` tells all options.
 """
@@ -27,6 +28,7 @@ import tyro
 
 from fgclip2.console import load_model
 from fgclip2.errors import Fgclip2Error
+from fgclip2.evaluation.arguments import EvalArguments
 from fgclip2.files import write_atomically
 from fgclip2.pretrained import DEFAULT_MODEL, ENVIRONMENT_VARIABLE
 from fgclip2.search.commands import IndexArguments, SearchArguments
@@ -254,7 +256,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             | Annotated[MakeVocabulary, tyro.conf.subcommand("vocabulary")]
             | Annotated[TrainArguments, tyro.conf.subcommand("train")]
             | Annotated[IndexArguments, tyro.conf.subcommand("index")]
-            | Annotated[SearchArguments, tyro.conf.subcommand("search")],
+            | Annotated[SearchArguments, tyro.conf.subcommand("search")]
+            | Annotated[EvalArguments, tyro.conf.subcommand("eval")],
             args=argv,
             prog="fgclip2",
             description=__doc__,

@@ -130,7 +130,7 @@ class FGCLIP2:
         rows: dict[int, Tensor] = {}
         for indices, _, inputs in self._batches(_listed(images), max_patches, batch_size):
             with torch.inference_mode():
-                pooled = self.model.pool(self.model.encode_image(**self._on_device(inputs)))
+                pooled = self.model.pool(self.model.encode_image(**self.model_inputs(inputs)))
             rows.update(zip(indices, _unit(pooled), strict=True))
         if not rows:
             return torch.zeros(0, self.width, device=self.device)
@@ -182,7 +182,7 @@ class FGCLIP2:
         processor = self.processor.image
         inputs = processor.collate([processor.patches(opened, processor.budget([opened], max_patches))])
         with torch.inference_mode():
-            tokens = self.model.dense(self.model.encode_image(**self._on_device(inputs)))
+            tokens = self.model.dense(self.model.encode_image(**self.model_inputs(inputs)))
         rows, columns = inputs["spatial_shapes"][0].tolist()
         return DenseFeatures.from_tokens(tokens[0], (rows, columns), opened.size)
 
@@ -216,7 +216,7 @@ class FGCLIP2:
         text = self.text_features(texts, kind="box")
         return self.dense_features(image, max_patches=max_patches).similarity_map(text)
 
-    def _on_device(self, inputs: dict[str, Tensor]) -> dict[str, Any]:
+    def model_inputs(self, inputs: dict[str, Tensor]) -> dict[str, Any]:
         """Model arguments; grids stay on the CPU, where their values are read, and a mask of ones is left out."""
         mask = inputs["pixel_attention_mask"]
         return {

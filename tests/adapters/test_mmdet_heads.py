@@ -99,7 +99,7 @@ def test_twenty_thousand_classes_are_scored_in_chunks() -> None:
     """The best pairs are those of the whole table, which is never made."""
     torch.manual_seed(0)
     head, count, rows = make_head(), 20_000, 30
-    roi_head = SimpleNamespace(bbox_head=head, ensemble=Ensemble(objectness=0.5))
+    roi_head = SimpleNamespace(probabilities=head.probabilities, ensemble=Ensemble(objectness=0.5))
     texts = ClassTexts(
         Vocabulary(tuple(map(str, range(count))), unit(count, 8), "hash"), [i % 3 == 0 for i in range(count)]
     )

@@ -1,0 +1,100 @@
+"""Box classification and detection: COCO, LVIS and BoxClass-CN annotations.
+
+Every annotated box counts, crowds too, as in the released evaluation; unlike there, also one that cannot be used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from fgclip2.errors import Fgclip2Error
+from fgclip2.evaluation.readers.files import entry, read_object
+from fgclip2.evaluation.records import Box, Boxed, Truth
+
+COCO: Final = "coco/annotations/instances_val2017.json"
+LVIS: Final = "lvis/lvis_v1_val.json"
+MINIVAL: Final = "lvis/lvis_v1_minival_inserted_image_name.json"
+BOXCLASS_CN: Final = "BoxClass-CN/valid_category_data_total_zh.json"
+
+
+def coco(root: Path) -> Iterator[Boxed]:
+    """COCO val2017, 80 classes."""
+    yield from instances(root / COCO, root / "coco/val2017")
+
+
+def lvis(root: Path) -> Iterator[Boxed]:
+    """LVIS v1 val, 1,203 classes; its pictures are of COCO's train2017 and val2017."""
+    yield from instances(root / LVIS, root / "coco")
+
+
+def boxclass_cn(root: Path) -> Iterator[Boxed]:
+    """BoxClass-CN, 566 classes with Chinese names."""
+    yield from instances(root / BOXCLASS_CN, root / "BoxClass-CN/images")
+
+
+def lvis_val(root: Path) -> Iterator[Truth]:
+    """What detections in LVIS val are compared with."""
+    yield Truth(root / LVIS, root / "coco")
+
+
+def lvis_minival(root: Path) -> Iterator[Truth]:
+    """What detections in LVIS minival are compared with."""
+    yield Truth(root / MINIVAL, root / "coco")
+
+
+def instances(file: Path, image_root: Path) -> Iterator[Boxed]:
+    """Boxes and class numbers of a COCO or LVIS file, picture by picture in the file's order.
+
+    Raises:
+        Fgclip2Error: the file is missing, or an annotation names a picture or class that it does not have.
+    """
+    content = read_object(file, "images", "annotations", "categories")
+    labels = {category["id"]: label for label, category in enumerate(_categories(content, file))}
+    boxes: dict[int, list[tuple[Box, int]]] = {}
+    for item in content["annotations"]:
+        item = entry(item, f"{file}, annotations", "image_id", "category_id", "bbox")
+        if item["category_id"] not in labels:
+            raise Fgclip2Error(f"{file}: an annotation of category {item['category_id']}, which the file does not list")
+        box = corners(item["bbox"], f"{file}, annotation of picture {item['image_id']}")
+        boxes.setdefault(item["image_id"], []).append((box, labels[item["category_id"]]))
+    for image in content["images"]:
+        found = boxes.pop(entry(image, f"{file}, images", "id")["id"], [])
+        if found:
+            rows, classes = zip(*found, strict=True)
+            yield Boxed(image_root / image_name(image, file), rows, classes)
+    if boxes:
+        raise Fgclip2Error(f"{file}: annotations of picture {next(iter(boxes))}, which the file does not list")
+
+
+def class_names(file: Path) -> tuple[str, ...]:
+    """Class names in the file's order; underscores, which LVIS writes for blanks, become blanks."""
+    content = read_object(file, "categories")
+    return tuple(str(category["name"]).replace("_", " ") for category in _categories(content, file))
+
+
+def corners(box: Any, where: str) -> Box:
+    """``[x, y, width, height]`` as x1, y1, x2, y2.
+
+    Raises:
+        Fgclip2Error: it is not four numbers. Sizes are not judged: what cannot be used is counted later.
+    """
+    numbers = [value for value in box if isinstance(value, (int, float))] if isinstance(box, list) else []
+    if len(numbers) != 4 or len(box) != 4:
+        raise Fgclip2Error(f"{where}: bbox {box!r:.60} is not [x, y, width, height]")
+    x, y, width, height = map(float, numbers)
+    return x, y, x + width, y + height
+
+
+def image_name(image: Mapping[str, Any], file: Path) -> str:
+    """A picture's path below its folder; LVIS gives it by ``coco_url``, which ends in ``val2017/000000000042.jpg``."""
+    if isinstance(image.get("coco_url"), str) and "lvis" in file.name:
+        return "/".join(image["coco_url"].split("/")[-2:])
+    if isinstance(image.get("file_name"), str):
+        return image["file_name"]
+    raise Fgclip2Error(f"{file}: picture {image.get('id')} has neither file_name nor coco_url")
+
+
+def _categories(content: Mapping[str, Any], file: Path) -> list[dict[str, Any]]:
+    return [entry(category, f"{file}, categories", "id", "name") for category in content["categories"]]

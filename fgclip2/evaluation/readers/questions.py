@@ -1,0 +1,135 @@
+"""Questions about pictures, for FG-CLIP 2 as the vision tower of a model that answers in words."""
+
+from __future__ import annotations
+
+import ast
+import base64
+import binascii
+import csv
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from fgclip2.errors import Fgclip2Error
+from fgclip2.evaluation.readers.files import entry, read_json_lines, read_object, text
+from fgclip2.evaluation.records import Question
+
+REFCOCO_SPLITS: Final = ("val", "testA", "testB")
+_COPIES: Final = 1_000_000  # MMBench numbers the copies of question n, with their options turned: n + k * 1,000,000
+
+
+def gqa(root: Path) -> Iterator[Question]:
+    """GQA, testdev balanced."""
+    file = root / "gqa/testdev_balanced_questions.json"
+    for number, item in read_object(file).items():
+        item = entry(item, f"{file}, question {number}", "imageId", "question", "answer")
+        yield Question(
+            number, root / f"gqa/images/{item['imageId']}.jpg", item["question"], (text(item["answer"], number),)
+        )
+
+
+def textvqa(root: Path) -> Iterator[Question]:
+    """TextVQA, validation, ten answers a question."""
+    file = root / "textvqa/TextVQA_0.5.1_val.json"
+    for item in read_object(file, "data")["data"]:
+        item = entry(item, str(file), "question_id", "image_id", "question", "answers")
+        image = root / f"textvqa/train_images/{item['image_id']}.jpg"
+        yield Question(str(item["question_id"]), image, item["question"], tuple(map(str, item["answers"])))
+
+
+def refcoco(root: Path) -> Iterator[Question]:
+    """RefCOCO val, testA and testB, as JSON lines; ids are ``SPLIT/LINE``, lines counted from 1."""
+    for split in REFCOCO_SPLITS:
+        file = root / f"refcoco/refcoco_{split}.jsonl"
+        for number, item in read_json_lines(file, "image", "sent", "bbox"):
+            if not isinstance(item["bbox"], list) or len(item["bbox"]) != 4:
+                raise Fgclip2Error(f"{file}, line {number}: bbox {item['bbox']!r:.60} is not x1, y1, x2, y2")
+            x1, y1, x2, y2 = map(float, item["bbox"])
+            image = root / "coco/train2014" / Path(item["image"]).name
+            yield Question(f"{split}/{number}", image, item["sent"], group=split, box=(x1, y1, x2, y2))
+
+
+def mmmu(root: Path) -> Iterator[Question]:
+    """MMMU, validation: a folder a subject with Parquet files; of several pictures the first is given."""
+    files = sorted((root / "MMMU").glob("*/validation-*.parquet"))
+    if not files:
+        raise Fgclip2Error(f"{root / 'MMMU'} has no SUBJECT/validation-*.parquet; see fgclip2 eval --check mmmu ROOT")
+    for file in files:
+        for row in _parquet(file):
+            row = entry(row, str(file), "id", "question", "options", "answer", "image_1")
+            options = _options(row["options"], f"{file}, {row['id']}")
+            answers = _alternatives(str(row["answer"]))
+            image = (row["image_1"] or {}).get("bytes") or b""
+            yield Question(str(row["id"]), image, row["question"], answers, file.parent.name, options)
+
+
+def mmbench(root: Path) -> Iterator[Question]:
+    """MMBench dev, English."""
+    yield from _mmbench(root / "mmbench/mmbench_dev_20230712.tsv")
+
+
+def mmbench_cn(root: Path) -> Iterator[Question]:
+    """MMBench dev, Chinese."""
+    yield from _mmbench(root / "mmbench/mmbench_dev_cn_20231003.tsv")
+
+
+def _mmbench(file: Path) -> Iterator[Question]:
+    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # pictures are fields
+    try:
+        with file.open(encoding="utf-8", newline="") as stream:
+            for number, row in enumerate(csv.DictReader(stream, delimiter="\t"), start=2):
+                row = entry(row, f"{file}, row {number}", "index", "question", "answer", "image", "A", "B")
+                yield _mmbench_question(row, f"{file}, row {number}")
+    except FileNotFoundError as error:
+        raise Fgclip2Error(f"{file} does not exist; fgclip2 eval --check NAME ROOT says what to download") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise Fgclip2Error(f"{file} cannot be read as a TSV of MMBench ({error}); fetch it again") from error
+
+
+def _mmbench_question(row: dict[str, Any], where: str) -> Question:
+    try:
+        image, index = base64.b64decode(row["image"] or "", validate=True), int(row["index"])
+    except (binascii.Error, ValueError) as error:
+        raise Fgclip2Error(f"{where}: its picture or index is damaged ({error}); fetch the file again") from error
+    options = tuple(row[letter] for letter in "ABCD" if row.get(letter))
+    asked = f"{row['hint']}\n{row['question']}" if row.get("hint") else row["question"]
+    circle = str(index % _COPIES)
+    return Question(
+        str(index), image, asked, (text(row["answer"], where),), row.get("category") or "", options, circle=circle
+    )
+
+
+def _parquet(file: Path) -> Iterator[dict[str, Any]]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise Fgclip2Error("MMMU is read with the package pyarrow: pip install pyarrow") from error
+    try:
+        with pyarrow.parquet.ParquetFile(file) as opened:
+            for batch in opened.iter_batches(batch_size=16, use_threads=False):
+                yield from batch.to_pylist()
+    except (pyarrow.ArrowException, OSError) as error:
+        raise Fgclip2Error(f"{file} cannot be read as Parquet ({error}); fetch it again") from error
+
+
+def _options(value: Any, where: str) -> tuple[str, ...]:
+    """MMMU writes options as the text of a Python list."""
+    try:
+        listed = ast.literal_eval(value) if isinstance(value, str) else value
+    except (ValueError, SyntaxError) as error:
+        raise Fgclip2Error(f"{where}: options {value!r:.60} are no list") from error
+    if not isinstance(listed, list):
+        raise Fgclip2Error(f"{where}: options {value!r:.60} are no list")
+    return tuple(map(str, listed))
+
+
+def _alternatives(answer: str) -> tuple[str, ...]:
+    """An open question's answer may be written as the text of a list."""
+    if answer.startswith("["):
+        try:
+            return tuple(map(str, ast.literal_eval(answer)))
+        except (ValueError, SyntaxError):
+            return (answer,)
+    return (answer,)

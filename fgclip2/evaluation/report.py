@@ -1,0 +1,97 @@
+"""Results as a Markdown table beside the paper's figures."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from fgclip2.evaluation.datasets import BENCHMARKS, TASKS
+from fgclip2.evaluation.paper import SIZES
+
+_DASH: Final = "–"
+_HIDDEN: Final = ("r5", "r10", "top5", "ap50", "ap_common", "ap_frequent")
+"""Endings of metrics that stand in the JSON only, for the paper has none of them."""
+
+
+def table(results: Sequence[Mapping[str, Any]], left_out: Mapping[str, str]) -> str:
+    """Markdown: a row a figure, means by language, and what could not be run.
+
+    Args:
+        results: as in the result files.
+        left_out: benchmark to why it was not run.
+    """
+    ordered = sorted(results, key=lambda item: list(BENCHMARKS).index(item["benchmark"]))
+    lines = ["# Results", ""]
+    if ordered:
+        lines += [*_head(ordered[0]), ""]
+        lines += ["| benchmark | metric | % | 95 % | base | large | so400m | difference | failed |"]
+        lines += ["|---|---|---|---|---|---|---|---|---|"]
+        lines += [row for result in ordered for row in _rows(result)]
+        lines += ["", *_languages(ordered)]
+    if left_out:
+        lines += ["", f"## Not run: {len(left_out)}", ""]
+        lines += [f"- {BENCHMARKS[name].title} (`{name}`): {reason}" for name, reason in left_out.items()]
+    return "\n".join(lines) + "\n"
+
+
+def listing() -> Iterator[str]:
+    """One line a benchmark: name, title, task, language."""
+    for benchmark in BENCHMARKS.values():
+        extra = "" if benchmark.in_paper else "  (not in the paper)"
+        yield f"{benchmark.name:15} {benchmark.title:18} {benchmark.task:20} {benchmark.language}{extra}"
+
+
+def _head(result: Mapping[str, Any]) -> Iterator[str]:
+    model, protocol = result["model"], result["protocol"]
+    yield (
+        f"Model `{model['name']}` (hash {model['hash'][:12]}, {model['dtype']} on {model['device']}), protocol "
+        f"`{protocol['name']}`. 95 %: bootstrap over pictures, {protocol['bootstrap']} drawings. Base, large and "
+        "so400m are the paper's figures; difference is to the size with this model's width "
+        f"({result['published_size'] or 'none: ' + ', '.join(map(str, SIZES)) + ' are known'}). Failed pictures, boxes "
+        "and answers count as wrong."
+    )
+    if model["embedded"]:
+        yield ""
+        yield "**The embedded model knows drawn glyphs only: its figures on photographs mean nothing.**"
+
+
+def _rows(result: Mapping[str, Any]) -> Iterator[str]:
+    for name, metric in result["metrics"].items():
+        published = result["published"].get(name)
+        if published is None and name.endswith(_HIDDEN):
+            continue
+        sizes = published or dict.fromkeys(SIZES.values())
+        own = sizes.get(result["published_size"] or "")
+        difference = _DASH if own is None or metric["value"] is None else f"{metric['value'] - own:+.1f}"
+        interval = metric["interval"]
+        cells = [
+            result["title"],
+            name,
+            _figure(metric["value"]),
+            _DASH if interval is None else f"{interval[0]:.1f} to {interval[1]:.1f}",
+            *(_figure(sizes[size]) for size in SIZES.values()),
+            difference,
+            str(result["failed"]),
+        ]
+        yield "| " + " | ".join(cells) + " |"
+
+
+def _languages(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Mean of every benchmark's first figures by task and language; retrieval's two directions are two figures."""
+    figures: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for result in results:
+        for name, metric in result["metrics"].items():
+            if metric["value"] is not None and (name in result["published"] or not result["in_paper"]):
+                figures[result["task"], result["language"]].append(metric["value"])
+    yield "| mean by task | EN | ZH |"
+    yield "|---|---|---|"
+    for task in TASKS:
+        cells = [figures.get((task, language), []) for language in ("en", "zh")]
+        if any(cells):
+            means = [f"{sum(cell) / len(cell):.1f} ({len(cell)} figures)" if cell else _DASH for cell in cells]
+            yield f"| {task} | {means[0]} | {means[1]} |"
+
+
+def _figure(value: float | None) -> str:
+    return _DASH if value is None else f"{value:.1f}"

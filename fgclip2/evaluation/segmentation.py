@@ -1,0 +1,182 @@
+"""Open-vocabulary segmentation: mIoU of any segmentor, a callable from a picture to its label map."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import torch
+from PIL import Image
+from tqdm import tqdm
+
+from fgclip2.errors import Fgclip2Error
+from fgclip2.evaluation.datasets import Benchmark
+from fgclip2.evaluation.encoder import Encoder, Wants
+from fgclip2.evaluation.metrics import bootstrap, class_iou, label_counts, mean_iou
+from fgclip2.evaluation.records import Masked
+from fgclip2.evaluation.scores import Metric, Scores, Settings
+from fgclip2.images import open_image
+
+if TYPE_CHECKING:
+    from fgclip2.predictor import FGCLIP2
+
+Segmentor: TypeAlias = "Callable[[Image.Image], np.ndarray]"
+"""An upright RGB picture to its label map (H, W) of class numbers, at the picture's size."""
+
+_NOTHING = np.iinfo(np.int32).max  # no class number
+
+
+@dataclass(frozen=True)
+class SegmentationCounts:
+    """Pixels by class, picture by picture.
+
+    Attributes:
+        counts: (N, 3, C), see `label_counts`.
+        failures: pictures without a prediction, and why; all their pixels are missed.
+    """
+
+    counts: np.ndarray
+    failures: tuple[tuple[str, str], ...]
+
+
+class Segmentation:
+    """mIoU over the classes that occur in the truth; pixels without a true class are not judged.
+
+    Label maps are read from ``PREDICTIONS/NAME/STEM.png``, written by a segmentor elsewhere (8 or 16 bit, numbers of
+    classes). Without such a folder the model's own dense map is taken, every pixel its nearest class name: that is
+    without training, and not what the published figures are of, CAT-Seg.
+
+    With background (VOC-21) the names from number 20 on are words for what is not one of the 20, and count as one.
+    """
+
+    def __init__(self, benchmark: Benchmark, root: Path, settings: Settings) -> None:
+        if benchmark.classes is None or benchmark.count is None:
+            raise Fgclip2Error(f"{benchmark.name} has no classes")
+        self.settings, self.count, self.background = settings, benchmark.count, benchmark.name == "voc21"
+        self.names = benchmark.classes(root)
+        self.records: list[Masked] = list(benchmark.read(root))
+        if not self.records:
+            raise Fgclip2Error(f"{benchmark.name}: there are no label maps in {root}")
+        self.predictions = None if settings.predictions is None else settings.predictions / benchmark.name
+        if self.predictions is not None and not self.predictions.is_dir():
+            self.predictions = None
+
+    def wants(self) -> Wants:
+        """Nothing: dense maps of whole sets are too large to keep, and each is needed once."""
+        return Wants()
+
+    def score(self, encoder: Encoder) -> Scores:
+        """Count the pixels of all pictures."""
+        folder = self.predictions
+        predicted: Callable[[Masked], np.ndarray]
+        if folder is None:
+            segment = nearest_class(encoder.model, self.names)
+
+            def predicted(record: Masked) -> np.ndarray:
+                return segment(open_image(record.image))
+        else:
+
+            def predicted(record: Masked) -> np.ndarray:
+                return read_labels(folder / f"{record.mask.stem}.png")
+
+        found = count_pixels(self.records, predicted, self.count, rest_is_last=self.background)
+        names = [f"{number} {name}" for number, name in enumerate(self.names[: self.count])]
+        by_class = class_iou(found.counts.sum(0))
+        breakdown = {
+            "class": {name: 100 * value for name, value in zip(names, by_class.tolist(), strict=True) if value == value}
+        }
+        facts = {"segmentor": "nearest class of the dense map" if folder is None else str(folder)}
+        return Scores({"miou": self._metric(found.counts)}, breakdown, found.failures, facts)
+
+    def _metric(self, counts: np.ndarray) -> Metric:
+        flat = counts.reshape(len(counts), -1)
+        interval = bootstrap(
+            lambda weights: mean_iou((weights @ flat).reshape(-1, 3, self.count)),
+            len(counts),
+            self.settings.samples,
+            self.settings.seed,
+        )
+        return Metric(float(mean_iou(counts.sum(0))), len(counts), interval)
+
+
+def count_pixels(
+    records: Sequence[Masked], predict: Callable[[Masked], Any], classes: int, rest_is_last: bool = False
+) -> SegmentationCounts:
+    """Compare predictions with label maps.
+
+    Args:
+        records: pictures and their true label maps.
+        predict: a record to its label map (H, W).
+        classes: C.
+        rest_is_last: predicted numbers from C on mean class C - 1, background; else they mean nothing.
+
+    Raises:
+        Fgclip2Error: a true label map cannot be read: without it there is nothing to judge by.
+    """
+    failures: list[tuple[str, str]] = []
+
+    def counted() -> Iterator[np.ndarray]:
+        for record in tqdm(records, desc="label maps"):
+            truth = read_labels(record.mask)
+            try:
+                labels = np.asarray(predict(record))
+                if labels.shape != truth.shape:
+                    raise Fgclip2Error(f"a label map of shape {labels.shape}, the true one has {truth.shape}")
+                labels = np.minimum(labels, classes - 1) if rest_is_last else labels
+            except Fgclip2Error as error:
+                failures.append((str(record.image), str(error)))
+                labels = np.full(truth.shape, _NOTHING)
+            yield label_counts(labels, truth, classes)
+
+    return SegmentationCounts(np.stack(list(counted())), tuple(failures))
+
+
+def nearest_class(model: FGCLIP2, names: Sequence[str]) -> Segmentor:
+    """A segmentor without training: every pixel gets the class name nearest to the dense map there.
+
+    Args:
+        model: FG-CLIP 2.
+        names: of classes; several words for one class, apart by commas, are taken together.
+    """
+    texts = model.text_features([name.replace(",", ", ") for name in names], kind="box")
+
+    def segment(image: Image.Image) -> np.ndarray:
+        features = model.dense_features(image)
+        coarse = features.similarity(texts)  # (C, h, w)
+        labels = torch.empty(image.height, image.width, dtype=torch.int32)
+        for top in range(0, image.height, 64):  # in strips, or 847 classes fill the memory
+            labels[top : top + 64] = _strip(coarse, image.size, top).argmax(0)
+        return labels.numpy()
+
+    return segment
+
+
+def _strip(coarse: torch.Tensor, size: tuple[int, int], top: int) -> torch.Tensor:
+    """Rows ``top`` to ``top + 64`` of the bilinear enlargement of (C, h, w) to a picture's size (width, height)."""
+    width, height = size
+    rows = torch.arange(top, min(top + 64, height), device=coarse.device)
+    y = (2 * rows + 1) / height - 1
+    x = (2 * torch.arange(width, device=coarse.device) + 1) / width - 1
+    grid = torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], -1)[None]
+    return torch.nn.functional.grid_sample(
+        coarse[None], grid.to(coarse), mode="bilinear", padding_mode="border", align_corners=False
+    )[0]
+
+
+def read_labels(file: Path) -> np.ndarray:
+    """A label map (H, W) int32 from a picture of one channel, 8 or 16 bit, palettes by number.
+
+    Raises:
+        Fgclip2Error: it is missing, damaged, or has colours.
+    """
+    try:
+        with Image.open(file) as opened:
+            labels = np.asarray(opened)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise Fgclip2Error(f"the label map {file} cannot be read ({error})") from error
+    if labels.ndim != 2:
+        raise Fgclip2Error(f"the label map {file} has shape {labels.shape}; wanted is one channel of class numbers")
+    return labels.astype(np.int32)
