@@ -23,7 +23,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,8 +35,9 @@ from tqdm import tqdm
 import fgclip2
 from fgclip2.data.coco import load_coco
 from fgclip2.data.coco_results import ImageResults, load_results, save_results
-from fgclip2.data.media import VideoReader, VideoWriter, find_pictures, is_video
+from fgclip2.data.media import VideoReader, VideoWriter
 from fgclip2.data.outputs import Results
+from fgclip2.data.sources import Sources, check_out
 from fgclip2.errors import Fgclip2Error
 from fgclip2.fusion import Detections, FusionConfig, FusionInferencer, FusionRescorer
 from fgclip2.images import open_image
@@ -148,39 +149,6 @@ class Arguments:
         return parse_names(self.classes)
 
 
-@dataclass
-class Sources:
-    """What to look at, checked: every named picture can be read, every folder has pictures, every video opens."""
-
-    named: list[Path] = field(default_factory=list)
-    found: list[tuple[Path, Path]] = field(default_factory=list)  # picture, and the folder it was found in
-    videos: list[Path] = field(default_factory=list)
-    ignored: int = 0
-
-    @classmethod
-    def collect(cls, inputs: Sequence[Path], out: Path, every: int) -> Sources:
-        """Sort the inputs and look into each, so that a wrong one is told before a model is loaded."""
-        sources = cls()
-        for path in inputs:
-            if path.is_dir():
-                pictures, others = find_pictures(path, leave_out=out)
-                sources.found += [(picture, path) for picture in pictures]
-                sources.ignored += others
-            elif is_video(path):
-                with VideoReader(path, every):
-                    sources.videos.append(path)
-            else:
-                open_image(path)
-                sources.named.append(path)
-        return sources
-
-    def pictures(self) -> list[tuple[Path, Path]]:
-        """Every picture once, with its name relative to the folder it was found in."""
-        every = [(path, Path(path.name)) for path in self.named]
-        every += [(path, path.relative_to(folder)) for path, folder in self.found]
-        return list({path.resolve(): (path, name) for path, name in reversed(every)}.values())[::-1]
-
-
 def detect_pictures(find: Finder, pictures: list[tuple[Path, Path]], results: Results, batch_size: int) -> None:
     """Detect in pictures, batch by batch; one that cannot be read goes into ``results.failures``."""
     with tqdm(total=len(pictures), unit="picture", disable=None, file=sys.stderr) as progress:
@@ -245,7 +213,7 @@ def _described(image: Image.Image, found: Detections) -> dict[str, Any]:
 def run(arguments: Arguments) -> None:
     """Do what the command line says; see the module's text."""
     names = arguments.names()
-    _check_out(arguments)
+    check_out(arguments.out, arguments.inputs)
     if arguments.detections:
         rescore(arguments, names)
         return
@@ -282,14 +250,6 @@ def _trained_finder(arguments: Arguments, names: list[str] | None) -> Finder:
     if others:
         print(f"{others} other classes of the training compete (--no-contrast leaves them out)")
     return lambda images: inferencer(images, arguments.score_thr)
-
-
-def _check_out(arguments: Arguments) -> None:
-    """Drawn pictures bear the names of the originals, so they need another folder."""
-    out = arguments.out.resolve()
-    for path in arguments.inputs:
-        if out == (path if path.is_dir() else path.parent).resolve():
-            raise Fgclip2Error(f"--out {str(arguments.out)!r} would write over {str(path)!r}; give another folder")
 
 
 def _stock_finder(arguments: Arguments, names: list[str] | None) -> tuple[Finder, FusionInferencer]:

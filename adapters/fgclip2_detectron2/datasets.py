@@ -103,6 +103,13 @@ def register(
     )
 
 
+def forget(name: str) -> None:
+    """Take a data set out of both catalogs, if it is in them."""
+    for catalog in (DatasetCatalog, MetadataCatalog):
+        if name in catalog:
+            catalog.remove(name)
+
+
 def register_folder(
     name: str,
     images: str | Path,
@@ -172,9 +179,7 @@ def register_datasets(root: str | Path | None = None) -> list[str]:
     tables["voc21_val"] = VOC_20, MaskFormat(tuple(range(1, 21)), 0, (255,)), files
     for name, ((english, chinese), form, records) in tables.items():
         names = {"en": english, "zh": chinese}
-        for catalog in (DatasetCatalog, MetadataCatalog):  # asked again, it moves to another root
-            if name in catalog:
-                catalog.remove(name)
+        forget(name)  # asked again, it moves to another root
         register(name, records, SegmentationSet(names, form.background is not None, frozenset(), _FileLoader(form)))
     return list(tables)
 

@@ -7,13 +7,12 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from fgclip2.data.openmoji import SceneConfig, World
 from fgclip2.data.openmoji.split import HELD_OUT_SEED, split_evenly
 from fgclip2.errors import Fgclip2Error
 
-from .datasets import SegmentationSet, register
+from .datasets import SegmentationSet, forget, register
 
 TRAIN = "openmoji_train"
 VAL = "openmoji_val"
@@ -66,9 +65,7 @@ def register_scenes(config: ScenesConfig | None = None) -> tuple[str, str]:
     unseen = frozenset(world.categories[index].name_en for index in novel)
     parts = {TRAIN: (config.train, 0, base), VAL: (config.val, HELD_OUT_SEED, shown)}
     for name, (count, first, pool) in parts.items():
-        for catalog in (DatasetCatalog, MetadataCatalog):
-            if name in catalog:
-                catalog.remove(name)
+        forget(name)
         loader = _SceneLoader(SceneConfig(size=config.size, category_ids=tuple(pool)), tuple(shown))
         start = first + config.seed * 10_000_000
         records = [{"scene": start + index, "image_id": index} for index in range(count)]

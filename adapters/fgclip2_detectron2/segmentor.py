@@ -11,7 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fgclip2.errors import Fgclip2Error
+from fgclip2.predictor import choose_dtype
 from fgclip2.segmentation import BACKGROUND, Best
+from fgclip2.tower import arithmetic_of
 from fgclip2.vocabulary import TEMPLATES
 
 from .backbone import DENSE, INSIDE, FGCLIP2Backbone
@@ -37,6 +39,8 @@ class OpenVocabSegmentor(nn.Module):
             ``None`` computes all.
         class_chunk: classes computed together outside training; results do not depend on it.
         threshold: least score, 0 to 1, of a pixel that belongs to a class, where a data set has a background.
+        train_dtype: arithmetic of the head in training: ``float32``, ``bfloat16``, or ``auto`` (bfloat16 where the
+            hardware has it). Weights, and everything outside training, stay float32.
 
     Attributes:
         options: what `build_segmentor` made it from; empty when it was made otherwise.
@@ -54,6 +58,7 @@ class OpenVocabSegmentor(nn.Module):
         max_classes: int | None = None,
         class_chunk: int = 32,
         threshold: float = 0.5,
+        train_dtype: str = "float32",
     ) -> None:
         super().__init__()
         wrong = {"train_classes": train_classes, "max_classes": 1 if max_classes is None else max_classes}
@@ -66,6 +71,7 @@ class OpenVocabSegmentor(nn.Module):
         self.templates = tuple(templates)
         self.train_classes, self.max_classes = train_classes, max_classes
         self.class_chunk, self.threshold = class_chunk, threshold
+        self.train_arithmetic = arithmetic_of(train_dtype)
         self.training_texts = nn.ModuleDict()
         self.texts = nn.ModuleDict()
         self.background = False
@@ -187,7 +193,10 @@ class OpenVocabSegmentor(nn.Module):
 
     def _logits(self, features: Mapping[str, Tensor], texts: Tensor, class_chunk: int | None) -> Tensor:
         tokens = [features[name] for name in reversed(self.backbone.token_names)]  # the decoder starts with the deepest
-        return self.head(features[DENSE], tokens, texts, features.get(INSIDE), class_chunk)
+        dtype = choose_dtype("auto", self.device) if self.train_arithmetic is None else self.train_arithmetic
+        mixed = self.training and dtype == torch.bfloat16
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=mixed):
+            return self.head(features[DENSE], tokens, texts, features.get(INSIDE), class_chunk)
 
     def _pixels(self, image: Tensor) -> Tensor:
         return image.to(self.device).float() / _PIXEL - 1
@@ -238,7 +247,7 @@ def build_segmentor(
         Fgclip2Error: see these classes; an argument that none of them has.
     """
     parts = {"model": model, "backbone": backbone or {}, "head": head or {}, "templates": list(templates), **options}
-    plain = json.loads(json.dumps(parts, default=list))  # tuples and config nodes become lists and dictionaries
+    plain = json.loads(json.dumps(parts, default=_plain))  # of a LazyConfig's nodes too
     guides = len(plain["head"].get("decoder", CostAggregationHead.DECODER))
     try:
         tower = FGCLIP2Backbone(model, **{"layers": guides, **plain["backbone"]})
@@ -248,6 +257,10 @@ def build_segmentor(
         raise Fgclip2Error(f"the segmentor's configuration does not fit: {error}") from error
     segmentor.options = plain
     return segmentor
+
+
+def _plain(value: Any) -> Any:
+    return dict(value) if isinstance(value, Mapping) else list(value)
 
 
 def _resized(logits: Tensor, size: tuple[int, int]) -> Tensor:

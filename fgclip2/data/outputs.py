@@ -16,10 +16,15 @@ from fgclip2.errors import Fgclip2Error
 class Results:
     """Result files, collected beside their destination and moved there by ``commit``; without it nothing is left.
 
-    detections.json comes last, so that its presence means that everything it names is there.
+    The listing comes last, so that its presence means that everything it names is there.
+
+    Args:
+        out: the folder.
+        listing: name of the JSON file of all entries.
     """
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Path, listing: str = "detections.json") -> None:
+        self.listing = listing
         if out.exists() and not out.is_dir():
             raise Fgclip2Error(f"--out {str(out)!r} is a file; give a folder")
         self.out = out
@@ -55,9 +60,9 @@ class Results:
         return target, free.as_posix()
 
     def commit(self) -> list[Path]:
-        """Move everything to ``out`` and return what a person wants to open, detections.json first."""
+        """Move everything to ``out`` and return what a person wants to open, the listing first."""
         listing = [json.dumps(entry, ensure_ascii=False, allow_nan=False) for entry in self.entries]
-        (self._scratch / "detections.json").write_text("[\n" + ",\n".join(listing) + "\n]\n", encoding="utf-8")
+        (self._scratch / self.listing).write_text("[\n" + ",\n".join(listing) + "\n]\n", encoding="utf-8")
         if self.failures:
             lines = "".join(json.dumps(failure, ensure_ascii=False) + "\n" for failure in self.failures)
             (self._scratch / "failures.jsonl").write_text(lines, encoding="utf-8")
@@ -65,7 +70,7 @@ class Results:
         for earlier in ("failures.jsonl", "results.json"):
             (self.out / earlier).unlink(missing_ok=True)
         files = sorted(path for path in self._scratch.rglob("*") if path.is_file())
-        files.sort(key=lambda path: path == self._scratch / "detections.json")
+        files.sort(key=lambda path: path == self._scratch / self.listing)
         for file in files:
             target = self.out / file.relative_to(self._scratch)
             target.parent.mkdir(parents=True, exist_ok=True)
