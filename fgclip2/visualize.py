@@ -164,17 +164,11 @@ def draw_segmentation(
     for line, index in enumerate(shown):
         left, top = base.width + pad, line * row
         draw.rectangle((left, top + pad, left + row - 2 * pad, top + row - pad), fill=colours[names[index]])
-        _write(draw, (left + row - pad, top + row / 2), names[index], size)
+        draw.text((left + row - pad, top + row // 2), names[index], "black", font_for(names[index], size), anchor="lm")
     if len(there) > len(shown):
-        _write(draw, (base.width + pad, len(shown) * row + row / 2), f"+ {len(there) - len(shown)}", size)
+        more = f"+ {len(there) - len(shown)}"
+        draw.text((base.width + pad, len(shown) * row + row // 2), more, "black", font_for(more, size), anchor="lm")
     return canvas
-
-
-def _write(draw: ImageDraw.ImageDraw, place: tuple[float, float], text: str, size: int) -> None:
-    """Black letters, ``place`` at the middle of their left side."""
-    font = font_for(text, size)
-    left, top, _, bottom = draw.textbbox((0, 0), text, font=font)
-    draw.text((place[0] - left, place[1] - (top + bottom) / 2), text, fill=(0, 0, 0), font=font)
 
 
 def heat_map(

@@ -187,6 +187,10 @@ def test_segments_are_painted_and_listed() -> None:
     assert {colours["tree"], colours["天空"]} <= listed
     assert colours["红色汽车"] not in listed
     assert draw_segmentation(image, np.full((60, 60), -1), names).size == drawn.size
+    swapped = np.where(labels < 0, -1, 1 - labels)
+    upper, lower = (np.asarray(draw_segmentation(image, painted, names))[:, 60:] for painted in (labels, swapped))
+    row = round(1.5 * 11)  # letters of 11 pixels
+    assert (upper[:row] == lower[row : 2 * row]).all()  # the first line is not cut at the picture's edge
     with pytest.raises(Fgclip2Error, match="label 3 has no name"):
         draw_segmentation(image, np.full((60, 60), 3), names)
     with pytest.raises(Fgclip2Error, match="labels of shape"):

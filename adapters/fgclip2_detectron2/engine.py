@@ -19,6 +19,7 @@ from fvcore.common.param_scheduler import CosineParamScheduler
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+import fgclip2
 from fgclip2.errors import Fgclip2Error
 from fgclip2.predictor import find_device
 from fgclip2.segmentation import DenseSegmentor, SegmentationConfig
@@ -210,7 +211,7 @@ class TrainingFree(nn.Module):
     """`DenseSegmentor` in detectron2's calling convention, to compare a trained head with.
 
     Args:
-        segmentor: whose FG-CLIP 2 is used.
+        segmentor: whose FG-CLIP 2 is used, as it was before training.
         vocabularies: class names by language.
         config: of the segmentation.
     """
@@ -219,7 +220,8 @@ class TrainingFree(nn.Module):
         self, segmentor: OpenVocabSegmentor, vocabularies: Mapping[str, Sequence[str]], config: SegmentationConfig
     ) -> None:
         super().__init__()
-        predictor = segmentor.backbone.predictor
+        # Its own copy, as training may have changed the segmentor's.
+        predictor = fgclip2.load(segmentor.options["model"], device=segmentor.device)
         self.segmentors = {
             f"{BASELINE} ({key})": DenseSegmentor(predictor, names, config) for key, names in vocabularies.items()
         }
