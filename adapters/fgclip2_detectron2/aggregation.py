@@ -65,8 +65,8 @@ class WindowAttention(nn.Module):
         query, key, value = self._windows(self.qkv(self.norm1(volume))).chunk(3, dim=-1)
         guide_query, guide_key = guide.chunk(2, dim=-1)
         parts = (query + guide_query, key + guide_key, value)
-        heads = [part.unflatten(-1, (self.heads, -1)).transpose(-2, -3) for part in parts]
-        attended = attention(*heads, self._mask(volume, inside)).transpose(-2, -3).flatten(-2)
+        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(-2, -3) for part in parts)
+        attended = attention(q, k, v, self._mask(volume, inside)).transpose(-2, -3).flatten(-2)
         volume = volume + self.out(self._whole(attended, rows, columns))
         return volume + self.mlp(self.norm2(volume))
 

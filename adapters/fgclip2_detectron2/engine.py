@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import torch
 from detectron2.config import LazyConfig, instantiate
@@ -69,7 +69,7 @@ def register_data(cfg: DictConfig) -> None:
         Fgclip2Error: a folder or names are missing or wrong.
     """
     if "scenes" in cfg:
-        register_scenes(ScenesConfig(**OmegaConf.to_container(cfg.scenes)))
+        register_scenes(ScenesConfig(**_plain(cfg.scenes)))
     if "folders" not in cfg:
         return
     folders = cfg.folders
@@ -115,7 +115,7 @@ def train(cfg: DictConfig, segmentor: OpenVocabSegmentor, resume: bool = False) 
         iterations=int(options.iterations),
         max_patches=int(cfg.data.test_max_patches),
         background=segmentation_set(cfg.data.train).background,
-        names={key: list(texts.names) for key, texts in segmentor.training_texts.items()},  # type: ignore[union-attr]
+        names=segmentor.training_names,
     )
     optimizer = torch.optim.AdamW(parameter_groups(segmentor, cfg), lr=options.lr)
     trainer = SimpleTrainer(model, [], optimizer)
@@ -183,7 +183,7 @@ def evaluate(cfg: DictConfig, segmentor: OpenVocabSegmentor) -> dict[str, dict[s
         evaluators = DatasetEvaluators([OpenVocabSemSegEvaluator(name, key) for key in vocabularies])
         found = dict(inference_on_dataset(segmentor, loader, evaluators) or {})
         if cfg.get("training_free"):
-            options = SegmentationConfig(**OmegaConf.to_container(cfg.training_free))
+            options = SegmentationConfig(**_plain(cfg.training_free))
             baseline = TrainingFree(segmentor, data.names, options)
             evaluators = DatasetEvaluators([OpenVocabSemSegEvaluator(name, key) for key in baseline.segmentors])
             found |= dict(inference_on_dataset(baseline, test_loader(cfg, name), evaluators) or {})
@@ -237,6 +237,11 @@ class TrainingFree(nn.Module):
                 labels[key] = nn.functional.interpolate(found[None, None], size, mode="nearest-exact")[0, 0].long()
             results.append({"labels": labels})
         return results
+
+
+def _plain(node: Any) -> dict[str, Any]:
+    """A config's part without omegaconf's types."""
+    return cast("dict[str, Any]", OmegaConf.to_container(node))
 
 
 class _ClipGradients(HookBase):

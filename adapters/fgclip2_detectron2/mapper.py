@@ -43,7 +43,8 @@ class SegmentationMapper:
         if not 0 < crop[0] <= crop[1] <= 1:
             raise Fgclip2Error(f"SegmentationMapper crop {tuple(crop)}: give two shares, 0 < least <= most <= 1")
         self.load = segmentation_set(dataset).load
-        self.max_patches, self.train, self.crop, self.flip = max_patches, train, tuple(crop), flip
+        self.max_patches, self.train, self.flip = max_patches, train, flip
+        self.crop = (float(crop[0]), float(crop[1]))
 
     def __call__(self, record: dict[str, Any]) -> dict[str, Any]:
         """Read and prepare one record.

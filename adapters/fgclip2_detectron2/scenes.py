@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -69,7 +69,7 @@ def register_scenes(config: ScenesConfig | None = None) -> tuple[str, str]:
         loader = _SceneLoader(SceneConfig(size=config.size, category_ids=tuple(pool)), tuple(shown))
         start = first + config.seed * 10_000_000
         records = [{"scene": start + index, "image_id": index} for index in range(count)]
-        register(name, lambda records=records: records, SegmentationSet(names, True, unseen, loader))  # type: ignore[misc]
+        register(name, partial(list, records), SegmentationSet(names, True, unseen, loader))
     return TRAIN, VAL
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -49,6 +49,8 @@ class OpenVocabSegmentor(nn.Module):
         Fgclip2Error: numbers out of range.
     """
 
+    training_ids: Tensor
+
     def __init__(
         self,
         backbone: FGCLIP2Backbone,
@@ -77,7 +79,6 @@ class OpenVocabSegmentor(nn.Module):
         self.background = False
         self.options: dict[str, Any] = {}
         self.register_buffer("training_ids", torch.zeros(0, dtype=torch.int64), persistent=False)
-        self.training_ids: Tensor
 
     @property
     def device(self) -> torch.device:
@@ -103,6 +104,11 @@ class OpenVocabSegmentor(nn.Module):
         """
         self.texts = self._embedded(vocabularies)
         self.background = background
+
+    @property
+    def training_names(self) -> dict[str, list[str]]:
+        """Names of the trained classes, by language."""
+        return {key: list(cast(PromptTexts, texts).names) for key, texts in self.training_texts.items()}
 
     def forward(self, batched_inputs: Sequence[Mapping[str, Any]]) -> Any:
         """Losses in training; otherwise results.
@@ -175,12 +181,14 @@ class OpenVocabSegmentor(nn.Module):
         features = self.backbone(image[None])
         labels, scores = {}, {}
         for name, texts in self.texts.items():
-            chosen, logits = self._classified(features, texts.embeddings)
+            chosen, logits = self._classified(features, cast(PromptTexts, texts).embeddings)
             best = Best(*size, self.device)
             for part, indices in zip(logits.split(self.class_chunk), chosen.split(self.class_chunk), strict=True):
                 best.add(_resized(part, size), indices)
             scores[name] = best.scores.sigmoid()
-            nothing = scores[name] < self.threshold if self.background else torch.zeros_like(best.labels, dtype=bool)
+            nothing = (
+                scores[name] < self.threshold if self.background else torch.zeros_like(best.labels, dtype=torch.bool)
+            )
             labels[name] = best.labels.masked_fill(nothing, BACKGROUND)
         return {"labels": labels, "scores": scores}
 
