@@ -60,7 +60,7 @@ bench=长椅; countertop=台面; stove=炉灶; palm=棕榈树; kitchen island=�
 boat=小船; bar=吧台; arcade machine=街机; hovel=棚屋; bus=公交车; towel=毛巾; light=灯光; truck=卡车; tower=塔
 chandelier=吊灯; awning=遮阳篷; street lamp=路灯; booth=亭子; tv=电视; plane=飞机; dirt track=土路; clothes=衣服
 pole=杆子; land=地面; bannister=栏杆扶手; escalator=自动扶梯; ottoman=软垫凳; bottle=瓶子; buffet=餐具柜
-poster=海报; stage=舞台; van=面包车; ship=轮船; fountain=喷泉; conveyer belt=传送带; canopy=顶篷; washer=洗衣机
+poster=海报; stage=舞台; van=面包车; ship=轮船; fountain=喷泉; conveyor belt=传送带; canopy=顶篷; washer=洗衣机
 plaything=玩具; pool=水池; stool=凳子; barrel=桶; basket=篮子; falls=瀑布; tent=帐篷; bag=包; minibike=小型摩托车
 cradle=摇篮; oven=烤箱; ball=球; food=食物; step=台阶; tank=储罐; trade name=商标; microwave=微波炉; pot=锅
 animal=动物; bicycle=自行车; lake=湖; dishwasher=洗碗机; screen=屏幕; blanket=毯子; sculpture=雕塑
