@@ -38,8 +38,9 @@ from tqdm import tqdm
 import fgclip2
 from fgclip2.data.coco import load_coco
 from fgclip2.data.coco_results import ImageResults, load_results, save_results
-from fgclip2.data.finding import Sources, find_in_pictures, find_in_video, keep_picture
+from fgclip2.data.finding import find_in_pictures, find_in_video, keep_picture
 from fgclip2.data.outputs import Results, identity
+from fgclip2.data.sources import Sources, check_out
 from fgclip2.errors import Fgclip2Error
 from fgclip2.fusion import FusionConfig, FusionInferencer, FusionRescorer
 from fgclip2.images import open_image
@@ -176,7 +177,7 @@ class Arguments:
 def run(arguments: Arguments) -> None:
     """Do what the command line says; see the module's text."""
     names = arguments.names()
-    _check_out(arguments)
+    check_out(arguments.out, arguments.inputs)
     if arguments.detections:
         rescore(arguments, names)
         return
@@ -218,14 +219,6 @@ def _trained_finder(arguments: Arguments, names: ClassNames | Vocabulary | None)
     if others:
         print(f"{others} other classes of the training compete (--no-contrast leaves them out)")
     return lambda images: inferencer(images, arguments.score_thr)
-
-
-def _check_out(arguments: Arguments) -> None:
-    """Drawn pictures bear the names of the originals, so they need another folder."""
-    out = arguments.out.resolve()
-    for path in arguments.inputs:
-        if out == (path if path.is_dir() else path.parent).resolve():
-            raise Fgclip2Error(f"--out {str(arguments.out)!r} would write over {str(path)!r}; give another folder")
 
 
 def _stock_finder(arguments: Arguments, names: ClassNames | Vocabulary | None) -> tuple[Finder, FusionInferencer]:

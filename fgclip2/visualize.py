@@ -108,6 +108,69 @@ def draw_masks(
     return canvas
 
 
+def draw_segmentation(
+    image: ImageLike,
+    labels: Any,
+    names: Sequence[str],
+    *,
+    opacity: float = 0.55,
+    legend: bool = True,
+    font_size: int | None = None,
+) -> Image.Image:
+    """Labels as coloured areas, with a legend of what is there beside the picture, largest first.
+
+    A class has the same colour, and the legend the same width, whatever is in the picture, so frames of a video fit.
+
+    Args:
+        image: anything ``open_image`` takes.
+        labels: (H, W) whole numbers at the picture's size: index into ``names``, negative for background, which stays
+            as it is.
+        names: C class names, English or Chinese.
+        opacity: 0..1 of the colours.
+        legend: add it, at the right.
+        font_size: height of the letters in pixels; ``None`` fits the picture.
+
+    Returns:
+        RGB picture, wider by the legend.
+
+    Raises:
+        Fgclip2Error: another size, labels without a name, or no font with Chinese letters for a Chinese name.
+    """
+    base = open_image(image)
+    values = _array(labels, "labels").astype(np.int64)
+    if values.shape != (base.height, base.width):
+        raise Fgclip2Error(
+            f"labels of shape {values.shape} for a picture of height {base.height} and width {base.width}"
+        )
+    if values.max() >= len(names):
+        raise Fgclip2Error(f"label {values.max()} has no name; there are {len(names)}")
+    colours = label_colours(names)
+    palette = np.array([colours[name] for name in names], dtype=np.float32).reshape(-1, 3)
+    pixels, named = np.array(base, dtype=np.float32), values >= 0
+    pixels[named] = (1 - opacity) * pixels[named] + opacity * palette[values[named]]
+    painted = Image.fromarray(np.rint(pixels).astype(np.uint8))
+    if not legend:
+        return painted
+    size = font_size or _font_size(base)
+    row, pad = round(1.5 * size), max(2, size // 3)
+    width = round(max(font_for(name, size).getlength(name) for name in names)) + row + 2 * pad
+    canvas = Image.new("RGB", (base.width + width, base.height), "white")
+    canvas.paste(painted, (0, 0))
+    counts = np.bincount(values[named], minlength=len(names))
+    there = sorted(np.flatnonzero(counts).tolist(), key=lambda index: -int(counts[index]))
+    room = max(1, base.height // row)
+    shown = there if len(there) <= room else there[: room - 1]
+    draw = ImageDraw.Draw(canvas)
+    for line, index in enumerate(shown):
+        left, top = base.width + pad, line * row
+        draw.rectangle((left, top + pad, left + row - 2 * pad, top + row - pad), fill=colours[names[index]])
+        draw.text((left + row - pad, top + row // 2), names[index], "black", font_for(names[index], size), anchor="lm")
+    if len(there) > len(shown):
+        more = f"+ {len(there) - len(shown)}"
+        draw.text((base.width + pad, len(shown) * row + row // 2), more, "black", font_for(more, size), anchor="lm")
+    return canvas
+
+
 def heat_map(
     image: ImageLike,
     similarity: Any,

@@ -12,7 +12,7 @@ from PIL import Image, ImageFont
 from fgclip2 import fonts
 from fgclip2.errors import Fgclip2Error
 from fgclip2.fonts import font_for
-from fgclip2.visualize import draw_boxes, draw_masks, heat_map, label_colours
+from fgclip2.visualize import draw_boxes, draw_masks, draw_segmentation, heat_map, label_colours
 
 GREY = (90, 90, 90)
 
@@ -170,3 +170,28 @@ class TestHeatMap:
     ):
         with pytest.raises(Fgclip2Error, match=message):
             heat_map(picture, similarity, limits=limits)
+
+
+def test_segments_are_painted_and_listed() -> None:
+    image = Image.new("RGB", (60, 60), (100, 100, 100))
+    labels = np.full((60, 60), -1)
+    labels[:20], labels[20:30] = 1, 0
+    names = ["天空", "tree", "红色汽车"]
+    colours = label_colours(names)
+    plain = np.asarray(draw_segmentation(image, labels, names, opacity=0.5, legend=False)).astype(int)
+    for row, name in ((5, "tree"), (25, "天空")):
+        np.testing.assert_allclose(plain[row, 5], (np.array(colours[name]) + 100) / 2, atol=1)
+    assert (plain[40] == 100).all()
+    drawn = draw_segmentation(image, labels, names)
+    listed = {tuple(colour) for colour in np.asarray(drawn)[:, 60:].reshape(-1, 3)}
+    assert {colours["tree"], colours["天空"]} <= listed
+    assert colours["红色汽车"] not in listed
+    assert draw_segmentation(image, np.full((60, 60), -1), names).size == drawn.size
+    swapped = np.where(labels < 0, -1, 1 - labels)
+    upper, lower = (np.asarray(draw_segmentation(image, painted, names))[:, 60:] for painted in (labels, swapped))
+    row = round(1.5 * 11)  # letters of 11 pixels
+    assert (upper[:row] == lower[row : 2 * row]).all()  # the first line is not cut at the picture's edge
+    with pytest.raises(Fgclip2Error, match="label 3 has no name"):
+        draw_segmentation(image, np.full((60, 60), 3), names)
+    with pytest.raises(Fgclip2Error, match="labels of shape"):
+        draw_segmentation(image, labels[:5], names)

@@ -15,11 +15,10 @@ from typing import Any, Final
 import cv2
 
 from fgclip2.data.openmoji import SceneConfig, World
+from fgclip2.data.openmoji.split import HELD_OUT_SEED, split_evenly
 from fgclip2.errors import Fgclip2Error
 
 DONE: Final = "_SUCCESS"
-# Far from the seeds of training scenes, whatever their number.
-_HELD_OUT_SEED: Final = 1_000_000_000
 _QUALITY: Final = 95
 
 
@@ -75,18 +74,7 @@ def split_categories(world: World, config: EmbeddedConfig) -> tuple[list[int], l
     Raises:
         Fgclip2Error: the world has fewer categories than asked for.
     """
-    base, novel = world.split(config.novel / (config.base + config.novel), seed=config.seed)
-    if len(base) < config.base or len(novel) < config.novel:
-        raise Fgclip2Error(
-            f"{config.base} base and {config.novel} novel categories: the embedded world has "
-            f"{len(world.categories)}; ask for fewer"
-        )
-    return _thinned(base, config.base), _thinned(novel, config.novel)
-
-
-def _thinned(ids: list[int], count: int) -> list[int]:
-    """``count`` of them at even distance: neighbouring ids are of one group, and every group keeps its share."""
-    return [ids[index * len(ids) // count] for index in range(count)]
+    return split_evenly(world, config.base, config.novel, config.seed)
 
 
 def prepare(
@@ -143,7 +131,7 @@ def _generate(
     progress: Callable[[int, int], None] | None,
 ) -> None:
     counts = {"train": config.train, "val": config.val}
-    first = {"train": config.seed * 10_000_000, "val": _HELD_OUT_SEED + config.seed * 10_000_000}
+    first = {"train": config.seed * 10_000_000, "val": HELD_OUT_SEED + config.seed * 10_000_000}
     jobs = [
         (first[part] + index, index, str(directory / part), config.size, tuple(pools[part]))
         for part, count in counts.items()

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from PIL import Image
 from tqdm import tqdm
 
-from fgclip2.data.media import VideoReader, VideoWriter, find_pictures, is_video
+from fgclip2.data.media import VideoReader, VideoWriter
 from fgclip2.data.outputs import Results
 from fgclip2.errors import Fgclip2Error
 from fgclip2.fusion import Detections
@@ -21,55 +20,6 @@ from fgclip2.visualize import draw_boxes
 
 _KEPT_SUFFIXES: Final = (".jpg", ".jpeg", ".png")  # other pictures are written as PNG
 _Item = TypeVar("_Item")
-
-
-@dataclass
-class Sources:
-    """What to look at, checked: every named picture can be read, every folder has pictures, every video opens.
-
-    Attributes:
-        named: pictures that were named themselves.
-        found: pictures and the folders that they were found in.
-        videos: as named.
-        ignored: how many other files the folders have.
-    """
-
-    named: list[Path] = field(default_factory=list)
-    found: list[tuple[Path, Path]] = field(default_factory=list)
-    videos: list[Path] = field(default_factory=list)
-    ignored: int = 0
-
-    @classmethod
-    def collect(cls, inputs: Sequence[Path], out: Path, every: int) -> Sources:
-        """Sort the inputs and look into each, so that a wrong one is told before a model is loaded.
-
-        Args:
-            inputs: pictures, folders and videos.
-            out: a folder that is not looked into.
-            every: which frames of videos are wanted.
-
-        Raises:
-            Fgclip2Error: an input that cannot be used.
-        """
-        sources = cls()
-        for path in inputs:
-            if path.is_dir():
-                pictures, others = find_pictures(path, leave_out=out)
-                sources.found += [(picture, path) for picture in pictures]
-                sources.ignored += others
-            elif is_video(path):
-                with VideoReader(path, every):
-                    sources.videos.append(path)
-            else:
-                open_image(path)
-                sources.named.append(path)
-        return sources
-
-    def pictures(self) -> list[tuple[Path, Path]]:
-        """Every picture once, with its name relative to the folder it was found in."""
-        every = [(path, Path(path.name)) for path in self.named]
-        every += [(path, path.relative_to(folder)) for path, folder in self.found]
-        return list({path.resolve(): (path, name) for path, name in reversed(every)}.values())[::-1]
 
 
 def find_in_pictures(find: Finder, pictures: Sequence[tuple[Path, Path]], results: Results, batch_size: int) -> None:

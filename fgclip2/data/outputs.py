@@ -14,7 +14,6 @@ from typing import Any, Final
 from fgclip2.errors import Fgclip2Error
 from fgclip2.files import write_atomically
 
-_LISTING: Final = "detections.json"
 _SETTINGS: Final = "settings.json"
 _JOURNAL: Final = "entries.jsonl"
 
@@ -25,16 +24,17 @@ class Results:
     With ``settings`` a run can be gone on with: what it has finished stays beside the destination when it stops,
     however it stops, and a later run with the same settings begins with that, or with what the destination has.
 
-    detections.json comes last, so that its presence means that everything it names is there; only settings.json, which
+    The listing comes last, so that its presence means that everything it names is there; only settings.json, which
     says that it may be gone on with, comes after it.
 
     Args:
         out: the destination.
         settings: all that results depend on beside the pictures, as JSON values; None for a run that cannot be gone on
             with.
+        listing: name of the JSON file of all entries.
 
     Attributes:
-        entries: of detections.json; add to them with ``add``.
+        entries: of the listing; add to them with ``add``.
         failures: pictures that could not be read.
         done: ``image`` of the entries that an earlier run made.
 
@@ -42,7 +42,8 @@ class Results:
         Fgclip2Error: ``out`` is a file or cannot be written, or has results of other settings.
     """
 
-    def __init__(self, out: Path, settings: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, out: Path, settings: Mapping[str, Any] | None = None, listing: str = "detections.json") -> None:
+        self.listing = listing
         if out.exists() and not out.is_dir():
             raise Fgclip2Error(f"--out {str(out)!r} is a file; give a folder")
         self.out = out
@@ -84,14 +85,14 @@ class Results:
             journal = self._scratch / _JOURNAL
             lines = journal.read_text(encoding="utf-8").splitlines() if journal.is_file() else []
             found = [entry for line in lines if (entry := _parsed(line)) is not None]
-        elif (self.out / _LISTING).is_file():
+        elif (self.out / self.listing).is_file():
             if not (self.out / _SETTINGS).is_file():
                 raise Fgclip2Error(
                     f"{self.out} has results of a run without --resume, whose settings are not known; leave it out to "
                     "replace them, or give another --out"
                 )
             self._compare(self.out / _SETTINGS)
-            found = json.loads((self.out / _LISTING).read_text(encoding="utf-8"))
+            found = json.loads((self.out / self.listing).read_text(encoding="utf-8"))
         else:
             found = []
         folders = (self._scratch, self.out)
@@ -130,10 +131,10 @@ class Results:
         target.parent.mkdir(parents=True, exist_ok=True)
         return target, free.as_posix()
 
-    def commit(self) -> None:
-        """Move everything to ``out``."""
+    def commit(self) -> list[Path]:
+        """Move everything to ``out`` and return what a person wants to open, the listing first."""
         listing = [_line(entry).rstrip() for entry in self.entries]
-        (self._scratch / _LISTING).write_text("[\n" + ",\n".join(listing) + "\n]\n", encoding="utf-8")
+        (self._scratch / self.listing).write_text("[\n" + ",\n".join(listing) + "\n]\n", encoding="utf-8")
         if self.failures:
             lines = "".join(map(_line, self.failures))
             (self._scratch / "failures.jsonl").write_text(lines, encoding="utf-8")
@@ -141,7 +142,7 @@ class Results:
         for earlier in ("failures.jsonl", "results.json", _SETTINGS):
             (self.out / earlier).unlink(missing_ok=True)
         files = sorted(path for path in self._scratch.rglob("*") if path.is_file())
-        last = [self._scratch / name for name in (_LISTING, _SETTINGS)]
+        last = [self._scratch / name for name in (self.listing, _SETTINGS)]
         files = [file for file in files if file not in (*last, self._scratch / _JOURNAL)] + last
         moved = [file.relative_to(self._scratch) for file in files if file.is_file()]
         for name in moved:
@@ -150,6 +151,7 @@ class Results:
             with (self._scratch / name).open("rb") as stream:
                 os.fsync(stream.fileno())
             (self._scratch / name).replace(target)
+        return [self.out / name for name in reversed(moved) if name != Path(_SETTINGS)]
 
 
 def identity(value: Any) -> Any:

@@ -1,0 +1,48 @@
+"""FG-CLIP 2 in Detectron2: backbone, open-vocabulary segmentation head, data sets with names in two languages, metric.
+
+Only detectron2's Python is used, none of its compiled operations.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fgclip2.errors import Fgclip2Error
+from fgclip2.opencv import require_opencv
+
+INSTALL: Final = (
+    "pip install --no-deps --only-binary=:all: --python-version 3.10 "
+    '--target "$(python -c \'import sysconfig; print(sysconfig.get_path("purelib"))\')" sal-detectron2==0.7.2 '
+    "&& pip install 'fgclip2[detectron2]'"
+)
+"""The command that installs detectron2's Python where there is no wheel of it; upstream from source works too."""
+
+require_opencv()
+try:
+    import detectron2.modeling  # noqa: F401
+except ImportError as error:
+    raise Fgclip2Error(f"detectron2 cannot be imported ({error}); install it without compiling: {INSTALL}") from error
+
+from .backbone import FGCLIP2Backbone  # noqa: E402
+from .datasets import SegmentationSet, register_datasets, register_folder  # noqa: E402
+from .evaluator import OpenVocabSemSegEvaluator  # noqa: E402
+from .head import CostAggregationHead  # noqa: E402
+from .mapper import SegmentationMapper  # noqa: E402
+from .scenes import register_scenes  # noqa: E402
+from .segmentor import OpenVocabSegmentor, build_segmentor  # noqa: E402
+
+register_datasets()
+
+__all__ = [
+    "INSTALL",
+    "CostAggregationHead",
+    "FGCLIP2Backbone",
+    "OpenVocabSegmentor",
+    "OpenVocabSemSegEvaluator",
+    "SegmentationMapper",
+    "SegmentationSet",
+    "build_segmentor",
+    "register_datasets",
+    "register_folder",
+    "register_scenes",
+]

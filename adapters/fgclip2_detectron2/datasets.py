@@ -1,0 +1,226 @@
+"""Segmentation data sets in detectron2's catalogs: five benchmarks, and a user's own folders.
+
+The benchmarks are looked for below ``$DETECTRON2_DATASETS`` (else ``datasets``), as their own archives unpack; label
+values are translated while reading, so nothing has to be prepared. PC-59 is the exception: its annotations come as
+MATLAB files, which MMSegmentation's converter turns into the index pictures that are read here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from fgclip2.data.media import PICTURE_SUFFIXES
+from fgclip2.errors import Fgclip2Error
+from fgclip2.images import open_image
+from fgclip2.visualize import label_colours
+from fgclip2.vocabulary import check_names
+
+from .class_names import ADE_150, COCO_STUFF, COCO_STUFF_IDS, PC_59, VOC_20
+from .masks import IGNORE, MaskFormat, read_mask
+
+BACKGROUND_NAMES: Final = {"en": "background", "zh": "背景"}
+
+
+@dataclass(frozen=True)
+class SegmentationSet:
+    """What a registered data set is, kept as ``MetadataCatalog.get(name).segmentation``.
+
+    Attributes:
+        names: class names by language, ``en``, ``zh`` or ``names`` for a user's own, each in label order.
+        background: whether label C means "none of the classes"; a segmentor then leaves pixels unnamed.
+        novel: classes, by their names in the first language, that keep no training labels.
+        load: reads a record of the set: picture ``(H, W, 3)`` uint8 RGB and labels ``(H, W)`` int32.
+    """
+
+    names: dict[str, tuple[str, ...]]
+    background: bool
+    novel: frozenset[str]
+    load: Callable[[dict[str, Any]], tuple[np.ndarray, np.ndarray]]
+
+    @property
+    def main(self) -> tuple[str, ...]:
+        """Names in the first language."""
+        return next(iter(self.names.values()))
+
+    @property
+    def base(self) -> list[int]:
+        """Labels of the classes that are trained."""
+        return [index for index, name in enumerate(self.main) if name not in self.novel]
+
+
+def segmentation_set(name: str) -> SegmentationSet:
+    """A registered data set's description.
+
+    Raises:
+        Fgclip2Error: nothing is registered under the name, or not by this package.
+    """
+    found = MetadataCatalog.get(name).get("segmentation") if name in DatasetCatalog else None
+    if not isinstance(found, SegmentationSet):
+        known = [entry for entry in DatasetCatalog.list() if "segmentation" in MetadataCatalog.get(entry).as_dict()]
+        raise Fgclip2Error(f"no segmentation data set {name!r}; registered are {', '.join(known)}")
+    return found
+
+
+def register(
+    name: str,
+    records: Callable[[], list[dict[str, Any]]],
+    data: SegmentationSet,
+) -> None:
+    """Enter a data set into both catalogs, with what detectron2's own evaluator and drawings read.
+
+    Args:
+        name: in the catalogs.
+        records: gives detectron2's records when they are first asked for.
+        data: its description.
+
+    Raises:
+        Fgclip2Error: the name is taken, names repeat or differ in number, or a novel name is no class.
+    """
+    if name in DatasetCatalog:
+        raise Fgclip2Error(f"a data set {name!r} is registered already; give another name")
+    for language, names in data.names.items():
+        check_names(names)
+        if len(names) != len(data.main):
+            raise Fgclip2Error(f"{len(data.main)} classes, but {len(names)} names in {language!r}; give one a class")
+    unknown = sorted(data.novel - set(data.main))
+    if unknown:
+        raise Fgclip2Error(f"novel classes that the data set does not have: {', '.join(unknown[:5])}")
+    DatasetCatalog.register(name, records)
+    classes = [*data.main, *([BACKGROUND_NAMES["en"]] if data.background else [])]
+    MetadataCatalog.get(name).set(
+        stuff_classes=classes,
+        stuff_colors=list(label_colours(classes).values()),
+        ignore_label=IGNORE,
+        evaluator_type="sem_seg",
+        segmentation=data,
+    )
+
+
+def forget(name: str) -> None:
+    """Take a data set out of both catalogs, if it is in them."""
+    for catalog in (DatasetCatalog, MetadataCatalog):
+        if name in catalog:
+            catalog.remove(name)
+
+
+def register_folder(
+    name: str,
+    images: str | Path,
+    masks: str | Path,
+    names: Sequence[str],
+    *,
+    names_zh: Sequence[str] | None = None,
+    form: MaskFormat | None = None,
+    novel: Collection[str] = (),
+) -> None:
+    """Enter a user's pictures and masks.
+
+    Args:
+        name: in the catalogs.
+        images: folder of pictures, searched with its subfolders.
+        masks: folder of index pictures (PNG, 8 or 16 bit), with the pictures' names and subfolders.
+        names: class names in label order, English, Chinese or mixed.
+        names_zh: the same classes in Chinese, to evaluate with too.
+        form: what mask values mean; ``None`` takes 0, 1, 2, ... in the order of the names, and ignores 255.
+        novel: classes to keep out of training.
+
+    Raises:
+        Fgclip2Error: a folder is missing or empty, a picture has no mask, or names are wrong; values and sizes are
+            checked when a mask is read.
+    """
+    checked = check_names(names)
+    form = form or MaskFormat.of(len(checked))
+    if len(form.values) != len(checked):
+        raise Fgclip2Error(f"{len(checked)} class names and {len(form.values)} mask values; give one value a class")
+    records = _paired(Path(images), Path(masks))
+    languages = {"names": checked} if names_zh is None else {"en": checked, "zh": tuple(names_zh)}
+    data = SegmentationSet(languages, form.background is not None, frozenset(novel), _FileLoader(form))
+    register(name, lambda: records, data)
+
+
+def register_datasets(root: str | Path | None = None) -> list[str]:
+    """Enter the benchmarks; their files are looked for when they are first used.
+
+    Args:
+        root: their folder; ``None`` takes ``$DETECTRON2_DATASETS``, else ``datasets``.
+
+    Returns:
+        Their names: ``coco_stuff_train``, ``coco_stuff_val``, ``ade150_train``, ``ade150_val``, ``pc59_val``,
+        ``voc20_val``, ``voc21_val``. ADE-847 and PC-459 are not among them.
+    """
+    base = Path(root or os.environ.get("DETECTRON2_DATASETS", "datasets"))
+    ids = tuple(number - 1 for number in COCO_STUFF_IDS)
+    voc = base / "VOCdevkit" / "VOC2012"
+    context = base / "VOCdevkit" / "VOC2010"
+    tables: dict[str, tuple[Any, MaskFormat, Callable[[], list[dict[str, Any]]]]] = {}
+    for part in ("train", "val"):
+        folders = base / "coco" / f"{part}2017", base / "coco" / "stuffthingmaps" / f"{part}2017"
+        tables[f"coco_stuff_{part}"] = COCO_STUFF, MaskFormat(ids, None, (255,)), _lazily(*folders)
+        place = {"train": "training", "val": "validation"}[part]
+        ade = base / "ADEChallengeData2016"
+        folders = ade / "images" / place, ade / "annotations" / place
+        tables[f"ade150_{part}"] = ADE_150, MaskFormat(tuple(range(1, 151)), None, (0,)), _lazily(*folders)
+    lists = context / "ImageSets" / "SegmentationContext" / "val.txt"
+    tables["pc59_val"] = (
+        PC_59,
+        MaskFormat(tuple(range(1, 60)), None, (0, 255)),
+        _lazily(context / "JPEGImages", context / "SegmentationClassContext", lists),
+    )
+    lists = voc / "ImageSets" / "Segmentation" / "val.txt"
+    files = _lazily(voc / "JPEGImages", voc / "SegmentationClass", lists)
+    tables["voc20_val"] = VOC_20, MaskFormat(tuple(range(1, 21)), None, (0, 255)), files
+    tables["voc21_val"] = VOC_20, MaskFormat(tuple(range(1, 21)), 0, (255,)), files
+    for name, ((english, chinese), form, records) in tables.items():
+        names = {"en": english, "zh": chinese}
+        forget(name)  # asked again, it moves to another root
+        register(name, records, SegmentationSet(names, form.background is not None, frozenset(), _FileLoader(form)))
+    return list(tables)
+
+
+@dataclass(frozen=True)
+class _FileLoader:
+    """Reads picture and mask of a record; picklable, for loading processes."""
+
+    form: MaskFormat
+
+    def __call__(self, record: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+        picture = open_image(record["file_name"])
+        return np.asarray(picture), read_mask(record["sem_seg_file_name"], self.form, picture.size)
+
+
+def _lazily(images: Path, masks: Path, listed: Path | None = None) -> Callable[[], list[dict[str, Any]]]:
+    return lambda: _paired(images, masks, listed)
+
+
+def _paired(images: Path, masks: Path, listed: Path | None = None) -> list[dict[str, Any]]:
+    """detectron2's records of pictures and the masks of their names; of ``listed`` names (one a line) only."""
+    for folder in (images, masks):
+        if not folder.is_dir():
+            raise Fgclip2Error(f"the folder {str(folder)!r} does not exist (looked in {Path.cwd()})")
+    wanted = None
+    if listed is not None:
+        if not listed.is_file():
+            raise Fgclip2Error(f"{str(listed)!r} is missing; it lists the pictures of the split, one name a line")
+        wanted = set(listed.read_text(encoding="utf-8").split())
+    found = sorted(path for path in images.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
+    pictures = [path for path in found if wanted is None or path.stem in wanted]
+    if not pictures:
+        raise Fgclip2Error(f"the folder {str(images)!r} holds no picture" + (" of the list" if wanted else ""))
+    targets = [masks / path.relative_to(images).with_suffix(".png") for path in pictures]
+    lacking = [path for path, target in zip(pictures, targets, strict=True) if not target.is_file()]
+    if lacking:
+        raise Fgclip2Error(
+            f"{len(lacking)} of {len(pictures)} pictures have no mask in {str(masks)!r}; the first is "
+            f"{str(lacking[0])!r}. A mask has its picture's name and ends in .png"
+        )
+    return [
+        {"file_name": str(path), "sem_seg_file_name": str(target), "image_id": index}
+        for index, (path, target) in enumerate(zip(pictures, targets, strict=True))
+    ]

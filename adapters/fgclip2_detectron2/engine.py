@@ -1,0 +1,281 @@
+"""Training and evaluation of segmentors with detectron2's loop, from a LazyConfig."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, cast
+
+import torch
+from detectron2.config import LazyConfig, instantiate
+from detectron2.data import DatasetCatalog, build_detection_test_loader, build_detection_train_loader
+from detectron2.data.samplers import TrainingSampler
+from detectron2.engine import HookBase, SimpleTrainer, create_ddp_model, hooks
+from detectron2.evaluation import DatasetEvaluators, inference_on_dataset
+from detectron2.solver import WarmupParamScheduler
+from detectron2.utils import comm
+from fvcore.common.param_scheduler import CosineParamScheduler
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+import fgclip2
+from fgclip2.errors import Fgclip2Error
+from fgclip2.predictor import find_device
+from fgclip2.segmentation import DenseSegmentor, SegmentationConfig
+from fgclip2.vocabulary import load_names, parse_names
+
+from .checkpoint import SegmentorCheckpointer, facts_of, find_checkpoint
+from .datasets import forget, register_folder, segmentation_set
+from .evaluator import OpenVocabSemSegEvaluator
+from .mapper import SegmentationMapper
+from .masks import MaskFormat
+from .scenes import ScenesConfig, register_scenes
+from .segmentor import OpenVocabSegmentor
+
+CONTROL: Final = "shuffled"
+"""The vocabulary that gives every class the name of another."""
+BASELINE: Final = "training-free"
+
+
+def load_config(file: str | Path, overrides: Sequence[str] = ()) -> DictConfig:
+    """Read a config of ``apps/configs/seg`` and apply ``key=value`` overrides.
+
+    Raises:
+        Fgclip2Error: no such file, or an override that does not parse or names no entry.
+    """
+    if not Path(file).is_file():
+        raise Fgclip2Error(f"config {str(file)!r} does not exist; see apps/configs/seg")
+    cfg = LazyConfig.load(str(file))
+    for text in overrides:
+        key, separator, _ = text.partition("=")
+        if not separator or not key:
+            raise Fgclip2Error(f"override {text!r}: give key=value, such as train.lr=0.0005")
+        parent, _, _ = key.rpartition(".")
+        if parent and OmegaConf.select(cfg, parent) is None:
+            raise Fgclip2Error(f"override {text!r}: the config has no {parent!r}; its parts are {', '.join(cfg)}")
+        try:
+            LazyConfig.apply_overrides(cfg, [text])
+        except Exception as error:  # omegaconf's, hydra's and its grammar's errors have no common base
+            reason = str(error).strip().splitlines()[0]
+            raise Fgclip2Error(f"override {text!r} cannot be applied ({reason:.120}); quote strings") from error
+    return cfg
+
+
+def register_data(cfg: DictConfig) -> None:
+    """Enter the data sets that a config describes itself, ``scenes`` and ``folders``, in place of earlier ones.
+
+    Raises:
+        Fgclip2Error: a folder or names are missing or wrong.
+    """
+    if "scenes" in cfg:
+        register_scenes(ScenesConfig(**_plain(cfg.scenes)))
+    if "folders" not in cfg:
+        return
+    folders = cfg.folders
+    lacking = [f"folders.{part}.{kind}" for part in ("train", "val") for kind in ("images", "masks")
+               if not folders[part][kind]]  # fmt: skip
+    if lacking or not folders.names:
+        raise Fgclip2Error(f"your own data needs {', '.join(lacking or ['folders.names'])}: give key=value for each")
+    names = load_names(folders.names)
+    novel = parse_names(folders.novel) if folders.novel else []
+    chinese = load_names(folders.names_zh) if folders.names_zh else None
+    form = MaskFormat.of(len(names), first=folders.first, background=folders.background)
+    for part in ("train", "val"):
+        forget(f"folder_{part}")
+        images, masks = folders[part].images, folders[part].masks
+        register_folder(f"folder_{part}", images, masks, names, names_zh=chinese, form=form, novel=novel)
+
+
+def build_model(cfg: DictConfig) -> OpenVocabSegmentor:
+    """The segmentor of a config, on ``train.device``, seeded."""
+    torch.manual_seed(cfg.train.seed)
+    segmentor: OpenVocabSegmentor = instantiate(cfg.model)
+    return segmentor.to(find_device(cfg.train.device))
+
+
+def set_training(segmentor: OpenVocabSegmentor, dataset: str) -> None:
+    """Give a segmentor the base classes of a data set, in each of its languages."""
+    data = segmentation_set(dataset)
+    names = {language: [listed[index] for index in data.base] for language, listed in data.names.items()}
+    segmentor.set_training_classes(names, data.base)
+
+
+def train(cfg: DictConfig, segmentor: OpenVocabSegmentor, resume: bool = False) -> None:
+    """Train to ``train.iterations``, with checkpoints in ``train.output_dir``; on all ranks.
+
+    Data are drawn anew from (seed, first iteration), so a resumed run is not the uninterrupted one bit for bit.
+    """
+    options = cfg.train
+    set_training(segmentor, cfg.data.train)
+    cuda = segmentor.device.type == "cuda"
+    model = create_ddp_model(segmentor, broadcast_buffers=False, device_ids=[comm.get_local_rank()] if cuda else None)
+    facts = facts_of(
+        segmentor,
+        iterations=int(options.iterations),
+        max_patches=int(cfg.data.test_max_patches),
+        background=segmentation_set(cfg.data.train).background,
+        names=segmentor.training_names,
+    )
+    optimizer = torch.optim.AdamW(parameter_groups(segmentor, cfg), lr=options.lr)
+    trainer = SimpleTrainer(model, [], optimizer)
+    checkpointer = SegmentorCheckpointer(
+        model, options.output_dir, facts, trainer=trainer, save_to_disk=comm.is_main_process()
+    )
+    warm_up = min(options.warm_up, options.iterations // 4) / options.iterations
+    schedule = WarmupParamScheduler(CosineParamScheduler(1, 0.01), 0.01, warm_up)
+    trainer.register_hooks([
+        _ClipGradients(options.clip),
+        hooks.LRScheduler(scheduler=schedule),
+        hooks.PeriodicCheckpointer(checkpointer, options.checkpoint_every, max_to_keep=2)
+        if comm.is_main_process() else None,
+        _Progress(options.log_every) if comm.is_main_process() else None,
+    ])  # fmt: skip
+    start = 0
+    if resume:
+        checkpointer.load(str(find_checkpoint(options.output_dir)))
+        start = trainer.iter + 1
+    if start >= options.iterations:
+        return
+    trainer.data_loader = train_loader(cfg, start)
+    trainer.train(start, options.iterations)
+
+
+def train_loader(cfg: DictConfig, start: int = 0) -> Any:
+    """Endless batches of the training set."""
+    data = cfg.data
+    mapper = SegmentationMapper(data.train, data.max_patches, train=True, crop=tuple(data.crop), flip=data.flip)
+    records = DatasetCatalog.get(data.train)
+    return build_detection_train_loader(
+        dataset=records,
+        mapper=mapper,
+        sampler=TrainingSampler(len(records), seed=cfg.train.seed + start),
+        total_batch_size=data.batch_size,
+        aspect_ratio_grouping=False,
+        num_workers=data.workers,
+    )
+
+
+def parameter_groups(segmentor: OpenVocabSegmentor, cfg: DictConfig) -> list[dict[str, Any]]:
+    """What learns: the head, and at ``backbone_factor`` of its rate the tower; norms and biases do not decay."""
+    options = cfg.train
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in segmentor.named_parameters():
+        if parameter.requires_grad:
+            rate = options.lr * (options.backbone_factor if name.startswith("backbone.") else 1.0)
+            decay = options.weight_decay if parameter.ndim > 1 else 0.0
+            groups.setdefault((rate, decay), []).append(parameter)
+    return [{"params": found, "lr": rate, "weight_decay": decay} for (rate, decay), found in groups.items()]
+
+
+def evaluate(cfg: DictConfig, segmentor: OpenVocabSegmentor) -> dict[str, dict[str, dict[str, float]]]:
+    """Figures ``{data set: {vocabulary: {figure: value}}}`` of every data set in ``data.test``; empty off rank 0.
+
+    Every language of a data set is a vocabulary; `CONTROL` gives each class the name of another. With
+    ``training_free`` in the config the same data are also segmented without the head, keys ``training-free (en)``, ...
+    """
+    results: dict[str, dict[str, dict[str, float]]] = {}
+    for name in cfg.data.test:
+        data = segmentation_set(name)
+        vocabularies = vocabularies_of(name)
+        segmentor.set_vocabularies(vocabularies, data.background)
+        loader = test_loader(cfg, name)
+        evaluators = DatasetEvaluators([OpenVocabSemSegEvaluator(name, key) for key in vocabularies])
+        found = dict(inference_on_dataset(segmentor, loader, evaluators) or {})
+        if cfg.get("training_free"):
+            options = SegmentationConfig(**_plain(cfg.training_free))
+            baseline = TrainingFree(segmentor, data.names, options)
+            evaluators = DatasetEvaluators([OpenVocabSemSegEvaluator(name, key) for key in baseline.segmentors])
+            found |= dict(inference_on_dataset(baseline, test_loader(cfg, name), evaluators) or {})
+        results[name] = found
+    return results
+
+
+def vocabularies_of(dataset: str) -> dict[str, list[str]]:
+    """A data set's names by language, and with two or more classes the control."""
+    data = segmentation_set(dataset)
+    names = {language: list(listed) for language, listed in data.names.items()}
+    half = len(data.main) // 2  # neighbours in a list are often alike
+    return {**names, CONTROL: [*data.main[half:], *data.main[:half]]} if half else names
+
+
+def test_loader(cfg: DictConfig, dataset: str) -> Any:
+    """A data set's pictures, one at a time."""
+    mapper = SegmentationMapper(dataset, cfg.data.test_max_patches)
+    return build_detection_test_loader(
+        dataset=DatasetCatalog.get(dataset), mapper=mapper, num_workers=cfg.data.workers, batch_size=1
+    )
+
+
+class TrainingFree(nn.Module):
+    """`DenseSegmentor` in detectron2's calling convention, to compare a trained head with.
+
+    Args:
+        segmentor: whose FG-CLIP 2 is used, as it was before training.
+        vocabularies: class names by language.
+        config: of the segmentation.
+    """
+
+    def __init__(
+        self, segmentor: OpenVocabSegmentor, vocabularies: Mapping[str, Sequence[str]], config: SegmentationConfig
+    ) -> None:
+        super().__init__()
+        # Its own copy, as training may have changed the segmentor's.
+        predictor = fgclip2.load(segmentor.options["model"], device=segmentor.device)
+        self.segmentors = {
+            f"{BASELINE} ({key})": DenseSegmentor(predictor, names, config) for key, names in vocabularies.items()
+        }
+
+    def forward(self, batched_inputs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Labels of each vocabulary, as `OpenVocabSegmentor` gives them."""
+        results = []
+        for item in batched_inputs:
+            labels = {}
+            for key, segmentor in self.segmentors.items():
+                found = torch.from_numpy(segmentor(item["image"].permute(1, 2, 0)).labels).float()
+                size = (item["height"], item["width"])
+                labels[key] = nn.functional.interpolate(found[None, None], size, mode="nearest-exact")[0, 0].long()
+            results.append({"labels": labels})
+        return results
+
+
+def _plain(node: Any) -> dict[str, Any]:
+    """A config's part without omegaconf's types."""
+    return cast("dict[str, Any]", OmegaConf.to_container(node))
+
+
+class _ClipGradients(HookBase):
+    def __init__(self, limit: float) -> None:
+        self.limit = limit
+
+    def after_backward(self) -> None:
+        nn.utils.clip_grad_norm_(self.trainer.model.parameters(), self.limit)
+
+
+class _Progress(HookBase):
+    """A line now and then: loss, speed, time left."""
+
+    def __init__(self, every: int) -> None:
+        self.every = every
+        self.since = 0.0
+        self.done = 0
+
+    def before_train(self) -> None:
+        self.since, self.done = time.monotonic(), 0
+
+    def after_step(self) -> None:
+        self.done += 1
+        iteration, last = self.trainer.iter + 1, self.trainer.max_iter
+        if iteration % self.every and iteration != last:
+            return
+        loss = self.trainer.storage.history("total_loss").median(self.every)
+        speed = (time.monotonic() - self.since) / self.done
+        left = speed * (last - iteration) / 60
+        print(f"  {iteration}/{last}: loss {loss:.4f}, {speed:.2f} s an iteration, {left:.1f} min left", flush=True)
+
+
+def shown_records(cfg: DictConfig, dataset: str, count: int) -> Iterator[dict[str, Any]]:
+    """The first records of a data set, prepared, for drawing."""
+    mapper = SegmentationMapper(dataset, cfg.data.test_max_patches)
+    for record in DatasetCatalog.get(dataset)[:count]:
+        yield mapper(record)

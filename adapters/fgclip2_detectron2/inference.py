@@ -1,0 +1,83 @@
+"""A trained segmentor on single pictures, with any classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from fgclip2.errors import Fgclip2Error
+from fgclip2.images import ImageLike, open_image
+from fgclip2.processing import MAX_PATCHES, grid_size
+from fgclip2.segmentation import Segmentation
+from fgclip2.tower import PATCH
+
+from .checkpoint import load_segmentor
+from .segmentor import OpenVocabSegmentor
+
+_KEY = "asked"
+
+
+class SegmentorInferencer:
+    """Pictures in, `Segmentation` out.
+
+    Args:
+        segmentor: trained.
+        names: classes to look for, in any mix of languages.
+        max_patches: most patches of a picture, best those of the training.
+        threshold: score, 0 to 1, below which a pixel is none of the classes; 0 gives every pixel one. ``None`` takes
+            the segmentor's own.
+
+    Raises:
+        Fgclip2Error: no name, a repeated one, or a number out of range.
+    """
+
+    def __init__(
+        self, segmentor: OpenVocabSegmentor, names: Sequence[str], max_patches: int, threshold: float | None = None
+    ) -> None:
+        if not 1 <= max_patches <= MAX_PATCHES:
+            raise Fgclip2Error(f"max_patches {max_patches}: give 1 to {MAX_PATCHES:,}")
+        if threshold is not None and not 0 <= threshold < 1:
+            raise Fgclip2Error(f"threshold {threshold}: scores of a trained head are 0 to 1")
+        self.segmentor = segmentor.eval()
+        self.names, self.max_patches = tuple(names), max_patches
+        if threshold is not None:
+            segmentor.threshold = threshold
+        segmentor.set_vocabularies({_KEY: self.names}, background=True)
+
+    @classmethod
+    def from_checkpoint(
+        cls,
+        path: str | Path,
+        names: Sequence[str] | None = None,
+        *,
+        model: str | None = None,
+        max_patches: int | None = None,
+        threshold: float | None = None,
+        device: str | torch.device = "auto",
+    ) -> SegmentorInferencer:
+        """Of a checkpoint or a work directory; ``None`` takes what the training had.
+
+        Where the training data had no background, every pixel gets a class unless a threshold is given.
+
+        Raises:
+            Fgclip2Error: see `fgclip2_detectron2.checkpoint.load_segmentor`.
+        """
+        segmentor, facts = load_segmentor(path, model, device)
+        if threshold is None and not facts["background"]:
+            threshold = 0.0
+        chosen = next(iter(facts["names"].values())) if names is None else names
+        return cls(segmentor, chosen, max_patches or facts["max_patches"], threshold)
+
+    def __call__(self, image: ImageLike) -> Segmentation:
+        """Segment one picture; scores are 0..1."""
+        opened = open_image(image)
+        rows, columns = grid_size(opened.width, opened.height, self.max_patches, PATCH)
+        resized = opened.resize((columns * PATCH, rows * PATCH), Image.Resampling.BILINEAR)
+        pixels = torch.from_numpy(np.array(resized).transpose(2, 0, 1).copy())
+        (found,) = self.segmentor([{"image": pixels, "height": opened.height, "width": opened.width}])
+        labels, scores = found["labels"][_KEY], found["scores"][_KEY]
+        return Segmentation(self.names, labels.int().cpu().numpy(), scores.cpu().numpy())

@@ -1,0 +1,223 @@
+"""Segment what you name in your own pictures or videos, without training or with a head of ``seg_train.py``.
+
+    python apps/seg_predict.py street.jpg --classes "天空, tree, 红色汽车" --model qihoo360/fg-clip2-base
+    python apps/seg_predict.py photos/ clip.mp4 --classes-file classes.txt --model qihoo360/fg-clip2-base --out found
+    python apps/seg_predict.py street.jpg --classes "天空, tree, 红色汽车" --checkpoint work_dirs/seg
+
+Writes for every picture an overlay with a legend and an index PNG (0: none of your classes, k: the k-th class), and one
+segments.json with the areas. Any names will do, English or Chinese; with --checkpoint and without names those of the
+training are looked for.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from PIL import Image
+from tqdm import tqdm
+
+import fgclip2
+from fgclip2.data.media import VideoReader, VideoWriter
+from fgclip2.data.outputs import Results
+from fgclip2.data.sources import Sources, check_out
+from fgclip2.errors import Fgclip2Error
+from fgclip2.images import open_image
+from fgclip2.segmentation import DenseSegmentor, Segmentation, SegmentationConfig
+from fgclip2.visualize import draw_segmentation
+from fgclip2.vocabulary import load_names, parse_names
+
+_KEPT_SUFFIXES = (".jpg", ".jpeg", ".png")  # other pictures are written as PNG
+_PATCHES = 4096
+
+Segmentor = Callable[[Image.Image], Segmentation]
+
+
+@dataclass
+class Arguments:
+    """Segment what you name, English or Chinese, in pictures, folders of pictures, or videos."""
+
+    inputs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Pictures, folders (searched with their subfolders) and videos. A picture that you name must be readable; bad ones
+    in a folder are counted and listed in failures.jsonl."""
+    classes: str = ""
+    """What to look for, separated by commas: "天空, tree, 红色汽车"."""
+    classes_file: Path | None = None
+    """The same from a file: .txt with one name a line, or .json with a list of names."""
+    checkpoint: Path | None = None
+    """A work directory of seg_train.py, or a .pth file in it; without one nothing trained is used."""
+    model: str | None = None
+    """FG-CLIP 2: tiny, a directory or a hub id. Without it that of the checkpoint, or without a checkpoint
+    $FGCLIP2_MODEL or qihoo360/fg-clip2-base."""
+    out: Path = Path("outputs/seg_predict")
+    """Folder for the results."""
+    max_patches: int | None = None
+    """Most patches of a picture or tile, up to 16,384; without it those of the training, or 4,096."""
+    threshold: float | None = None
+    """Score below which a pixel is none of your classes: a cosine, or with --checkpoint a score from 0 to 1."""
+    background: str = ""
+    """Training-free: phrases that compete with your classes and mean none of them: "wall, 地面"."""
+    tile: int | None = None
+    """Training-free: side in pixels of overlapping tiles, for pictures with small things in them."""
+    refine: bool = False
+    """Training-free: let the borders follow the picture's edges."""
+    every: int = 1
+    """Look at every n-th frame of a video."""
+    device: str = "auto"
+    """auto (CUDA when there is one), cpu, cuda, cuda:1, ..."""
+
+    def __post_init__(self) -> None:
+        if not self.inputs:
+            raise Fgclip2Error("nothing to look at; name pictures, folders or videos")
+        if self.classes and self.classes_file:
+            raise Fgclip2Error("--classes and --classes-file were both given; give one of them")
+        if not self.classes and not self.classes_file and self.checkpoint is None:
+            raise Fgclip2Error('nothing to look for; name --classes "天空, tree, 红色汽车", or give a --checkpoint')
+        useless = {"--background": self.background, "--tile": self.tile, "--refine": self.refine}
+        given = [name for name, value in useless.items() if value and self.checkpoint is not None]
+        if given:
+            raise Fgclip2Error(f"{' and '.join(given)} would do nothing with --checkpoint; leave it out")
+        self.config()
+
+    def config(self) -> SegmentationConfig:
+        """How pictures are segmented without a checkpoint."""
+        phrases = tuple(parse_names(self.background)) if self.background else ()
+        threshold = None if self.checkpoint else self.threshold
+        return SegmentationConfig(
+            self.max_patches or _PATCHES, tile=self.tile, threshold=threshold, background=phrases, refine=self.refine
+        )
+
+    def names(self) -> list[str] | None:
+        """The classes that were asked for, or ``None`` for those of the training."""
+        if self.classes_file:
+            return load_names(self.classes_file)
+        if self.classes.lower().endswith((".txt", ".json")):
+            raise Fgclip2Error(f"--classes {self.classes!r} looks like a file; give it as --classes-file")
+        return parse_names(self.classes) if self.classes else None
+
+
+def run(arguments: Arguments) -> None:
+    """Do what the command line says; see the module's text."""
+    names = arguments.names()
+    check_out(arguments.out, arguments.inputs)
+    sources = Sources.collect(arguments.inputs, arguments.out, arguments.every)
+    segment = _trained(arguments, names) if arguments.checkpoint else _training_free(arguments, names or [])
+    with Results(arguments.out, listing="segments.json") as results:
+        for path, name in tqdm(sources.pictures(), unit="picture", disable=None, file=sys.stderr):
+            try:
+                image = open_image(path)
+            except Fgclip2Error as error:
+                results.failures.append({"image": str(path), "error": str(error)})
+                continue
+            _keep(results, path, name, image, segment(image))
+        for video in sources.videos:
+            _segment_video(segment, video, arguments.every, results)
+        if not results.entries:
+            first = results.failures[0]["error"] if results.failures else "there is no frame in the video"
+            raise Fgclip2Error(f"not one picture could be read, nothing was written; the first: {first}")
+        written = results.commit()
+    _report(results, sources, written, arguments)
+
+
+def _trained(arguments: Arguments, names: list[str] | None) -> Segmentor:
+    from fgclip2_detectron2.inference import SegmentorInferencer
+
+    assert arguments.checkpoint is not None
+    inferencer = SegmentorInferencer.from_checkpoint(
+        arguments.checkpoint,
+        names,
+        model=arguments.model,
+        max_patches=arguments.max_patches,
+        threshold=arguments.threshold,
+        device=arguments.device,
+    )
+    _say_what_it_knows(inferencer.segmentor.backbone.predictor)
+    if names is None:
+        print(f"looking for the {len(inferencer.names)} classes of the training; --classes names others")
+    return inferencer
+
+
+def _training_free(arguments: Arguments, names: list[str]) -> Segmentor:
+    predictor = fgclip2.load(arguments.model, device=arguments.device)
+    _say_what_it_knows(predictor)
+    if arguments.threshold is None and not arguments.background:
+        print(f"every pixel gets one of your {len(names)} names; --background or --threshold let some have none")
+    return DenseSegmentor(predictor, names, arguments.config())
+
+
+def _say_what_it_knows(predictor: fgclip2.FGCLIP2) -> None:
+    if predictor.embedded:
+        print("this is the embedded model, which knows drawn glyphs only: photographs need another one")
+
+
+def _keep(results: Results, path: Path, name: Path, image: Image.Image, found: Segmentation) -> None:
+    """The overlay, the index picture and the entry."""
+    target, called = results.place(name, _KEPT_SUFFIXES, ".png")
+    draw_segmentation(image, found.labels, found.names).save(target, quality=92)
+    target, mask = results.place(Path("masks") / Path(called).with_suffix(".png"), (".png",), ".png")
+    found.mask_image().save(target)
+    results.entries.append({"image": str(path), **_described(image, found), "picture": called, "mask": mask})
+
+
+def _segment_video(segment: Segmentor, path: Path, every: int, results: Results) -> None:
+    """One MP4 of overlays, and an entry and an index picture a frame."""
+    target, called = results.place(Path(path.name), (".mp4",), ".mp4")
+    with (
+        VideoReader(path, every) as reader,
+        VideoWriter(target, reader.rate / every) as writer,
+        tqdm(total=-(-reader.frames // every) or None, unit="frame", disable=None, file=sys.stderr) as progress,
+    ):
+        for frame in reader:
+            found = segment(frame.image)
+            writer.add(draw_segmentation(frame.image, found.labels, found.names))
+            place, mask = results.place(Path("masks") / path.stem / f"{frame.index:06d}.png", (".png",), ".png")
+            found.mask_image().save(place)
+            where = {"image": str(path), "frame": frame.index, "time": round(frame.time, 3)}
+            results.entries.append({**where, **_described(frame.image, found), "picture": called, "mask": mask})
+            progress.update()
+
+
+def _described(image: Image.Image, found: Segmentation) -> dict[str, Any]:
+    values = {name: index for index, name in enumerate(found.names, start=1)}
+    segments = [{"value": values[area["name"]], **area} for area in found.areas()]
+    return {"size": list(image.size), "segments": segments}
+
+
+def _report(results: Results, sources: Sources, written: list[Path], arguments: Arguments) -> None:
+    shares: dict[str, float] = {}
+    for entry in results.entries:
+        for area in entry["segments"]:
+            shares[area["name"]] = shares.get(area["name"], 0.0) + area["share"] / len(results.entries)
+    largest = sorted(shares.items(), key=lambda item: -item[1])[:12]
+    print(f"{len(results.entries)} {'pictures and frames' if sources.videos else 'pictures'}")
+    print(f"found: {', '.join(f'{name} {share:.1%}' for name, share in largest) or 'nothing; try a lower --threshold'}")
+    if sources.ignored:
+        print(f"{sources.ignored} other files in the folders were left alone")
+    if results.failures:
+        listing = arguments.out / "failures.jsonl"
+        print(
+            f"{len(results.failures)} pictures could not be read, see {listing}; first: {results.failures[0]['error']}"
+        )
+    drawn = [path for path in written if path.suffix in (*_KEPT_SUFFIXES, ".mp4") and "masks" not in path.parts]
+    print(f"areas:    {arguments.out / 'segments.json'}")
+    print(f"masks:    {arguments.out / 'masks'}{os.sep} (0: none of them, k: the k-th class)")
+    print(f"pictures: {arguments.out}{os.sep} ({len(drawn)}, such as {drawn[-1]})")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run; 0, or 2 after an error that the user can mend."""
+    try:
+        run(tyro.cli(Arguments, args=argv, description=__doc__))
+    except Fgclip2Error as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,207 @@
+"""Train an open-vocabulary segmentor in detectron2, evaluate it, and leave pictures to look at.
+
+    python apps/seg_train.py                      # embedded model, generated scenes: on two cores, offline
+    python apps/seg_train.py --resume             # continue a run that was stopped or killed
+    python apps/seg_train.py --eval-only          # figures and pictures of what is in the work directory
+    python apps/seg_train.py --config apps/configs/seg/folder.py model.model=qihoo360/fg-clip2-base \
+        folders.names=classes.txt folders.train.images=... folders.train.masks=... ...
+
+Everything in a config can be overridden as key=value. The result finds any class you name:
+
+    python apps/seg_predict.py picture.jpg --checkpoint work_dirs/seg --classes "天空, tree, 红色汽车"
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import tyro
+
+from fgclip2.errors import Fgclip2Error
+from fgclip2.files import write_atomically
+from fgclip2.pretrained import resolve
+
+CONFIGS: Final = Path(__file__).parent / "configs" / "seg"
+_KEPT: Final = ("*.pth", "metrics.json", "last_checkpoint")
+
+
+@dataclass
+class Arguments:
+    """Train an open-vocabulary segmentor on the embedded world, on COCO-Stuff, or on your own pictures and masks."""
+
+    overrides: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """Entries of the config, such as train.lr=0.0005 data.batch_size=8 model.model=qihoo360/fg-clip2-base."""
+    config: Path = CONFIGS / "openmoji_tiny.py"
+    """LazyConfig; see apps/configs/seg."""
+    num_gpus: int = 1
+    """Processes, one a GPU; without GPUs that many processes share the cores."""
+    resume: bool = False
+    """Continue from the newest checkpoint in train.output_dir."""
+    eval_only: bool = False
+    """Train nothing; evaluate that checkpoint."""
+    pictures: int = 8
+    """How many evaluated pictures to draw."""
+
+    def __post_init__(self) -> None:
+        if self.num_gpus < 1:
+            raise Fgclip2Error(f"--num-gpus {self.num_gpus}: give 1 or more")
+        if self.resume and self.eval_only:
+            raise Fgclip2Error("--resume and --eval-only were both given; give one of them")
+
+
+def run(arguments: Arguments) -> None:
+    """Do what the command line says; see the module's text. Everything is checked before anything is written."""
+    import fgclip2_detectron2  # noqa: F401  (seconds of imports, so only after the cheap checks)
+    from fgclip2_detectron2.checkpoint import find_checkpoint
+    from fgclip2_detectron2.engine import load_config, register_data
+
+    cfg = load_config(arguments.config, arguments.overrides)
+    resolve(cfg.model.model)
+    register_data(cfg)
+    _check_data(cfg)
+    work_dir = Path(cfg.train.output_dir)
+    if arguments.resume or arguments.eval_only:
+        find_checkpoint(work_dir)
+    else:
+        _set_aside(work_dir)
+    if cfg.model.model == "tiny":
+        print("The embedded model knows drawn glyphs only: this shows that everything works and says nothing about")
+        print("photographs. For those: --config apps/configs/seg/folder.py model.model=qihoo360/fg-clip2-base ...")
+    if arguments.num_gpus == 1:
+        _work(arguments)
+        return
+    from detectron2.engine import launch
+
+    launch(_work, arguments.num_gpus, dist_url="auto", args=(arguments,))
+
+
+def _check_data(cfg: Any) -> None:
+    """Find the files of all data sets before the first is used."""
+    from detectron2.data import DatasetCatalog
+
+    from fgclip2_detectron2.datasets import segmentation_set
+
+    for name in (cfg.data.train, *cfg.data.test):
+        segmentation_set(name)
+        if not len(DatasetCatalog.get(name)):
+            raise Fgclip2Error(f"the data set {name!r} has no pictures")
+
+
+def _set_aside(work_dir: Path) -> None:
+    """Move an earlier run's results out of the way, so that --resume cannot mix two runs."""
+    if work_dir.exists() and not work_dir.is_dir():
+        raise Fgclip2Error(f"train.output_dir {str(work_dir)!r} is a file; give a folder")
+    old = sorted(path for pattern in _KEPT for path in work_dir.glob(pattern))
+    if not old:
+        return
+    place = work_dir / "previous"
+    place.mkdir(exist_ok=True)
+    for path in place.iterdir():
+        path.unlink()
+    for path in old:
+        path.replace(place / path.name)
+    print(f"an earlier run's checkpoints were moved to {place} (--resume would have continued it)")
+
+
+def _work(arguments: Arguments) -> None:
+    """One process of the run."""
+    from detectron2.utils import comm
+
+    import fgclip2_detectron2  # noqa: F401
+    from fgclip2_detectron2.checkpoint import find_checkpoint, load_segmentor
+    from fgclip2_detectron2.engine import build_model, evaluate, load_config, register_data, train
+
+    _quiet()
+    started = time.monotonic()
+    cfg = load_config(arguments.config, arguments.overrides)
+    register_data(cfg)
+    work_dir = Path(cfg.train.output_dir)
+    if arguments.eval_only:
+        segmentor, _ = load_segmentor(work_dir, device=cfg.train.device)
+    else:
+        segmentor = build_model(cfg)
+        learned = sum(parameter.numel() for parameter in segmentor.parameters() if parameter.requires_grad)
+        if comm.is_main_process():
+            print(f"training {learned:,} weights for {cfg.train.iterations} iterations", flush=True)
+        train(cfg, segmentor, arguments.resume)
+    trained = time.monotonic()
+    if comm.is_main_process():
+        print("evaluating", flush=True)
+    figures = evaluate(cfg, segmentor)
+    if not comm.is_main_process():
+        return
+    seconds = {"training": round(trained - started, 1), "evaluation": round(time.monotonic() - trained, 1)}
+    content = {"metrics": figures, "model": segmentor.options["model"], "model_hash": segmentor.backbone.weights_hash,
+               "iterations": int(cfg.train.iterations), "seconds": seconds}  # fmt: skip
+    write_atomically(
+        work_dir / "metrics.json", (json.dumps(_without_nan(content), ensure_ascii=False, indent=2) + "\n").encode()
+    )
+    _report(arguments, cfg, segmentor, figures)
+    print(f"checkpoint: {find_checkpoint(work_dir)}")
+    print(f"figures:    {work_dir / 'metrics.json'}")
+    print(f'try it:     python apps/seg_predict.py PICTURE --checkpoint {work_dir} --classes "天空, tree, 红色汽车"')
+    print(f"{(time.monotonic() - started) / 60:.1f} minutes in all")
+
+
+def _report(arguments: Arguments, cfg: Any, segmentor: Any, figures: dict[str, Any]) -> None:
+    from rich.console import Console
+
+    from fgclip2_detectron2.datasets import segmentation_set
+    from fgclip2_detectron2.engine import shown_records, vocabularies_of
+    from fgclip2_detectron2.report import draw_predictions, figures_table
+
+    for name, found in figures.items():
+        Console(width=100).print(figures_table(name, found))
+    name = cfg.data.test[0]
+    data = segmentation_set(name)
+    segmentor.set_vocabularies(vocabularies_of(name), data.background)
+    folder = Path(cfg.train.output_dir) / "predictions"
+    drawn = draw_predictions(segmentor, shown_records(cfg, name, arguments.pictures), data, folder)
+    if drawn:
+        print(f"pictures:   {folder}{os.sep} ({len(drawn)}: the truth, then each language)")
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _quiet() -> None:
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings("ignore", category=UserWarning, module="detectron2|torch|fvcore")
+    for name in ("detectron2", "fvcore"):  # which log an error's traceback before they pass it on
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def _message(error: Fgclip2Error) -> str:
+    """The error's own line; torch wraps those of other processes into a traceback."""
+    return str(error).strip().splitlines()[-1].removeprefix("fgclip2.errors.Fgclip2Error: ")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run; 0, 2 after an error that the user can mend, 130 after Ctrl-C."""
+    _quiet()
+    try:
+        run(tyro.cli(Arguments, args=argv, description=__doc__))
+    except Fgclip2Error as error:
+        print(f"error: {_message(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped; --resume continues from the newest checkpoint", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,39 @@
+"""Base and novel categories of the embedded world, for experiments that keep some of them out of training."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fgclip2.data.openmoji.world import World
+from fgclip2.errors import Fgclip2Error
+
+HELD_OUT_SEED: Final = 1_000_000_000
+"""First seed of held-out scenes: far from the seeds of training scenes, whatever their number."""
+
+
+def split_evenly(world: World, base: int, novel: int, seed: int = 0) -> tuple[list[int], list[int]]:
+    """Draw a number of base and of novel categories, each group of things keeping its share.
+
+    Args:
+        world: whose categories.
+        base: how many are trained.
+        novel: how many are not.
+        seed: of the split.
+
+    Returns:
+        Category ids, base and novel, each sorted.
+
+    Raises:
+        Fgclip2Error: the world has fewer categories than asked for.
+    """
+    first, second = world.split(novel / (base + novel), seed=seed)
+    if len(first) < base or len(second) < novel:
+        raise Fgclip2Error(
+            f"{base} base and {novel} novel categories: the embedded world has {len(world.categories)}; ask for fewer"
+        )
+    return _thinned(first, base), _thinned(second, novel)
+
+
+def _thinned(ids: list[int], count: int) -> list[int]:
+    """``count`` of them at even distance: neighbouring ids are of one group, and every group keeps its share."""
+    return [ids[index * len(ids) // count] for index in range(count)]

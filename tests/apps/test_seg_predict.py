@@ -1,0 +1,155 @@
+"""``seg_predict.py`` from the command line to its files: form, and agreement of masks, areas and pictures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from apps import seg_predict
+from fgclip2.data.media import VideoReader, VideoWriter
+from fgclip2.segmentation import DenseSegmentor, SegmentationConfig
+from fgclip2_detectron2.checkpoint import SegmentorCheckpointer, facts_of, load_segmentor
+from fgclip2_detectron2.inference import SegmentorInferencer
+from fgclip2_detectron2.segmentor import build_segmentor
+
+NAMES = ["天空", "tree", "红色汽车"]
+HEAD = {"hidden": 8, "layers": 1, "window": 4, "heads": 2, "guidance": 8, "decoder": [6, 4], "decoder_guidance": [4, 2]}
+
+
+def picture(path: Path, size: tuple[int, int] = (96, 64), seed: int = 0) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (4, 6, 3), dtype=np.uint8)
+    Image.fromarray(pixels).resize(size).save(path)
+    return path
+
+
+def predict(*arguments: Any) -> int:
+    return seg_predict.main([str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A work directory with a head of random weights."""
+    out = tmp_path_factory.mktemp("seg")
+    torch.manual_seed(0)
+    segmentor = build_segmentor(str(tiny_dir), backbone={"dtype": "float32"}, head=HEAD, threshold=0.0097)
+    facts = facts_of(segmentor, max_patches=24, background=True, names={"en": ["dog", "cat"], "zh": ["狗", "猫"]})
+    SegmentorCheckpointer(segmentor, out, facts).save("model_final")
+    return out
+
+
+def test_pictures_folders_and_videos(tiny_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    single = picture(tmp_path / "a.jpg")
+    picture(tmp_path / "photos" / "里面" / "a.webp", (64, 96), seed=1)
+    (tmp_path / "photos" / "broken.png").write_text("no picture")
+    with VideoWriter(tmp_path / "clip.mp4", 5) as writer:
+        for seed in range(3):
+            writer.add(Image.open(picture(tmp_path / "frames" / f"{seed}.png", (64, 48), seed)))
+    out = tmp_path / "out"
+    arguments = [single, tmp_path / "photos", tmp_path / "clip.mp4", "--classes", ",".join(NAMES), "--model", tiny_dir]
+    code = predict(*arguments, "--max-patches", 24, "--every", 2, "--out", out)
+    assert code == 0, capsys.readouterr().err
+    shown = capsys.readouterr().out
+    assert "every pixel gets one of your 3 names" in shown
+    assert "1 pictures could not be read" in shown
+    entries = json.loads((out / "segments.json").read_text(encoding="utf-8"))
+    assert [entry.get("frame") for entry in entries] == [None, None, 0, 2]
+    assert len((out / "failures.jsonl").read_text(encoding="utf-8").splitlines()) == 1
+    for entry in entries:
+        mask = np.asarray(Image.open(out / entry["mask"]))
+        assert list(mask.shape[::-1]) == entry["size"]
+        values, counts = np.unique(mask, return_counts=True)
+        areas = {area["value"]: area["pixels"] for area in entry["segments"]}
+        assert areas == {int(value): int(count) for value, count in zip(values, counts, strict=True) if value}
+        assert all(NAMES[area["value"] - 1] == area["name"] for area in entry["segments"])
+    assert (out / "里面" / "a.webp.png").is_file()
+    assert Image.open(out / "a.jpg").height == 64
+    assert Image.open(out / "a.jpg").width > 96  # the legend
+    with VideoReader(out / "clip.mp4") as video:
+        assert len(list(video)) == 2
+
+
+def test_files_hold_what_the_segmentor_says(tiny_dir: Path, tmp_path: Path, tiny: Any) -> None:
+    single, out = picture(tmp_path / "in" / "a.png"), tmp_path / "out"
+    options = ["--max-patches", 24, "--background", "sofa", "--refine", "--tile", 48]
+    code = predict(single, "--classes", ",".join(NAMES), "--model", tiny_dir, "--out", out, "--device", "cpu", *options)
+    assert code == 0
+    config = SegmentationConfig(24, tile=48, background=("sofa",), refine=True)
+    import fgclip2
+
+    expected = DenseSegmentor(fgclip2.load(tiny_dir, device="cpu"), NAMES, config)(single)
+    np.testing.assert_array_equal(np.asarray(Image.open(out / "masks/a.png")), expected.labels + 1)
+
+
+def test_a_trained_head(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    single, out = picture(tmp_path / "in" / "a.png"), tmp_path / "out"
+    assert predict(single, "--checkpoint", trained, "--classes", ",".join(NAMES), "--out", out) == 0
+    inferencer = SegmentorInferencer.from_checkpoint(trained, NAMES)
+    found = inferencer(single)
+    assert inferencer.max_patches == 24
+    np.testing.assert_array_equal(np.asarray(Image.open(out / "masks/a.png")), found.labels + 1)
+    np.testing.assert_array_equal(found.labels == -1, found.scores < 0.0097)
+    pixels = torch.from_numpy(np.asarray(Image.open(single).resize((96, 64))).transpose(2, 0, 1).copy())
+    maps = inferencer.segmentor.score_maps(pixels, "asked", (64, 96)).numpy()
+    np.testing.assert_allclose(found.scores, maps.max(0), atol=1e-6)
+    np.testing.assert_array_equal(np.where(found.scores < 0.0097, -1, maps.argmax(0)), found.labels)
+    capsys.readouterr()
+    assert predict(single, "--checkpoint", trained, "--out", out, "--threshold", 0) == 0
+    assert "the 2 classes of the training" in capsys.readouterr().out
+    assert np.asarray(Image.open(out / "masks/a.png")).min() == 1
+
+
+def test_candidates_only_leave_out(trained: Path) -> None:
+    """With fewer classes computed than named, what is left out has no score, and one class is as good as alone."""
+    segmentor, _ = load_segmentor(trained, device="cpu")
+    segmentor.set_vocabularies({"x": [*NAMES, "dog", "沙发"]})
+    image = torch.randint(0, 256, (3, 64, 96), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    assert (segmentor.score_maps(image, "x", (64, 96)).amax(dim=(1, 2)) > 0).all()
+    segmentor.max_classes = 2
+    assert int((segmentor.score_maps(image, "x", (64, 96)).amax(dim=(1, 2)) > 0).sum()) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["a.png"], "nothing to look for"),
+        (["--classes", "dog"], "nothing to look at"),
+        (["a.png", "--classes", "dog", "--classes-file", "b.txt"], "both given"),
+        (["a.png", "--classes", "b.txt"], "--classes-file"),
+        (["a.png", "--classes", "dog, Dog"], "are the same"),
+        (["a.png", "--classes", "dog", "--max-patches", "99999"], "max_patches 99999"),
+        (["a.png", "--classes", "dog", "--tile", "3"], "tile 3"),
+        (["a.png", "--checkpoint", "x", "--refine"], "--refine would do nothing"),
+        (["a.png", "--checkpoint", "nowhere"], "no checkpoint in"),
+        (["a.png", "--classes", "dog", "--out", "."], "would write over"),
+        (["missing.png", "--classes", "dog"], "does not exist"),
+    ],
+)
+def test_what_is_refused(
+    arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    picture(tmp_path / "a.png")
+    assert predict(*arguments) == 2
+    printed = capsys.readouterr().err.strip()
+    assert printed.startswith("error: ")
+    assert said in printed
+    assert len(printed.splitlines()) == 1
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_foreign_checkpoints_teach(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    single = picture(tmp_path / "a.png")
+    assert predict(single, "--checkpoint", trained, "--model", "tiny", "--out", tmp_path / "out") == 2
+    assert "was trained on FG-CLIP 2" in capsys.readouterr().err
+    torch.save({"model": {}}, tmp_path / "other.pth")
+    (tmp_path / "broken.pth").write_bytes((trained / "model_final.pth").read_bytes()[:1000])
+    for name, said in (("other.pth", "no checkpoint of seg_train.py"), ("broken.pth", "cannot be read")):
+        assert predict(single, "--checkpoint", tmp_path / name, "--out", tmp_path / "out") == 2
+        assert said in capsys.readouterr().err

@@ -1,0 +1,181 @@
+"""``seg_train.py``: every config trains and evaluates a step on a miniature of its data; resuming; what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from PIL import Image
+
+from apps import seg_train
+from fgclip2_detectron2 import register_datasets
+from fgclip2_detectron2.checkpoint import find_checkpoint, load_segmentor, read_checkpoint
+from fgclip2_detectron2.engine import load_config
+
+SMALL = [
+    "model.head.hidden=8", "model.head.heads=2", "model.head.window=4", "model.head.guidance=8",
+    "model.head.decoder=[6,4]", "model.head.decoder_guidance=[4,2]", "data.batch_size=2", "data.workers=0",
+    "data.max_patches=16", "data.test_max_patches=16", "train.log_every=1", "train.checkpoint_every=1",
+    "train.iterations=2", "train.device=cpu",
+]  # fmt: skip
+SCENES = ["scenes.train=4", "scenes.val=2", "scenes.base=30", "scenes.novel=10", "scenes.size=96"]
+
+
+@pytest.fixture(autouse=True)
+def _catalogs() -> Any:
+    before = dict(DatasetCatalog.data), dict(MetadataCatalog.data)
+    yield
+    DatasetCatalog.data, MetadataCatalog.data = before
+
+
+def train(*arguments: Any) -> int:
+    return seg_train.main([str(argument) for argument in arguments])
+
+
+def small(model: Path, out: Path, *more: str) -> list[str]:
+    return [f"model.model={model}", f"train.output_dir={out}", *SMALL, *more]
+
+
+def save(path: Path, values: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.asarray(values, np.uint8)).save(path)
+
+
+def miniature(root: Path) -> None:
+    """Every benchmark's layout with two pictures, as the archives unpack."""
+    rng = np.random.default_rng(0)
+    layouts = {
+        "coco/train2017": ("coco/stuffthingmaps/train2017", [0, 1, 181, 255]),
+        "ADEChallengeData2016/images/validation": ("ADEChallengeData2016/annotations/validation", [0, 1, 150]),
+        "VOCdevkit/VOC2010/JPEGImages": ("VOCdevkit/VOC2010/SegmentationClassContext", [0, 1, 59]),
+        "VOCdevkit/VOC2012/JPEGImages": ("VOCdevkit/VOC2012/SegmentationClass", [0, 1, 20, 255]),
+    }
+    for images, (masks, values) in layouts.items():
+        for index in range(2):
+            save(root / images / f"{index}.jpg", rng.integers(0, 256, (40, 56, 3)))
+            save(root / masks / f"{index}.png", rng.choice(values, (40, 56)))
+    for lists in ("VOC2010/ImageSets/SegmentationContext", "VOC2012/ImageSets/Segmentation"):
+        (root / "VOCdevkit" / lists).mkdir(parents=True)
+        (root / "VOCdevkit" / lists / "val.txt").write_text("0\n1\n")
+
+
+def test_scenes_train_resume_and_evaluate(tiny_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    options = small(tiny_dir, out, *SCENES, "train.iterations=4", "model.train_classes=8", "model.max_classes=5")
+    assert train(*options, "--pictures", 2) == 0, capsys.readouterr().err
+    shown = capsys.readouterr().out
+    assert "2/4: loss" in shown
+    assert "control: names shuffled" in shown
+    metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))["metrics"]["openmoji_val"]
+    assert list(metrics) == ["en", "zh", "shuffled", "training-free (en)", "training-free (zh)"]
+    assert all(0 <= metrics[key]["mIoU_all"] <= 100 for key in metrics)
+    assert sorted(path.name for path in (out / "predictions").iterdir()) == ["0.jpg", "1.jpg"]
+    final = read_checkpoint(find_checkpoint(out))
+    assert find_checkpoint(out).name == "model_final.pth"
+    assert final["trainer"]["iteration"] == 3
+    assert len(final["fgclip2"]["names"]["zh"]) == 30
+    assert not any("tower" in name for name in final["model"])
+
+    # what a killed run leaves: the checkpoint of the second iteration is the newest
+    kept = sorted(path.name for path in out.glob("*.pth"))
+    assert kept == ["model_0000002.pth", "model_0000003.pth", "model_final.pth"]
+    (out / "last_checkpoint").write_text("model_0000002.pth")
+    assert train(*options, "--resume", "--pictures", 0) == 0, capsys.readouterr().err
+    shown = capsys.readouterr().out
+    assert "4/4: loss" in shown
+    assert "2/4: loss" not in shown
+    assert train(*options, "train.iterations=9", "--resume") == 2
+    assert "its iterations differ" in capsys.readouterr().err
+
+    assert train(*options, "--eval-only", "--pictures", 1) == 0, capsys.readouterr().err
+    segmentor, facts = load_segmentor(out)
+    assert segmentor.options == facts["options"]
+    again = json.loads((out / "metrics.json").read_text(encoding="utf-8"))["metrics"]["openmoji_val"]
+    assert list(again) == list(metrics)
+
+
+def test_every_benchmark_config_runs(
+    tiny_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    miniature(tmp_path)
+    register_datasets(tmp_path)
+    out = tmp_path / "out"
+    config = seg_train.CONFIGS / "coco_stuff.py"
+    assert train("--config", config, *small(tiny_dir, out), "--pictures", 0) == 0, capsys.readouterr().err
+    metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))["metrics"]
+    assert list(metrics) == ["ade150_val", "pc59_val", "voc20_val", "voc21_val"]
+    assert list(metrics["ade150_val"]) == ["en", "zh", "shuffled"]
+    state = read_checkpoint(find_checkpoint(out))["model"]
+    assert sum("q_proj" in name or "v_proj" in name for name in state) == sum("tower" in name for name in state) == 8
+
+
+def test_a_folder_of_ones_own(tiny_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    for part in ("train", "val"):
+        for index in range(2):
+            save(tmp_path / part / "images" / f"{index}.jpg", rng.integers(0, 256, (33, 50, 3)))
+            save(tmp_path / part / "masks" / f"{index}.png", rng.integers(0, 3, (33, 50)))
+    (tmp_path / "names.txt").write_text("红色汽车\ndog\n天空\n", encoding="utf-8")
+    config = ["--config", str(seg_train.CONFIGS / "folder.py"), "--pictures", "1"]
+    data = [
+        f"folders.{part}.{kind}={tmp_path / part / kind}" for part in ("train", "val") for kind in ("images", "masks")
+    ]
+    options = small(tiny_dir, tmp_path / "out", f"folders.names={tmp_path / 'names.txt'}", *data)
+    assert train(*config, *options, "folders.novel=dog") == 0, capsys.readouterr().err
+    figures = json.loads((tmp_path / "out/metrics.json").read_text(encoding="utf-8"))["metrics"]["folder_val"]["names"]
+    assert set(figures) >= {"mIoU_base", "mIoU_novel", "IoU-红色汽车"}
+    capsys.readouterr()
+    (tmp_path / "names.txt").write_text("a\nb\n", encoding="utf-8")
+    assert train(*config, *options) == 2
+    assert "values that no class has: 2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--config", "nowhere.py"], "does not exist"),
+        (["train.lr"], "give key=value"),
+        (["nothing.lr=1"], "has no 'nothing'"),
+        (["--num-gpus", "0"], "--num-gpus 0"),
+        (["--resume", "--eval-only"], "both given"),
+        (["--eval-only"], "no checkpoint in"),
+        (["model.model=no/such/model/at/all"], "no/such/model/at/all"),
+        (["model.head.colour=3"], "does not fit"),
+        (["data.train=unknown"], "no segmentation data set 'unknown'"),
+        (["scenes.base=5000"], "ask for fewer"),
+        (["--config", str(seg_train.CONFIGS / "folder.py")], "folders.train.images"),
+        (["--config", str(seg_train.CONFIGS / "coco_stuff.py")], "does not exist"),
+    ],
+)
+def test_what_is_refused(
+    arguments: list[str], said: str, tiny_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    model = [] if any(text.startswith("model.model") for text in arguments) else [f"model.model={tiny_dir}"]
+    assert train(*arguments, *model, f"train.output_dir={tmp_path / 'out'}") == 2
+    printed = capsys.readouterr().err.strip()
+    assert printed.startswith("error: ")
+    assert said in printed
+    assert len(printed.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_learning_rate_and_decay_by_part(tiny_dir: Path) -> None:
+    from fgclip2_detectron2.engine import build_model, parameter_groups
+
+    overrides = [f"model.model={tiny_dir}", *SMALL, "model.backbone.trainable_blocks=1", "train.lr=0.01"]
+    cfg = load_config(seg_train.CONFIGS / "openmoji_tiny.py", overrides)
+    segmentor = build_model(cfg)
+    groups = {
+        (round(group["lr"], 8), group["weight_decay"]): group["params"] for group in parameter_groups(segmentor, cfg)
+    }
+    assert set(groups) == {(0.01, 0.01), (0.01, 0.0), (0.0001, 0.01), (0.0001, 0.0)}
+    tower = {id(parameter) for parameter in segmentor.backbone.parameters() if parameter.requires_grad}
+    assert {id(parameter) for key in groups for parameter in groups[key] if key[0] < 0.001} == tower
+    assert torch.is_tensor(groups[0.01, 0.0][0])
