@@ -221,10 +221,12 @@ def roi_means(values: Tensor, boxes: Tensor) -> Tensor:
     rows, columns, width = values.shape
     flat = values.reshape(rows * columns, width)
     pooled = []
-    for part in boxes.split(max(1, _WEIGHTS // len(flat))):
-        across = _axis_weights(part[:, 0], part[:, 2], columns)
-        down = _axis_weights(part[:, 1], part[:, 3], rows)
-        pooled.append((down[:, :, None] * across[:, None, :]).flatten(1) @ flat)
+    # Autocast would round what RoIAlign keeps.
+    with torch.autocast(values.device.type, enabled=False):
+        for part in boxes.split(max(1, _WEIGHTS // len(flat))):
+            across = _axis_weights(part[:, 0], part[:, 2], columns)
+            down = _axis_weights(part[:, 1], part[:, 3], rows)
+            pooled.append((down[:, :, None] * across[:, None, :]).flatten(1) @ flat)
     return torch.cat(pooled)
 
 

@@ -64,7 +64,7 @@ def _chosen(about: Mapping[str, Any], train: CocoDataset, val: CocoDataset) -> U
     classes = list(about["classes"])
     train, val = (part.subset(classes, keep_empty=False) for part in (train, val))
     vocabularies = {language: list(names) for language, names in about["vocabularies"].items()}
-    return UserData(train, val, classes, list(about["novel"]), vocabularies)
+    return UserData(train, val, classes, list(about["novel"]), vocabularies=vocabularies)
 
 
 def _lvis(about: Mapping[str, Any], train: Any, val: Any) -> DetectionData:
@@ -85,6 +85,7 @@ def _lvis(about: Mapping[str, Any], train: Any, val: Any) -> DetectionData:
         val_annotations=Path(val.ann_file),
         train_images=Path(train.data_prefix.img),
         val_images=Path(val.data_prefix.img),
+        federated=True,
         notes=[f"{len(classes) - len(rare)} common and frequent classes are trained, {len(rare)} rare ones are novel"],
     )
 
