@@ -201,7 +201,7 @@ class FGCLIP2:
         _check_batch_size(batch_size)
         for indices, sizes, inputs in self._batches(_listed(images), max_patches, batch_size):
             with torch.inference_mode():
-                encoding = self.model.encode_image(**self._on_device(inputs))
+                encoding = self.model.encode_image(**self.model_inputs(inputs))
                 pooled, tokens = self.model.pool(encoding), self.model.dense(encoding)
             for row, (index, size) in enumerate(zip(indices, sizes, strict=True)):
                 rows, columns = inputs["spatial_shapes"][row].tolist()

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
 import shutil
-import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
-
-import cv2
+from typing import Final
 
 from fgclip2.data.openmoji import SceneConfig, World
+from fgclip2.data.openmoji.pictures import Drawn, SceneFile, draw_scenes
 from fgclip2.data.openmoji.split import HELD_OUT_SEED, split_evenly
 from fgclip2.errors import Fgclip2Error
 
 DONE: Final = "_SUCCESS"
-_QUALITY: Final = 95
 
 
 @dataclass(frozen=True)
@@ -133,53 +128,29 @@ def _generate(
     counts = {"train": config.train, "val": config.val}
     first = {"train": config.seed * 10_000_000, "val": HELD_OUT_SEED + config.seed * 10_000_000}
     jobs = [
-        (first[part] + index, index, str(directory / part), config.size, tuple(pools[part]))
+        SceneFile(
+            first[part] + index,
+            SceneConfig(size=config.size, category_ids=tuple(pools[part])),
+            index,
+            directory / part / f"{index:06d}.jpg",
+        )
         for part, count in counts.items()
         for index in range(count)
     ]
-    made: dict[str, list[dict[str, Any]]] = {"train": [], "val": []}
-    # A forked process need not import mmdetection again, which takes longer than drawing its share of the scenes.
-    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    with context.Pool(workers or os.cpu_count() or 1) as pool:
-        for number, (folder, image, annotations) in enumerate(pool.imap(_draw, jobs, chunksize=16), start=1):
-            made[Path(folder).name].append({"image": image, "annotations": annotations})
-            if progress:
-                progress(number, len(jobs))
+    made: dict[str, list[Drawn]] = {"train": [], "val": []}
+    for number, drawn in enumerate(draw_scenes(jobs, workers), start=1):
+        made[drawn.job.file.parent.name].append(drawn)
+        if progress:
+            progress(number, len(jobs))
     for part, scenes in made.items():
         categories = [
             {"id": index, "name": world.categories[index].name_en, "name_zh": world.categories[index].name_zh}
             for index in (shown if part == "val" else pools["train"])
         ]
-        annotations = [annotation for scene in scenes for annotation in scene["annotations"]]
+        annotations = [annotation for scene in scenes for annotation in scene.annotations]
         content = {
-            "images": [scene["image"] for scene in scenes],
+            "images": [scene.image for scene in scenes],
             "annotations": [{"id": number, **annotation} for number, annotation in enumerate(annotations, start=1)],
             "categories": categories,
         }
         (directory / f"{part}.json").write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
-
-
-_world: World | None = None  # one a process: glyphs that are drawn stay
-
-
-def _draw(job: tuple[int, int, str, int, tuple[int, ...]]) -> tuple[str, dict[str, Any], list[dict[str, Any]]]:
-    global _world
-    cv2.setNumThreads(1)
-    _world = _world or World()
-    seed, index, folder, size, categories = job
-    scene = _world.scene(seed, SceneConfig(size=size, category_ids=categories))
-    name = f"{index:06d}.jpg"
-    scene.image.save(Path(folder) / name, quality=_QUALITY, subsampling=0)
-    height, width = scene.pixels.shape[:2]
-    annotations = [
-        {
-            "image_id": index,
-            "category_id": thing.category.id,
-            "bbox": [x1, y1, x2 - x1, y2 - y1],
-            "area": (x2 - x1) * (y2 - y1),
-            "iscrowd": 0,
-        }
-        for thing in scene.objects
-        for x1, y1, x2, y2 in [thing.box]
-    ]
-    return folder, {"id": index, "file_name": name, "width": width, "height": height}, annotations

@@ -6,6 +6,8 @@ Numbers are those of the paper's segmentation experiment (arXiv 2510.10921) and 
 data sets, see `fgclip2_detectron2.datasets`, and GPUs.
 """
 
+from typing import Any
+
 from detectron2.config import LazyCall
 
 from fgclip2_detectron2.segmentor import build_segmentor
@@ -28,7 +30,7 @@ model = LazyCall(build_segmentor)(
     class_chunk=32,
 )
 
-data = {
+data: Any = {
     "train": "coco_stuff_train",
     "test": ["ade150_val", "pc59_val", "voc20_val", "voc21_val"],
     "max_patches": 576,  # 384 x 384 pixels
@@ -39,7 +41,7 @@ data = {
     "flip": 0.5,
 }
 
-train = {
+train: Any = {
     "iterations": 80_000,
     "lr": 2e-4,
     "backbone_factor": 0.01,
