@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
+from datetime import timedelta
 
 import tyro
 
@@ -25,7 +26,8 @@ def main() -> int:
             import torch
             import torch.distributed as dist
 
-            dist.init_process_group("gloo")  # keys and words are exchanged, never features
+            # Keys and words are exchanged, never features. The first process judges alone, which may take long.
+            dist.init_process_group("gloo", timeout=timedelta(days=7))
             rank = int(os.environ["LOCAL_RANK"])
             if torch.cuda.is_available() and arguments.device == "auto":
                 arguments.device = f"cuda:{rank}"

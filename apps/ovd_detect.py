@@ -154,7 +154,11 @@ class Arguments:
 
     def tiling(self) -> Tiling | None:
         """How large pictures are cut."""
-        return None if self.tile is None else Tiling(self.tile, self.overlap)
+        return (
+            None
+            if self.tile is None
+            else Tiling(self.tile, self.overlap, nms_iou=self.nms_iou if self.detector else Tiling.nms_iou)
+        )
 
     def settings(self) -> dict[str, Any]:
         """All that results depend on beside the pictures."""

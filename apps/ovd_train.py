@@ -162,7 +162,9 @@ def _read_config(arguments: Arguments) -> Config:
     cfg = read_config(arguments.config or CONFIGS / default)
     if arguments.amp:
         cfg.optim_wrapper.type = "Bf16OptimWrapper"
-    cfg.custom_hooks = [*cfg.get("custom_hooks", []), {"type": "ProgressHook"}]
+    hooks = cfg.get("custom_hooks", [])
+    if not any(hook["type"] == "ProgressHook" for hook in hooks):  # the config that a run left has it
+        cfg.custom_hooks = [*hooks, {"type": "ProgressHook"}]
     if arguments.epochs is not None:
         set_epochs(cfg, arguments.epochs)
     cfg.merge_from_dict(dict(_option(text) for text in arguments.cfg_options))

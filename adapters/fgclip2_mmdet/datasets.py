@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -10,9 +9,10 @@ from xml.etree import ElementTree
 
 from mmengine.config import Config
 
-from fgclip2.data.coco import CocoAnnotation, CocoCategory, CocoDataset, CocoImage, load_coco
+from fgclip2.data.coco import CocoAnnotation, CocoCategory, CocoDataset, CocoImage, load_coco, read_annotation_file
 from fgclip2.errors import Fgclip2Error
 
+from .average_precision import check_lvis
 from .experiment import DetectionData, UserData
 
 KEY: Final = "open_vocabulary"
@@ -69,13 +69,10 @@ def _chosen(about: Mapping[str, Any], train: CocoDataset, val: CocoDataset) -> U
 
 def _lvis(about: Mapping[str, Any], train: Any, val: Any) -> DetectionData:
     """The files as they are: the protocol needs what the annotators were asked, which COCO's form has no place for."""
-    try:
-        categories = json.loads(Path(val.ann_file).read_text(encoding="utf-8"))["categories"]
-        rare = [str(item["name"]) for item in categories if item["frequency"] == "r"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise Fgclip2Error(
-            f"{val.ann_file} is no LVIS file: its categories need a name and a frequency r, c or f"
-        ) from error
+    truth = read_annotation_file(Path(val.ann_file))
+    check_lvis(truth)
+    categories = truth["categories"]
+    rare = [str(item["name"]) for item in categories if item["frequency"] == "r"]
     classes = [str(item["name"]) for item in categories]
     return DetectionData(
         classes=classes,
@@ -91,7 +88,9 @@ def _lvis(about: Mapping[str, Any], train: Any, val: Any) -> DetectionData:
 
 
 def _voc(about: Mapping[str, Any], train: Any, val: Any) -> UserData:
-    files = [read_voc(part.ann_file, part.data_prefix.img, about["classes"]) for part in (train, val)]
+    lists = [[part.ann_file] if isinstance(part.ann_file, str) else part.ann_file for part in (train, val)]
+    roots = [part.data_prefix.img for part in (train, val)]
+    files = [read_voc(own, root, about["classes"]) for own, root in zip(lists, roots, strict=True)]
     return _chosen(about, files[0], files[1])
 
 

@@ -224,7 +224,7 @@ def fill_config(cfg: Config, data: DetectionData, model: str | None, work_dir: P
     """Put data, vocabulary, model and folders into a config, in place.
 
     Args:
-        cfg: of an `OpenVocabDetector`, such as ``apps/configs/ovd/fvit.py``; ``val_evaluator.type`` is the metric.
+        cfg: of an `OpenVocabDetector`, such as ``apps/configs/ovd/fvit.py``.
         data: the run's data.
         model: what `fgclip2.load` takes; ``None`` leaves the config's.
         work_dir: for checkpoints and logs.
@@ -247,7 +247,7 @@ def fill_config(cfg: Config, data: DetectionData, model: str | None, work_dir: P
     }
     for loader, (file, images, classes) in parts.items():
         cfg[loader].dataset.update(ann_file=str(file), data_prefix={"img": str(images)}, metainfo={"classes": classes})
-    kind = "OpenVocabLvisMetric" if data.federated else cfg.val_evaluator.type
+    kind = "OpenVocabLvisMetric" if data.federated else "OpenVocabCocoMetric"
     metric = {"type": kind, "ann_file": str(data.val_annotations), "novel": data.novel}
     fields = ["pred_instances", *(f"pred_{name}" for name in list(data.vocabularies)[1:])]
     metrics = [

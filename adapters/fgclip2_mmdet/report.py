@@ -108,7 +108,7 @@ def draw_predictions(detector: Any, dataset: Any, data: DetectionData, directory
     """Detect in the first pictures of a data set and draw what was found, one panel a vocabulary.
 
     Args:
-        detector: an `FGCLIP2Detector` with the vocabularies of ``data``.
+        detector: an `OpenVocabDetector` with the vocabularies of ``data``.
         dataset: mmdetection's, in test mode.
         data: names for the labels.
         directory: for ``0.jpg``, ``1.jpg``, ...; made when missing.

@@ -23,7 +23,7 @@ from fgclip2.evaluation.records import Question
 from fgclip2.evaluation.scores import Metric, Scores, Settings, by_group, share
 
 _LETTERS: Final = "ABCDEFGHIJ"
-_LETTER: Final = re.compile(r"^\W*([A-J])(?:\W|$)")
+_LETTER: Final = re.compile(r"^\W*([A-J])(?:\s*$|[.):,：，。）、])")
 _ARTICLES: Final = frozenset({"a", "an", "the"})
 _NUMBERS: Final = {word: str(number) for number, word in enumerate(
     ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"))}  # fmt: skip
@@ -114,11 +114,12 @@ def right_option(text: str, question: Question) -> float:
     wanted = question.answers[0].strip()
     if not question.options:
         return float(plain(text) in {plain(answer) for answer in question.answers})
-    match = _LETTER.match(text.strip())
-    if match:
-        return float(match.group(1) == wanted)
     number = _LETTERS.find(wanted)
-    return float(0 <= number < len(question.options) and plain(text) == plain(question.options[number]))
+    options = [plain(option) for option in question.options]
+    if plain(text) in options:  # first, for words may begin with "A"
+        return float(0 <= number < len(options) and plain(text) == options[number])
+    match = _LETTER.match(text.strip())
+    return float(match is not None and match.group(1) == wanted)
 
 
 def plain(answer: str) -> str:

@@ -31,7 +31,7 @@ class EvalArguments:
     model: str | None = None
     """tiny, a directory or a hub id; without one $FGCLIP2_MODEL, else the released base model."""
     siglip2: str | None = None
-    """Judge this SigLIP 2 checkpoint (directory or hub id) in place of --model; its heads serve for those it lacks."""
+    """Judge a SigLIP 2 NaFlex checkpoint (directory or hub id) in place of --model; its heads stand in for others."""
     data_root: Path = Path("data")
     """Folder that holds coco/, LIT-CN/, ..."""
     out: Path = Path("results")

@@ -82,11 +82,14 @@ def run(
         strict: a benchmark that cannot be run is an error; else it is named in the report.
 
     Raises:
-        Fgclip2Error: a benchmark lacks files and ``strict``, none can be run, or ``root`` is no folder.
+        Fgclip2Error: a benchmark lacks files and ``strict``, none can be run, or ``root`` or the predictions
+            are no folder.
     """
     if not root.is_dir():
         raise Fgclip2Error(f"the data root {str(root)!r} is no folder; give the one that holds coco/, LIT-CN/, ...")
     settings = settings or Settings()
+    if settings.predictions is not None and not settings.predictions.is_dir():
+        raise Fgclip2Error(f"the folder of predictions {str(settings.predictions)!r} does not exist")
     first, model_hash = is_first(), model.hash
     results: dict[str, dict[str, Any]] = {}
     left_out: dict[str, str] = {}
@@ -115,7 +118,13 @@ def run(
     encoder.prepare(wants)
     if first:
         for name, (benchmark, task, key) in tasks.items():
-            scores = task.score(encoder)
+            try:
+                scores = task.score(encoder)
+            except Fgclip2Error as error:
+                if strict:
+                    raise
+                left_out[name] = str(error)
+                continue
             results[name] = _result(benchmark, scores, model, model_hash, settings, key)
             _write(out, name, results[name], scores)
     text = table(list(results.values()), left_out)

@@ -247,7 +247,7 @@ def test_missing_and_foreign_files_are_told(here: Path, tmp_path: Path, monkeypa
         read_voc(["data/VOCdevkit/VOC2007/ImageSets/Main/test.txt"], "data/VOCdevkit", ["unicorn"])
     cfg = Config.fromfile(CONFIGS / "onestage_base_ov_lvis.py")
     cfg.val_dataloader.dataset.ann_file = "mine/val.json"
-    with pytest.raises(Fgclip2Error, match="no LVIS file"):
+    with pytest.raises(Fgclip2Error, match="which LVIS.s protocol needs"):
         read_benchmark(cfg)
     cfg.open_vocabulary.format = "objects365"
     with pytest.raises(Fgclip2Error, match="choose one of coco, lvis, voc"):
