@@ -16,6 +16,7 @@ from pathlib import Path
 
 import tyro
 
+from fgclip2.console import exit_code
 from fgclip2.errors import Fgclip2Error
 from fgclip2.evaluation.builder import BuilderConfig, build_boxes, build_captions
 from fgclip2.evaluation.readers.captions import read_pairs
@@ -56,12 +57,7 @@ class Arguments:
 
 def main() -> int:
     """Run; 0, or 2 after an error that the user can mend."""
-    try:
-        tyro.cli(Arguments, description=__doc__).run()
-    except Fgclip2Error as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_code(lambda: tyro.cli(Arguments, description=__doc__).run())
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ import tyro
 from tqdm import tqdm
 
 import fgclip2
+from fgclip2.console import exit_code
 from fgclip2.data.coco import load_coco
 from fgclip2.data.coco_results import ImageResults, load_results, save_results
 from fgclip2.data.finding import find_in_pictures, find_in_video, keep_picture
@@ -367,12 +368,7 @@ def _report(results: Results, sources: Sources, arguments: Arguments) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run; 0, or 2 after an error that the user can mend."""
-    try:
-        run(tyro.cli(Arguments, args=argv, description=__doc__))
-    except Fgclip2Error as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_code(lambda: run(tyro.cli(Arguments, args=argv, description=__doc__)))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from fgclip2.console import exit_code
 from fgclip2.data.coco import CocoDataset, load_coco
 from fgclip2.data.coco_results import load_results
 from fgclip2.errors import Fgclip2Error
@@ -115,12 +116,7 @@ def _translations(truth: Mapping[str, Any], dataset: CocoDataset) -> dict[str, l
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run; 0, or 2 after an error that the user can mend."""
-    try:
-        run(tyro.cli(Arguments, args=argv, description=__doc__))
-    except Fgclip2Error as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_code(lambda: run(tyro.cli(Arguments, args=argv, description=__doc__)))
 
 
 if __name__ == "__main__":

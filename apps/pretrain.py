@@ -14,18 +14,13 @@ import sys
 
 import tyro
 
-from fgclip2.errors import Fgclip2Error
+from fgclip2.console import exit_code
 from fgclip2.train.arguments import TrainArguments
 
 
 def main() -> int:
     """Run; 0, or 2 after an error that the user can mend."""
-    try:
-        tyro.cli(TrainArguments, description=__doc__).run()
-    except Fgclip2Error as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_code(lambda: tyro.cli(TrainArguments, description=__doc__).run())
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from PIL import Image
 from tqdm import tqdm
 
 import fgclip2
+from fgclip2.console import exit_code
 from fgclip2.data.media import VideoReader, VideoWriter
 from fgclip2.data.outputs import Results
 from fgclip2.data.sources import Sources, check_out
@@ -211,12 +212,7 @@ def _report(results: Results, sources: Sources, written: list[Path], arguments: 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run; 0, or 2 after an error that the user can mend."""
-    try:
-        run(tyro.cli(Arguments, args=argv, description=__doc__))
-    except Fgclip2Error as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_code(lambda: run(tyro.cli(Arguments, args=argv, description=__doc__)))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from pathlib import Path
 import tyro
 from rich import print as show
 
+from fgclip2.console import exit_code
 from fgclip2.errors import Fgclip2Error
 from fgclip2.train.tiny import STEPS, curriculum, train_phases
 
@@ -50,8 +51,4 @@ def main(arguments: Arguments) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(Arguments, description=__doc__))
-    except Fgclip2Error as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    sys.exit(exit_code(lambda: main(tyro.cli(Arguments, description=__doc__))))

@@ -16,7 +16,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from fgclip2.errors import Fgclip2Error
+from fgclip2.console import exit_code
 from fgclip2.files import write_atomically
 
 RESULTS = Path(__file__).parent / "results"
@@ -25,11 +25,7 @@ _Arguments = TypeVar("_Arguments")
 
 def command(main: Callable[[_Arguments], None], arguments: type[_Arguments]) -> None:
     """Run a benchmark from the command line; an error that the user can mend is one line, and code 2."""
-    try:
-        main(tyro.cli(arguments))
-    except Fgclip2Error as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    sys.exit(exit_code(lambda: main(tyro.cli(arguments))))
 
 
 def machine() -> str:

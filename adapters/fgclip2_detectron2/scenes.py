@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from fgclip2.data.openmoji import SceneConfig, World
-from fgclip2.data.openmoji.split import HELD_OUT_SEED, split_evenly
-from fgclip2.errors import Fgclip2Error
+from fgclip2.data.openmoji.split import HELD_OUT_SEED, SplitConfig, split_evenly
 
 from .datasets import SegmentationSet, forget, register
 
@@ -19,28 +18,11 @@ VAL = "openmoji_val"
 
 
 @dataclass(frozen=True)
-class ScenesConfig:
-    """Which scenes.
-
-    Attributes:
-        train: training scenes; they show base categories only.
-        val: held-out scenes; they show base and novel categories.
-        base: number of base categories.
-        novel: number of novel categories, whose labels and glyphs no training scene has.
-        size: side of a picture in pixels.
-        seed: of the split and the scenes.
-    """
+class ScenesConfig(SplitConfig):
+    """Which scenes; they are drawn as they are read, so there may be many."""
 
     train: int = 20_000
     val: int = 200
-    base: int = 450
-    novel: int = 150
-    size: int = 320
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if min(self.train, self.val, self.base, self.novel) < 1:
-            raise Fgclip2Error(f"{self}: train, val, base and novel must each be at least 1")
 
 
 def register_scenes(config: ScenesConfig | None = None) -> tuple[str, str]:

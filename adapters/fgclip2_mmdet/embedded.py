@@ -11,35 +11,14 @@ from typing import Final
 
 from fgclip2.data.openmoji import SceneConfig, World
 from fgclip2.data.openmoji.pictures import Drawn, SceneFile, draw_scenes
-from fgclip2.data.openmoji.split import HELD_OUT_SEED, split_evenly
-from fgclip2.errors import Fgclip2Error
+from fgclip2.data.openmoji.split import HELD_OUT_SEED, SplitConfig, split_evenly
 
 DONE: Final = "_SUCCESS"
 
 
 @dataclass(frozen=True)
-class EmbeddedConfig:
-    """Which scenes.
-
-    Attributes:
-        train: pictures for training; they show base categories only.
-        val: held-out pictures; they show base and novel categories.
-        base: number of base categories.
-        novel: number of novel categories, whose labels and glyphs no training picture has.
-        size: side of a picture in pixels.
-        seed: of the split and the scenes.
-    """
-
-    train: int = 2400
-    val: int = 400
-    base: int = 450
-    novel: int = 150
-    size: int = 320
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if min(self.train, self.val, self.base, self.novel) < 1:
-            raise Fgclip2Error(f"{self}: train, val, base and novel must each be at least 1")
+class EmbeddedConfig(SplitConfig):
+    """Which scenes; their pictures are kept as files."""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 from fgclip2.data.openmoji.world import World
@@ -9,6 +10,34 @@ from fgclip2.errors import Fgclip2Error
 
 HELD_OUT_SEED: Final = 1_000_000_000
 """First seed of held-out scenes: far from the seeds of training scenes, whatever their number."""
+
+
+@dataclass(frozen=True)
+class SplitConfig:
+    """Which scenes an experiment sees.
+
+    Attributes:
+        train: training scenes; they show base categories only.
+        val: held-out scenes; they show base and novel categories.
+        base: number of base categories.
+        novel: number of novel categories, whose labels and glyphs no training scene has.
+        size: side of a picture in pixels.
+        seed: of the split and the scenes.
+
+    Raises:
+        Fgclip2Error: a number of scenes or categories below 1.
+    """
+
+    train: int = 2400
+    val: int = 400
+    base: int = 450
+    novel: int = 150
+    size: int = 320
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.train, self.val, self.base, self.novel) < 1:
+            raise Fgclip2Error(f"{self}: train, val, base and novel must each be at least 1")
 
 
 def split_evenly(world: World, base: int, novel: int, seed: int = 0) -> tuple[list[int], list[int]]:
