@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fgclip2.errors import Fgclip2Error
+from fgclip2.search import index as indexes
 from fgclip2.search.entries import Entry
 from fgclip2.search.index import FLAT_LIMIT, HNSW_LIMIT, Kind, choose, open_index
 from fgclip2.search.store import Store
@@ -63,7 +64,7 @@ def test_flat_search_is_exact_with_and_without_a_filter(store: Store, k: int, sh
         assert there.sum() == min(k, allowed.sum())
 
 
-@pytest.mark.parametrize("kind", ["hnsw", "ivf_pq"])
+@pytest.mark.parametrize("kind", ["hnsw", "ivf_sq", "ivf_pq"])
 def test_large_indexes_reach_the_recall_they_state(tmp_path: Path, kind: Kind) -> None:
     store = clustered(tmp_path / "store")
     index = open_index(store, "regions", GB, kind=kind)
@@ -78,9 +79,11 @@ def test_large_indexes_reach_the_recall_they_state(tmp_path: Path, kind: Kind) -
     np.testing.assert_allclose(scores, np.take_along_axis(queries @ vectors.T, rows, 1), atol=1e-5)
     said = Store.open(store.folder).manifest.indexes["regions"]
     assert said.recall_at_10 == index.recall_at_10
-    assert (said.kind, said.vectors, said.settings) == (kind, 3000, index.settings)
+    assert (said.kind, said.vectors, said.settings, said.budget) == (kind, 3000, index.settings, GB)
 
-    again = open_index(Store.open(store.folder), "regions", GB, kind=kind)  # now a memory map
+    again = open_index(Store.open(store.folder), "regions")  # as it was planned, whatever the count
+    assert again.kind == kind
+    assert Store.open(store.folder).manifest.serial == store.manifest.serial
     np.testing.assert_array_equal(again.search(queries, 10)[1], rows)
     assert again.recall_at_10 == index.recall_at_10
 
@@ -89,7 +92,27 @@ def test_large_indexes_reach_the_recall_they_state(tmp_path: Path, kind: Kind) -
     assert allowed[found].all()
 
 
-@pytest.mark.parametrize("kind", ["flat", "hnsw", "ivf_pq"])
+def test_an_index_keeps_the_memory_it_was_planned_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(indexes, "FLAT_LIMIT", 100)
+    store = clustered(tmp_path / "store")  # 3,000 vectors of 16 numbers
+    assert open_index(store, "regions", 100_000).code == 16
+    tight = open_index(store, "regions", 60_000)
+    assert (tight.kind, tight.code) == ("ivf_sq", 8)
+    serial = store.manifest.serial
+    for opened in (store, Store.open(store.folder)):
+        index = open_index(opened, "regions")
+        assert (index.kind, index.code) == ("ivf_sq", 8)
+        assert opened.manifest.serial == serial
+    store.append([entry("new", 7)])
+    store.delete(["0/0"])
+    store.compact()
+    assert (open_index(store, "regions").code, store.manifest.indexes["regions"].budget) == (8, 60_000)
+    assert open_index(store, "regions", 70_000).code == 8
+    assert store.manifest.indexes["regions"].budget == 70_000
+    assert open_index(store, "regions", GB).kind == "hnsw"
+
+
+@pytest.mark.parametrize("kind", ["flat", "hnsw", "ivf_sq", "ivf_pq"])
 def test_an_index_follows_its_store(tmp_path: Path, kind: Kind) -> None:
     store = clustered(tmp_path / "store")
     open_index(store, "regions", GB, kind=kind)
@@ -126,9 +149,11 @@ def test_a_damaged_index_is_made_again(tmp_path: Path, kind: Kind, caplog: pytes
 def test_the_count_and_the_memory_decide() -> None:
     assert choose(FLAT_LIMIT, 768, 4 * GB).kind == "flat"
     assert choose(FLAT_LIMIT + 1, 768, 4 * GB).kind == "hnsw"
-    assert choose(1_000_000, 768, 4 * GB).kind == "hnsw"
-    assert choose(1_000_000, 768, GB).kind == "ivf_pq"
-    assert choose(HNSW_LIMIT + 1, 768, 400 * GB).kind == "ivf_pq"
+    assert choose(FLAT_LIMIT + 1, 768, GB // 8).kind == "ivf_sq"
+    assert choose(HNSW_LIMIT, 768, 4 * GB).kind == "hnsw"
+    assert choose(HNSW_LIMIT + 1, 768, 4 * GB) == choose(HNSW_LIMIT + 1, 768, 400 * GB)
+    assert [choose(1_000_000, 768, size).code for size in (GB, GB // 2, GB // 4)] == [768, 384, 192]
+    assert [choose(1_000_000, 768, size).kind for size in (GB, GB // 2, GB // 4)] == ["ivf_sq", "ivf_sq", "ivf_pq"]
     roomy, tight = choose(10_000_000, 768, 5 * GB), choose(10_000_000, 768, GB)
     assert roomy.code > tight.code
     for plan, budget in ((roomy, 5 * GB), (tight, GB)):
