@@ -10,6 +10,7 @@ import importlib
 import json
 import logging
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -135,15 +136,18 @@ def embed_on_cluster(
             str(root), config, ray.put(twins.array),
         )  # fmt: skip
         lines = [{"tasks": json.dumps([asdict(task) for task in unit])} for unit in units]
-        runs = ray.data.from_items(lines, override_num_blocks=len(lines)).map_batches(
-            _Worker,
-            batch_size=1,
-            fn_constructor_args=(setup,),
-            compute=ray.data.ActorPoolStrategy(size=workers),
-            num_cpus=cluster.worker_cpus,
-            num_gpus=cluster.worker_gpus or None,
-            max_task_retries=_RETRIES,
-        )
+        with warnings.catch_warnings():
+            # Ray says it will drop this way to bound the retries, and has no other yet: hence the bound in pyproject.
+            warnings.filterwarnings("ignore", message=".*ray_remote_args_fn", category=DeprecationWarning)
+            runs = ray.data.from_items(lines, override_num_blocks=len(lines)).map_batches(
+                _Worker,
+                batch_size=1,
+                fn_constructor_args=(setup,),
+                compute=ray.data.ActorPoolStrategy(size=workers),
+                num_cpus=cluster.worker_cpus,
+                num_gpus=cluster.worker_gpus or None,
+                ray_remote_args_fn=lambda: {"max_task_retries": _RETRIES},
+            )
         context = runs.context
         context.execution_options.preserve_order = True
         context.enable_progress_bars = context.print_on_execution_start = False
@@ -234,9 +238,13 @@ def _connected(cluster: ClusterConfig) -> Iterator[None]:
         raise Fgclip2Error(
             f"no Ray cluster answers at {cluster.address!r} ({reason:.200}); start one: ray start --head"
         ) from error
+    told = logging.getLogger("ray.data")
+    level = told.level
+    told.setLevel(logging.ERROR)  # it tells of every run, and that it shows no progress bar of its own
     try:
         yield
     finally:
+        told.setLevel(level)
         ray.shutdown()
 
 

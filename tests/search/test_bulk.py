@@ -8,21 +8,26 @@ import shutil
 import signal
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 import fgclip2
 from fgclip2.cli import main
 from fgclip2.errors import Fgclip2Error
-from fgclip2.search.build import build_store
-from fgclip2.search.bulk import pack, unpack
+from fgclip2.search.build import BuildReport, build_store
+from fgclip2.search.bulk import _Setup, _task, _Worker, pack, unpack
 from fgclip2.search.config import BuildConfig, ClusterConfig
+from fgclip2.search.entries import Entry
+from fgclip2.search.sources import Source
 from fgclip2.search.store import Store
-from fgclip2.search.units import Digests, Outcome
-from tests.search.test_sources import write_tar
-from tests.search.test_store import contents
+from fgclip2.search.units import Digests, Outcome, Task
 
 SIZE = 15  # of a shard: 72 scenes are five of them
 
@@ -55,26 +60,23 @@ def test_digests_are_a_set() -> None:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[ClusterConfig]:
-    """Two machines of one processor each, as far as Ray can tell."""
+    """One with room for two workers."""
     pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        node = {"num_cpus": 1, "object_store_memory": 100 << 20, "include_dashboard": False}
+        node = {"num_cpus": 2, "object_store_memory": 100 << 20, "include_dashboard": False}
         made = Cluster(initialize_head=True, head_node_args=node)
         try:
-            made.add_node(**node)
             yield ClusterConfig(made.address)
         finally:
             made.shutdown()
 
 
-@pytest.fixture
+@contextmanager
 def one_thread() -> Iterator[None]:
     """As many as a worker has: sums can depend on it in the last bit."""
-    import torch
-
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -97,146 +99,138 @@ def assert_same(one: Path, other: Path) -> None:
     first, second = Store.open(one), Store.open(other)
     assert first.manifest.shards == second.manifest.shards  # sizes and hashes of all files
     assert first.manifest.indexes == second.manifest.indexes
-    names = first.metadata["name"].to_pylist()
-    assert len(set(names)) == len(names) == len(first) == len(second)
+    np.testing.assert_array_equal(first.alive, second.alive)
+    names = np.array(first.metadata["name"].to_pylist())[first.alive]
+    assert len(set(names)) == len(names) == len(first)
     listings = [folder / "failures.jsonl" for folder in (one, other)]
     assert listings[0].exists() == listings[1].exists()
     if listings[0].exists():
         assert listings[0].read_bytes() == listings[1].read_bytes()
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("one_thread")
-class TestCluster:
-    """Against the store of one process."""
-
-    @pytest.fixture(scope="class")
-    def expected(self, collection: Path, embedded: fgclip2.FGCLIP2, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        import torch
-
-        torch.set_num_threads(1)
-        out = tmp_path_factory.mktemp("expected") / "idx"
+@pytest.fixture(scope="module")
+def expected(collection: Path, embedded: fgclip2.FGCLIP2, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The store that this process makes of them."""
+    out = tmp_path_factory.mktemp("expected") / "idx"
+    with one_thread():
         build_store(collection, out, embedded, BuildConfig(shard_size=SIZE), progress=False)
-        return out
+    return out
 
-    def test_it_is_the_same_store_and_goes_on(
-        self,
-        collection: Path,
-        expected: Path,
-        embedded: fgclip2.FGCLIP2,
-        cluster: ClusterConfig,
-        tmp_path: Path,
-        monkeypatch: pytest.MonkeyPatch,
-    ) -> None:
-        out = tmp_path / "idx"
-        real, calls = Store.append, 0
 
-        def stops(store: Store, entries: list[object]) -> None:
-            nonlocal calls
-            calls += 1
-            if calls == 3:
-                raise KeyboardInterrupt
-            real(store, entries)  # type: ignore[arg-type]
+@pytest.mark.slow
+def test_killed_workers_and_callers_leave_the_same_store(
+    collection: Path,
+    expected: Path,
+    embedded: fgclip2.FGCLIP2,
+    cluster: ClusterConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out = tmp_path / "idx"
+    real, calls = Store.append, 0
 
-        def build(folder: Path, at: ClusterConfig | None) -> tuple[int, ...]:
-            done = build_store(collection, folder, embedded, BuildConfig(shard_size=SIZE), cluster=at, progress=False)
-            return done.embedded, done.reused, done.described, done.unchanged, done.missing, done.failed, done.total
+    def stops(store: Store, entries: list[Entry]) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 4:
+            raise KeyboardInterrupt
+        real(store, entries)
 
+    def build() -> BuildReport:
+        config = BuildConfig(shard_size=SIZE)
+        return build_store(collection, out, embedded, config, cluster=cluster, progress=False)
+
+    # A pipe in place of a picture holds the worker that reads it, until it is killed there: in the second shard.
+    held = collection / "019.png"
+    data = held.read_bytes()
+    held.unlink()
+    os.mkfifo(held)
+    killed: list[int] = []
+
+    def kill() -> None:
+        with held.open("wb"):  # goes on when somebody reads
+            killed.extend(readers(held))
+            for process in killed:
+                os.kill(process, signal.SIGKILL)
+        (tmp_path / "fresh").write_bytes(data)
+        (tmp_path / "fresh").replace(held)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    try:
         with monkeypatch.context() as patch:
             patch.setattr(Store, "append", stops)
             with pytest.raises(KeyboardInterrupt):
-                build(out, cluster)
-        kept = len(Store.open(out))
-        assert 0 < kept < 71
-        assert build(out, cluster) == (71 - kept, 0, 0, kept, 0, 2, 71)
-        assert_same(out, expected)
+                build()
+    finally:
+        if not killed:
+            os.close(os.open(held, os.O_RDONLY | os.O_NONBLOCK))  # nobody has come: let the thread go
+        thread.join()
+    assert len(killed) == 1
+    kept = Store.open(out)
+    assert kept.manifest.shards == Store.open(expected).manifest.shards[:3]
+    done = build()
+    assert (done.embedded, done.unchanged, done.failed, done.total) == (71 - len(kept), len(kept), 2, 71)
+    assert_same(out, expected)
 
-        # What is renamed, changed and gone afterwards has the same effect, too.
-        both = tmp_path / "both"
-        shutil.copytree(expected, both)
-        changed = {name: collection / name for name in ("003.png", "004.png", "030.png")}
-        originals = {file: file.read_bytes() for file in changed.values()}
-        try:
-            changed["003.png"].rename(collection / "3.png")
-            changed["004.png"].write_bytes(originals[changed["030.png"]])
-            changed["030.png"].unlink()
-            assert build(out, cluster) == build(both, None) == (0, 2, 0, 68, 2, 2, 72)
-        finally:
-            (collection / "3.png").unlink()
-            for file, data in originals.items():
-                file.write_bytes(data)
-        assert_same(out, both)
 
-    def test_a_killed_worker_neither_loses_nor_doubles_a_picture(
-        self, collection: Path, expected: Path, embedded: fgclip2.FGCLIP2, cluster: ClusterConfig, tmp_path: Path
-    ) -> None:
-        # A pipe in place of a picture holds the worker that reads it, until it is killed there.
-        held = collection / "033.png"
-        data = held.read_bytes()
-        held.unlink()
-        os.mkfifo(held)
-        killed: list[int] = []
+@pytest.mark.slow
+def test_what_was_renamed_and_changed_by_the_command(
+    collection: Path, expected: Path, cluster: ClusterConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, two, folder = tmp_path / "one", tmp_path / "two", tmp_path / "pictures"
+    shutil.copytree(collection, folder)
+    for out in (one, two):
+        shutil.copytree(expected, out)
+        manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
+        (out / "manifest.json").write_text(json.dumps({**manifest, "root": str(folder)}), encoding="utf-8")
+    (folder / "003.png").rename(folder / "改名.png")
+    (folder / "030.png").replace(folder / "004.png")
+    Image.open(folder / "005.png").rotate(90).save(folder / "005.png")
+    common = ["index", str(folder), "--shard-size", str(SIZE), "--out"]
+    with one_thread(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fgclip2.load", partial(fgclip2.load, dtype="float32"))
+        assert main([*common, str(one)]) == 0
+        assert main([*common, str(two), "--engine", "ray", "--address", str(cluster.address)]) == 0
+    told = "72 pictures (1 embedded, 2 renamed or copied, 67 unchanged, 2 not in the collection any more"
+    assert capsys.readouterr().out.count(told) == 2
+    assert_same(one, two)
 
-        def kill() -> None:
-            with held.open("wb"):  # returns when somebody reads
-                killed.extend(readers(held))
-                for process in killed:
-                    os.kill(process, signal.SIGKILL)
-            fresh = tmp_path / "fresh"
-            fresh.write_bytes(data)
-            fresh.replace(held)
 
-        thread = threading.Thread(target=kill)
-        thread.start()
-        try:
-            done = build_store(
-                collection, tmp_path / "idx", embedded, BuildConfig(shard_size=SIZE), cluster=cluster, progress=False
-            )
-        finally:
-            if thread.is_alive():
-                os.close(os.open(held, os.O_RDONLY | os.O_NONBLOCK))
-            thread.join()
-        assert len(killed) == 1
-        assert (done.embedded, done.failed, done.total) == (71, 2, 71)
-        assert_same(tmp_path / "idx", expected)
+@pytest.mark.slow
+def test_what_a_cluster_lacks_is_said(
+    pictures: Path, embedded: fgclip2.FGCLIP2, cluster: ClusterConfig, tmp_path: Path
+) -> None:
+    shutil.copy(pictures / "000.png", tmp_path)
 
-    def test_shards_with_boxes_by_the_command(
-        self, pictures: Path, cluster: ClusterConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        for number in range(2):
-            members: dict[str, bytes] = {}
-            for scene in range(4):
-                members[f"{scene}.png"] = (pictures / f"{4 * number + scene:03d}.png").read_bytes()
-                told = {"caption": f"第{scene}张", "boxes": [[10, 10, 90, 100 + scene]]}
-                members[f"{scene}.json"] = json.dumps(told).encode()
-            (tmp_path / "shards").mkdir(exist_ok=True)
-            write_tar(tmp_path / "shards" / f"{number}.tar", members)
-        common = ["index", str(tmp_path / "shards"), "--model", "tiny", "--boxes", "--shard-size", "3", "--out"]
-        assert main([*common, str(tmp_path / "one")]) == 0
-        ray = ["--engine", "ray", "--address", str(cluster.address), "--workers", "2"]
-        assert main([*common, str(tmp_path / "two"), *ray]) == 0
-        assert capsys.readouterr().out.count("8 pictures (8 embedded)") == 2
-        assert_same(tmp_path / "one", tmp_path / "two")
-        assert contents(Store.open(tmp_path / "two"))["1.tar#3.png"][2][0].tolist() == [10, 10, 90, 103]
+    def build(model: fgclip2.FGCLIP2, at: ClusterConfig) -> None:
+        build_store(tmp_path, tmp_path / model.hash, model, cluster=at, progress=False)
 
-    def test_what_a_cluster_lacks_is_said(
-        self, few_pictures: Path, embedded: fgclip2.FGCLIP2, cluster: ClusterConfig, tmp_path: Path
-    ) -> None:
-        def build(model: fgclip2.FGCLIP2, at: ClusterConfig) -> None:
-            build_store(few_pictures, tmp_path / "idx", model, cluster=at, progress=False)
+    with pytest.raises(Fgclip2Error, match="the cluster has 2 processors and 0 GPUs, a worker takes 1 and 1"):
+        build(embedded, ClusterConfig(cluster.address, worker_gpus=1))
+    with pytest.raises(Fgclip2Error, match="a model in memory cannot be sent"):
+        build(fgclip2.FGCLIP2(embedded.model, embedded.processor), cluster)
 
-        with pytest.raises(Fgclip2Error, match="the cluster has 2 processors and 0 GPUs, a worker takes 1 and 1"):
-            build(embedded, ClusterConfig(cluster.address, worker_gpus=1))
-        memory = fgclip2.FGCLIP2(embedded.model, embedded.processor)
-        with pytest.raises(Fgclip2Error, match="a model in memory cannot be sent"):
-            build(memory, cluster)
 
-    @pytest.fixture
-    def few_pictures(self, pictures: Path, tmp_path: Path) -> Path:
-        folder = tmp_path / "few"
-        folder.mkdir()
-        shutil.copy(pictures / "000.png", folder)
-        return folder
+def test_a_worker_says_what_is_wrong_with_it(embedded: fgclip2.FGCLIP2, tmp_path: Path) -> None:
+    right = _Setup(
+        fgclip2.__version__, str(embedded.directory), "tiny", embedded.hash, "float32", torch.get_num_threads(), False,
+        str(tmp_path), BuildConfig(), None,
+    )  # fmt: skip
+    assert right.load().hash == embedded.hash
+    wrong = {"version": "it has fgclip2", "root": "does not see the picture folder", "model_hash": "has hash"}
+    for field, message in wrong.items():
+        answer = _Worker(replace(right, **{field: "0"}))({"tasks": ["[]"]})
+        assert message in answer["problem"][0]
+        assert "cannot embed" in answer["problem"][0]
+
+
+def test_tasks_survive_the_way_there() -> None:
+    source = Source("猫.tar#1.png", {"shard_start": 512, "shard_bytes": 9, "stars": 0.1}, ((1.5, 2, 3, 4),), True)
+    task = Task(source, "a" * 64, "embed")
+    back = _task(json.loads(json.dumps(asdict(task))))
+    assert back.source.pixel_boxes((7, 9)) == source.pixel_boxes((7, 9))
+    assert asdict(back) == {**asdict(task), "source": {**asdict(source), "boxes": [[1.5, 2, 3, 4]]}}
 
 
 def readers(pipe: Path) -> list[int]:
