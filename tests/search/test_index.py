@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -161,6 +166,73 @@ def test_the_count_and_the_memory_decide() -> None:
         assert 768 % plan.code == 0
     with pytest.raises(Fgclip2Error, match=r"needs at least 0\.3\d GB, and 0\.10 GB are allowed"):
         choose(10_000_000, 768, 100_000_000)
+
+
+def test_parts_of_a_collection_answer_as_the_whole(tmp_path: Path) -> None:
+    whole, parts = new_store(tmp_path / "whole"), [new_store(tmp_path / f"part-{k}") for k in range(3)]
+    centres = np.random.default_rng(0).normal(size=(40, WIDTH))
+    for number in range(90):
+        item = around(centres, f"{number}.jpg", number, 20)
+        whole.append([item])
+        parts[number % 3].append([item])
+    queries = unit(np.random.default_rng(1).normal(size=(7, WIDTH)))
+    expected = open_index(whole, "regions").search(queries, 10)[0]
+    found = [open_index(part, "regions").search(queries, 10) for part in parts]
+    scores = np.hstack([scores for scores, _ in found])
+    order = np.argsort(-scores, axis=1)[:, :10]
+    np.testing.assert_allclose(np.take_along_axis(scores, order, 1), expected, atol=1e-6)
+    answers = [
+        [f"{part + 3 * (row // 20)}.jpg" for row in rows] for part, (_, lines) in enumerate(found) for rows in lines
+    ]
+    names = np.array(answers).reshape(3, 7, 10).transpose(1, 0, 2).reshape(7, 30)
+    rows = open_index(whole, "regions").search(queries, 10)[1]
+    assert np.take_along_axis(names, order, 1).tolist() == [[f"{row // 20}.jpg" for row in line] for line in rows]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from fgclip2.search.index import open_index
+from fgclip2.search.store import Store
+from tests.search.synthetic import entry, new_store
+left, fsync = int(sys.argv[2]), os.fsync
+def stops(handle):
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    fsync(handle)
+os.fsync = stops
+folder = Path(sys.argv[1])
+store = Store.open(folder) if (folder / "manifest.json").exists() else new_store(folder)
+for shard in range(len(store.manifest.shards), 3):
+    store.append([entry(f"{shard}-{k}.jpg", 100 * shard + k, 20) for k in range(60)])
+open_index(store, "regions", kind=sys.argv[3])
+"""
+
+
+@pytest.mark.parametrize("kind", ["ivf_sq", "ivf_pq"])
+def test_a_build_that_is_killed_again_and_again_ends_as_one_that_is_not(tmp_path: Path, kind: Kind) -> None:
+    root = Path(__file__).resolve().parents[2]
+
+    def run(folder: Path, writes: int) -> int:
+        return subprocess.run(
+            [sys.executable, "-c", KILLED, str(folder), str(writes), kind],
+            env={**os.environ, "PYTHONPATH": str(root)}, cwd=root, check=False,
+        ).returncode  # fmt: skip
+
+    # A shard takes six writes: the third run dies where the index has its file, and the manifest does not name it yet.
+    killed = [run(tmp_path / "killed", 9) for _ in range(3)]
+    assert killed == [-signal.SIGKILL] * 3
+    assert len(list((tmp_path / "killed").glob("regions-*.faiss"))) == 1
+    assert not Store.open(tmp_path / "killed").manifest.indexes
+    assert run(tmp_path / "killed", 9) == run(tmp_path / "whole", -1) == 0
+    resumed, whole = (Store.open(tmp_path / name) for name in ("killed", "whole"))
+    assert resumed.manifest == replace(whole.manifest, root=resumed.manifest.root)
+    assert whole.manifest.indexes["regions"].vectors == 3600
+    for file in (tmp_path / "whole").glob("*.*"):
+        if file.name != "manifest.json":
+            assert file.read_bytes() == (tmp_path / "killed" / file.name).read_bytes()
 
 
 def test_an_index_of_few_vectors(make_store: Callable[[Sequence[Sequence[Entry]]], Store]) -> None:

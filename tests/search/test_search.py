@@ -392,6 +392,25 @@ def test_shards_and_boxes(few: Path, scenes: list[Scene], embedded: fgclip2.FGCL
     assert hit.similarity is not None
 
 
+def test_photographs_are_indexed_or_named(shared: Path, embedded: fgclip2.FGCLIP2, tmp_path: Path) -> None:
+    folder = tmp_path / "照片"
+    folder.mkdir()
+    photographs = sorted((shared / "data" / "coco-bilingual-open" / "images").glob("*.jpg"))[:10]
+    for file in photographs:
+        (folder / file.name).write_bytes(file.read_bytes())
+    data = photographs[0].read_bytes()
+    (folder / "截断.jpg").write_bytes(data[: len(data) // 2])
+    (folder / "fake.jpg").write_text("not a picture at all", encoding="utf-8")
+    done = build_store(folder, tmp_path / "idx", embedded, progress=False)
+    assert (done.embedded, done.failed, done.total) == (10, 2, 10)
+    failures = (tmp_path / "idx" / "failures.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["image"] for line in failures] == ["fake.jpg", "截断.jpg"]
+    index = Index.open(tmp_path / "idx", embedded)
+    assert set(index.store.rows) == {file.name for file in photographs}
+    for file in photographs[:3]:
+        assert index.search(Query(image=file), top=1)[0].name == file.name
+
+
 def test_the_commands(few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], scenes: list[Scene]) -> None:
     out, page = tmp_path / "few.idx", tmp_path / "page.html"
     (few / "坏.jpg").write_text("no picture", encoding="utf-8")
