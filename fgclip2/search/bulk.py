@@ -169,7 +169,8 @@ def pack(outcomes: Sequence[Outcome]) -> bytes:
     """Outcomes as one .safetensors file: vectors in the float16 of a store, the rest as JSON in its metadata."""
     from safetensors.numpy import save
 
-    facts, tensors = [], {}
+    facts: list[dict[str, Any]] = []
+    tensors: dict[str, np.ndarray] = {}
     for number, outcome in enumerate(outcomes):
         fields = {"done": outcome.done, "sha256": outcome.sha256, "size": outcome.size, "given": outcome.given}
         facts.append({**fields, "problem": outcome.problem})
