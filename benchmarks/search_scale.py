@@ -116,7 +116,7 @@ def filled(folder: Path, world: Clusters, pictures: int) -> Store:
 def exact(store: Store, queries: np.ndarray) -> np.ndarray:
     """(Q, 10) rows of the largest products, over everything."""
     scores = np.empty((len(queries), 0), np.float32)
-    rows = np.empty((len(queries), 0), np.int64)
+    rows: np.ndarray = np.empty((len(queries), 0), np.int64)
     start = 0
     for block in store.blocks("regions"):
         products = queries @ block.astype(np.float32).T
