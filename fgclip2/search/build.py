@@ -2,41 +2,32 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import logging
 import os
 import time
-from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
-from itertools import islice
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from fgclip2.errors import Fgclip2Error
 from fgclip2.files import write_atomically
-from fgclip2.images import open_image
 from fgclip2.search import manifest as manifests
-from fgclip2.search.config import BuildConfig
+from fgclip2.search.bulk import embed_on_cluster
+from fgclip2.search.config import BuildConfig, ClusterConfig
 from fgclip2.search.entries import Entry
 from fgclip2.search.index import open_index
-from fgclip2.search.regions import region_vectors
-from fgclip2.search.sources import Source, list_sources, read_picture, span_of
-from fgclip2.search.store import SPACES, Store
+from fgclip2.search.sources import Source, list_sources
+from fgclip2.search.store import OWN_COLUMNS, SPACES, Store
+from fgclip2.search.units import Digests, Done, Known, Outcome, Task, embed_unit
 
 if TYPE_CHECKING:
     from fgclip2.predictor import FGCLIP2
 
-_log = logging.getLogger(__name__)
-
-_READERS: Final = 2
-_AHEAD: Final = 32  # pictures that are read while others are embedded
 _COMPACT_ABOVE: Final = 0.25  # share of deleted pictures
 
 
@@ -47,6 +38,7 @@ class BuildReport:
     Attributes:
         embedded: went through the model.
         reused: had the contents of a picture that was in the store under another name.
+        described: were in the store, and the list says something else of them now.
         unchanged: were in the store as they are.
         missing: are in the store and not in the collection; deleted when ``prune`` was asked for.
         failed: could not be read; named in the store's ``failures.jsonl``.
@@ -57,23 +49,13 @@ class BuildReport:
 
     embedded: int
     reused: int
+    described: int
     unchanged: int
     missing: int
     failed: int
     first_failure: str
     total: int
     seconds: float
-
-
-@dataclass(frozen=True)
-class _Read:
-    """A picture that was read: with its pixels when it has to be embedded."""
-
-    source: Source
-    sha256: str = ""
-    size: tuple[int, int] = (0, 0)
-    image: Image.Image | None = None
-    problem: str = ""
 
 
 def build_store(
@@ -83,12 +65,14 @@ def build_store(
     config: BuildConfig | None = None,
     *,
     root: str | os.PathLike[str] | None = None,
+    cluster: ClusterConfig | None = None,
     progress: bool = True,
 ) -> BuildReport:
     """Make or update the search store of a collection.
 
     Pictures are recognised by their contents: what is in the store already is left, what was only renamed is not
-    embedded again, what has changed is replaced. Committed shards stay when the run is killed; the same call goes on.
+    embedded again, what has changed is replaced; so is what the list says of a picture, and its boxes. Committed shards
+    stay when the run is killed; the same call goes on.
 
     Args:
         collection: a folder, a list of pictures, or shards; see ``sources.list_sources``.
@@ -96,50 +80,60 @@ def build_store(
         model: embeds the pictures; a store belongs to one model.
         config: how; see there.
         root: folder that the names of a list are relative to.
+        cluster: embed on this Ray cluster; ``None`` does it in this process, to the same store.
         progress: show a bar with rate and remaining time.
 
     Raises:
         Fgclip2Error: the collection cannot be listed, none of its pictures can be read, or the store belongs to another
-            model, collection or settings.
+            model, collection or settings; on a cluster, what its workers lack.
     """
     begun = time.monotonic()
     chosen, folder = config or BuildConfig(), Path(out)
     base, sources = list_sources(collection, root, leave_out=folder)
     store = _open(folder, model, chosen, base)
-    run = _Run(store, model, chosen, base)
     with store.writing():
-        bar = tqdm(total=len(sources), unit="picture", disable=not progress)
-        with bar:
-            run.embed(sources, bar)
+        run = _Run(store, chosen)
+        size = chosen.shard_size
+        tasks = run.tasks(sources)
+        units = [tasks[start : start + size] for start in range(0, len(tasks), size)]
+        with tqdm(total=len(sources), unit="picture", disable=not progress) as bar:
+            outcomes: Iterable[list[Outcome]]
+            if cluster is None:
+                outcomes = (embed_unit(unit, model, chosen, base, run.twins, bar.update) for unit in units)
+            else:
+                outcomes = embed_on_cluster(units, model, chosen, base, run.twins, cluster, bar.update)
+            for unit, done in zip(units, outcomes, strict=True):
+                run.take(unit, done)
+        run.commit()
         gone = sorted(store.rows.keys() - {source.name for source in sources})
         if chosen.prune:
             store.delete(gone)
         if store.manifest.counts["deleted"] > _COMPACT_ABOVE * len(store.alive):
-            store.compact(chosen.shard_size)
-        run.list_failures()
+            store.compact(size)
         if not len(store):
             reason = run.failures[0]["error"] if run.failures else "all were deleted"
             raise Fgclip2Error(f"{folder} holds no picture: not one could be read; the first: {reason}")
         for space in SPACES:
             open_index(store, space, chosen.budget)
-    failed = run.failures
+    counts, failed = run.counts, run.failures
     return BuildReport(
-        run.embedded, run.reused, run.unchanged, len(gone), len(failed), failed[0]["error"] if failed else "",
-        len(store), time.monotonic() - begun,
+        counts["embedded"], counts["copied"], counts["described"], counts["unchanged"], len(gone), len(failed),
+        failed[0]["error"] if failed else "", len(store), time.monotonic() - begun,
     )  # fmt: skip
 
 
 def _open(folder: Path, model: FGCLIP2, config: BuildConfig, root: Path) -> Store:
-    settings = {"max_patches": config.max_patches, **asdict(config.regions)}
+    settings = {"max_patches": config.max_patches, "boxes": config.boxes, **asdict(config.regions)}
     if not (folder / manifests.NAME).exists():
         return Store.create(
             folder, model_hash=model.hash, model_name=model.name, dimension=model.width, root=root, settings=settings
         )
     store = Store.open(folder, model_hash=model.hash)
-    if store.manifest.settings != settings:
-        raise Fgclip2Error(
-            f"{folder} was made with {store.manifest.settings}, not with {settings}; give the same, or another folder"
-        )
+    had = store.manifest.settings
+    changed = [name for name, value in settings.items() if had.get(name) != value]
+    if changed:
+        was, now = ({name: told.get(name) for name in changed} for told in (had, settings))
+        raise Fgclip2Error(f"{folder} was made with {was}, not with {now}; give the same, or another folder")
     if Path(store.manifest.root) != root:
         raise Fgclip2Error(
             f"{folder} is of pictures in {store.manifest.root!r}, not in {str(root)!r}; make another store for those"
@@ -148,24 +142,67 @@ def _open(folder: Path, model: FGCLIP2, config: BuildConfig, root: Path) -> Stor
 
 
 class _Run:
-    """One run over a collection, and what it counts."""
+    """One run over a collection: what the store has of it, what is still to be written, and what is counted.
 
-    def __init__(self, store: Store, model: FGCLIP2, config: BuildConfig, root: Path) -> None:
-        self.store, self.model, self.config, self.root = store, model, config, root
-        self.embedded = self.reused = self.unchanged = 0
+    Shards follow the collection: where nothing is in the store and nothing fails, each run of ``shard_size`` pictures
+    is one. Of a run that gives less than half a shard the pictures wait for those of the next. So shards do not depend
+    on where an earlier run was stopped, or on which process embedded what.
+    """
+
+    def __init__(self, store: Store, config: BuildConfig) -> None:
+        self.store, self.config = store, config
+        self.counts: Counter[Done] = Counter()
         self.failures: list[dict[str, str]] = []
+        self.waiting: list[Entry] = []
         hashes = store.metadata["sha256"].to_pylist()
-        self.hash_of = {name: hashes[row] for name, row in store.rows.items()}
         self.row_of = {hashes[row]: row for row in np.flatnonzero(store.alive).tolist()}
+        self.twins = Digests(self.row_of)
 
-    def embed(self, sources: list[Source], bar: Any) -> None:
-        """All new pictures, shard by shard, in the collection's order."""
-        with ThreadPoolExecutor(_READERS) as pool:
-            stream = self._new(pool, sources, bar)
-            while self._shard(stream):
-                self.list_failures()
+    def tasks(self, sources: Sequence[Source]) -> list[Task]:
+        """What is to be done with each picture, as far as it can be said without reading it."""
+        table, rows = self.store.metadata, self.store.rows
+        told = {name: table[name].to_pylist() for name in table.column_names}
+        extra = {name: values for name, values in told.items() if name not in OWN_COLUMNS}
+        tasks = []
+        for source in sources:
+            row = rows.get(source.name)
+            if row is None:
+                tasks.append(Task(source))
+                continue
+            known: Known = "leave"
+            stored_extra = {name: values[row] for name, values in extra.items() if values[row] is not None}
+            if stored_extra != dict(source.extra):
+                known = "describe"
+            if self.config.boxes:
+                given = np.array(source.pixel_boxes((told["width"][row], told["height"][row])), np.float32)
+                first = int(self.store.offsets[row])
+                stored = self.store.boxes(np.arange(first, first + told["boxes"][row]))
+                known = known if np.array_equal(stored, given.reshape(-1, 4)) else "embed"
+            tasks.append(Task(source, told["sha256"][row], known))
+        return tasks
 
-    def list_failures(self) -> None:
+    def take(self, tasks: Sequence[Task], outcomes: Sequence[Outcome]) -> None:
+        """Count what became of a run of pictures, and write shards that are full enough."""
+        entries: list[Entry] = []
+        for task, outcome in zip(tasks, outcomes, strict=True):
+            self.counts[outcome.done] += 1
+            if outcome.done == "failed":
+                self.failures.append({"image": task.source.name, "error": outcome.problem})
+            elif outcome.done != "unchanged":
+                entries.append(self._entry(task.source, outcome))
+        if len(self.waiting) + len(entries) > self.config.shard_size:
+            self.commit()
+        self.waiting += entries
+        if len(self.waiting) >= self.config.shard_size / 2:
+            self.commit()
+        self._list_failures()
+
+    def commit(self) -> None:
+        """Write what waits as a shard."""
+        self.store.append(self.waiting)
+        self.waiting = []
+
+    def _list_failures(self) -> None:
         """Write ``failures.jsonl``, or remove it when there are none."""
         listing = self.store.folder / "failures.jsonl"
         if self.failures:
@@ -174,86 +211,16 @@ class _Run:
         else:
             listing.unlink(missing_ok=True)
 
-    def _shard(self, stream: Iterator[_Read]) -> bool:
-        """Embed and commit up to a shard of pictures; False when there were none left."""
-        reads: list[_Read] = []
-        fresh: list[int] = []  # those that go through the model, in its order
-        entries: dict[int, Entry] = {}
-
-        def pictures() -> Iterator[Image.Image]:
-            for read in islice(stream, self.config.shard_size):
-                reads.append(replace(read, image=None))
-                if read.image is None:
-                    entries[len(reads) - 1] = self._copy(read)
-                else:
-                    fresh.append(len(reads) - 1)
-                    yield read.image
-
-        for index, vector, dense in self.model.image_and_dense_features(
-            pictures(), max_patches=self.config.max_patches
-        ):
-            number = fresh[index]
-            read = reads[number]
-            given = read.source.pixel_boxes(read.size) if self.config.boxes else None
-            found, boxes = region_vectors(dense, self.config.regions, given)
-            entries[number] = Entry(
-                read.source.name, read.sha256, read.size, vector.cpu().numpy(), found.numpy(), boxes.numpy(),
-                read.source.extra,
-            )  # fmt: skip
-        self.store.append([entries[number] for number in range(len(reads))])
-        self.embedded += len(fresh)
-        self.reused += len(reads) - len(fresh)
-        return bool(reads)
-
-    def _copy(self, read: _Read) -> Entry:
-        """The vectors of a picture of the same contents."""
-        store, row = self.store, self.row_of[read.sha256]
+    def _entry(self, source: Source, outcome: Outcome) -> Entry:
+        """A picture with its vectors: new ones, or those of the same contents in the store."""
+        if outcome.arrays is not None:
+            return Entry(source.name, outcome.sha256, outcome.size, *outcome.arrays, source.extra, outcome.given)
+        store = self.store
+        row = store.rows[source.name] if outcome.done == "described" else self.row_of[outcome.sha256]
+        fact = store.metadata.slice(row, 1).to_pylist()[0]
         regions = np.arange(store.offsets[row], store.offsets[row + 1])
-        size = store.metadata["width"][row].as_py(), store.metadata["height"][row].as_py()
-        vector = store.vectors("pictures", np.array([row]))[0]
         return Entry(
-            read.source.name, read.sha256, size, vector, store.vectors("regions", regions), store.boxes(regions),
-            read.source.extra,
+            source.name, outcome.sha256, (fact["width"], fact["height"]),
+            store.vectors("pictures", np.array([row]))[0], store.vectors("regions", regions), store.boxes(regions),
+            source.extra, fact["boxes"],
         )  # fmt: skip
-
-    def _new(self, pool: ThreadPoolExecutor, sources: list[Source], bar: Any) -> Iterator[_Read]:
-        """Pictures that are not in the store as they are, in order, read ahead by the pool; others are counted."""
-        waiting: deque[Future[_Read]] = deque()
-        rest = iter(sources)
-        for source in islice(rest, _AHEAD):
-            waiting.append(pool.submit(self._read, source))
-        while waiting:
-            read = waiting.popleft().result()
-            for source in islice(rest, 1):
-                waiting.append(pool.submit(self._read, source))
-            bar.update()
-            if read.problem:
-                self.failures.append({"image": read.source.name, "error": read.problem})
-            elif self.hash_of.get(read.source.name) == read.sha256:
-                self.unchanged += 1
-            else:
-                yield read
-
-    def _read(self, source: Source) -> _Read:
-        if source.problem:
-            return _Read(source, problem=source.problem)
-        try:
-            data = read_picture(self.root, source.name, span_of(source.extra))
-            digest = hashlib.sha256(data).hexdigest()
-            # Its boxes may differ from those of its twin, so with boxes every picture is embedded.
-            if self.hash_of.get(source.name) == digest or (digest in self.row_of and not self.config.boxes):
-                return _Read(source, digest)
-            image = open_image(data)
-            image.load()
-        except Fgclip2Error as error:
-            return _Read(source, problem=str(error))
-        problem = _outside(source, image.size) if self.config.boxes else ""
-        return _Read(source, digest, image.size, image, problem)
-
-
-def _outside(source: Source, size: tuple[int, int]) -> str:
-    """What is wrong with boxes that have no area in the picture."""
-    for box, cut in zip(source.boxes, source.pixel_boxes(size), strict=True):
-        if cut[2] <= cut[0] or cut[3] <= cut[1]:
-            return f"its box {list(box)} lies outside the picture of {size[0]} x {size[1]}"
-    return ""

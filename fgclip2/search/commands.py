@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
 from fgclip2.console import load_model
 from fgclip2.errors import Fgclip2Error
-from fgclip2.search.config import BuildConfig
+from fgclip2.search.config import BuildConfig, ClusterConfig
 
 
 @dataclass
@@ -27,6 +27,9 @@ class IndexArguments:
     root: Path | None = None
     """Folder that the names of a list are relative to; the list's own when not given."""
     config: Annotated[BuildConfig, tyro.conf.arg(name="")] = field(default_factory=BuildConfig)
+    engine: Literal["local", "ray"] = "local"
+    """Where it is embedded: in this process, or by workers of a Ray cluster; the store is the same."""
+    cluster: Annotated[ClusterConfig, tyro.conf.arg(name="")] = field(default_factory=ClusterConfig)
     repair: bool = False
     """First drop what is damaged in the store; those pictures are then indexed again."""
 
@@ -36,15 +39,19 @@ class IndexArguments:
         from fgclip2.search.build import build_store
         from fgclip2.search.store import Store
 
+        if self.engine == "local" and self.cluster != ClusterConfig():
+            raise Fgclip2Error("--address, --workers, --worker-cpus and --worker-gpus need --engine ray")
+        cluster = self.cluster if self.engine == "ray" else None
         there = (self.out / manifest.NAME).exists()
         if self.repair and there:
             lost = Store.repair(self.out)
             print(f"dropped {len(lost)} damaged parts: {', '.join(lost)}" if lost else "nothing is damaged")
         name = self.model or (manifest.Manifest.read(self.out).model_name if there else None)
-        done = build_store(self.pictures, self.out, load_model(name), self.config, root=self.root)
+        done = build_store(self.pictures, self.out, load_model(name), self.config, root=self.root, cluster=cluster)
         counts = {
             "embedded": done.embedded,
             "renamed or copied": done.reused,
+            "with new metadata": done.described,
             "unchanged": done.unchanged,
             "deleted" if self.config.prune else "not in the collection any more (--prune deletes them)": done.missing,
         }

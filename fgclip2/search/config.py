@@ -29,7 +29,7 @@ class RegionConfig:
 
 @dataclass(frozen=True)
 class BuildConfig:
-    """How a collection is embedded; a store keeps the first two, and goes on with them."""
+    """How a collection is embedded; a store keeps the first three, and goes on with them."""
 
     regions: RegionConfig = field(default_factory=RegionConfig)
     max_patches: int | None = None
@@ -40,16 +40,39 @@ class BuildConfig:
     """Pictures a shard: what a crash can lose, and what is committed at a time."""
     prune: bool = False
     """Delete pictures of the store that the collection does not have any more."""
-    memory_gb: float = 4.0
-    """Most memory of an index; it decides which kind is built."""
+    memory_gb: float | None = None
+    """Most memory of an index; it decides which kind is built. Without it what the store has, 4 for a new one."""
 
     def __post_init__(self) -> None:
         if self.shard_size < 1:
             raise Fgclip2Error(f"shard_size {self.shard_size}: give at least 1 picture")
-        if not self.memory_gb > 0:
+        if self.memory_gb is not None and not self.memory_gb > 0:
             raise Fgclip2Error(f"memory_gb {self.memory_gb}: give gigabytes above 0")
 
     @property
-    def budget(self) -> int:
+    def budget(self) -> int | None:
         """``memory_gb`` in bytes."""
-        return round(self.memory_gb * 1e9)
+        return None if self.memory_gb is None else round(self.memory_gb * 1e9)
+
+
+@dataclass(frozen=True)
+class ClusterConfig:
+    """The Ray cluster that embeds, and what each of its workers gets."""
+
+    address: str | None = None
+    """Of a running cluster, such as 10.0.0.1:6379, or auto; without one, one of this machine's own is started."""
+    workers: int | None = None
+    """Processes that hold the model; without it as many as the cluster has room for."""
+    worker_cpus: int = 1
+    """Processors, and threads, of a worker."""
+    worker_gpus: float = 0
+    """GPUs of a worker; 0.5 puts two on one."""
+
+    def __post_init__(self) -> None:
+        if self.workers is not None and self.workers < 1:
+            raise Fgclip2Error(f"workers {self.workers}: give at least 1")
+        if self.worker_cpus < 1 or self.worker_gpus < 0:
+            raise Fgclip2Error(
+                f"worker_cpus {self.worker_cpus}, worker_gpus {self.worker_gpus:g}: give at least 1 processor, and "
+                "0 or more GPUs"
+            )

@@ -25,6 +25,7 @@ class Entry:
         regions: (K, D) unit length; K at least 1.
         boxes: (K, 4) x1, y1, x2, y2 in pixels.
         extra: further columns of the metadata, to filter by.
+        given: how many of the regions, the first ones, are of boxes that came with the picture.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Entry:
     regions: np.ndarray
     boxes: np.ndarray
     extra: Mapping[str, Value] = field(default_factory=dict)
+    given: int = 0
 
     def check(self, dimension: int) -> None:
         """See that it can be stored with vectors of ``dimension`` numbers.

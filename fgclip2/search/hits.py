@@ -101,7 +101,7 @@ class Hit:
             "metadata": {
                 key: value
                 for key, value in self.metadata.items()
-                if value is not None and key not in (*SPAN, "width", "height")
+                if value is not None and key not in (*SPAN, "width", "height", "boxes")
             },
             **({"problem": self.problem} if self.problem else {}),
         }

@@ -1,8 +1,9 @@
 """Nearest vectors by faiss: a cache of what the store holds, made again whenever it does not fit.
 
-Up to 100,000 vectors are searched exactly. Above, a graph (HNSW) while it fits the memory that is allowed, else
-compressed lists (IVF-PQ) whose candidates are compared again with the exact vectors of the store, read through its
-memory maps. Building measures recall@10 against exact search and raises the effort of the search until the aim is met.
+Up to 100,000 vectors are searched exactly, up to 300,000 by a graph (HNSW). Above, and where a graph does not fit the
+memory that is allowed, by lists of compressed vectors: 8 or 4 bits a number (IVF-SQ), or product codes (IVF-PQ). Their
+candidates are compared again with the exact vectors of the store, read through its memory maps. Building measures
+recall@10 against exact search and raises the effort of the search until the aim is met.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import importlib
 import logging
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Literal, cast, get_args
 
 import numpy as np
 
@@ -22,18 +23,21 @@ from fgclip2.search.store import Space, Store
 
 _log = logging.getLogger(__name__)
 
-Kind = Literal["flat", "hnsw", "ivf_pq"]
+Kind = Literal["flat", "hnsw", "ivf_sq", "ivf_pq"]
 
 FLAT_LIMIT: Final = 100_000
-HNSW_LIMIT: Final = 3_000_000
-"""Above it a graph takes hours to build."""
+HNSW_LIMIT: Final = 300_000
+"""Above it a graph takes ten times as long to build as lists, and more than twice their memory."""
+DEFAULT_BUDGET: Final = 4_000_000_000
+"""Bytes an index may take where nobody has said so."""
 RECALL_AIM: Final = 0.97
 
 _NEIGHBOURS: Final = 32  # of a vector in the graph, on every level but the lowest, which has twice as many
 _QUERIES: Final = 256
-_CHUNK: Final = 65_536  # vectors turned to float32 at a time
+_CHUNK: Final = 16_384  # vectors turned to float32 at a time
 _EXACT_BELOW: Final = 20_000  # allowed vectors of a filter that are compared one by one
-_GROWTH: Final = 1.5  # IVF-PQ is trained anew when the store has grown by this
+_GROWTH: Final = 1.5  # lists are trained anew when the store has grown by this
+_LISTED: Final = ("ivf_sq", "ivf_pq")
 
 
 @dataclass(frozen=True)
@@ -43,8 +47,8 @@ class Plan:
     Attributes:
         kind: of the index.
         bytes: memory of the index, estimated.
-        code: bytes a vector of IVF-PQ is compressed to; 0 for the others.
-        lists: of IVF-PQ; 0 for the others.
+        code: bytes a vector is compressed to in lists; 0 for the others.
+        lists: of IVF-SQ and IVF-PQ; 0 for the others.
     """
 
     kind: Kind
@@ -68,16 +72,20 @@ def choose(count: int, dimension: int, budget: int, kind: Kind | None = None) ->
     flat = Plan("flat", 2 * dimension * count)
     graph = Plan("hnsw", count * (2 * dimension + 4 * 2 * _NEIGHBOURS + 4 * _NEIGHBOURS // 16 + 16))
     lists = max(1, min(round(2 * math.sqrt(count)), count // 39))  # faiss wants 39 training vectors a list
-    # Of the divisors of the dimension, the longest code that fits: 2 to 32 numbers a byte.
-    codes = [dimension // share for share in (2, 4, 8, 16, 32) if dimension % share == 0]
-    packed = [Plan("ivf_pq", count * (code + 8) + 4 * dimension * lists, code, lists) for code in codes]
+
+    def listed(kind: Kind, shares: tuple[int, ...]) -> list[Plan]:
+        codes = [dimension // share for share in shares if dimension % share == 0]
+        return [Plan(kind, count * (code + 8) + 4 * dimension * (lists + 2), code, lists) for code in codes]
+
     plans: list[Plan] = []
     if kind == "flat" or (kind is None and count <= FLAT_LIMIT):
         plans = [flat]
     if kind == "hnsw" or (kind is None and count <= HNSW_LIMIT):
         plans += [graph]
-    if kind in (None, "ivf_pq"):
-        plans += packed
+    if kind in (None, "ivf_sq"):
+        plans += listed("ivf_sq", (1, 2))
+    if kind in (None, "ivf_pq"):  # of the divisors of the dimension, the longest code that fits
+        plans += listed("ivf_pq", (4, 8, 16, 32))
     fitting = next((plan for plan in plans if plan.bytes <= budget), None)
     if fitting is None:
         least = min(plan.bytes for plan in plans)
@@ -96,8 +104,9 @@ class VectorIndex:
         store: what holds the vectors.
         space: which of them.
         kind: of the index.
-        settings: effort of the search: ``ef`` (HNSW), ``probes`` and ``refine`` (IVF-PQ).
+        settings: effort of the search: ``ef`` (HNSW), ``probes`` and ``refine`` (lists).
         recall_at_10: against exact search, as measured when it was built.
+        code: bytes a vector is compressed to in lists; 0 for the others.
     """
 
     store: Store
@@ -106,6 +115,7 @@ class VectorIndex:
     index: Any
     settings: dict[str, int] = field(default_factory=dict)
     recall_at_10: float = 1.0
+    code: int = 0
 
     def __len__(self) -> int:
         return int(self.index.ntotal)
@@ -131,17 +141,24 @@ class VectorIndex:
         wanted = max(k * self.settings.get("refine", 1), k)
         scores, rows = self.index.search(queries, max(1, min(wanted, len(self))), params=self._parameters(allowed))
         scores = np.where(rows < 0, -np.inf, scores)
-        if self.kind == "ivf_pq":
+        if self.kind in _LISTED:
             for number, query in enumerate(queries):
                 found = rows[number] >= 0
                 scores[number, found] = self.store.vectors(self.space, rows[number, found]) @ query
         return _best(scores, rows, k)
 
-    def save(self, store: Store) -> None:
-        """Put it into the store: an entry of the manifest, and a file unless it is flat."""
+    def save(self, store: Store, budget: int) -> None:
+        """Put it into the store: an entry of the manifest, and a file unless it is flat.
+
+        Args:
+            store: the store.
+            budget: bytes it was planned for.
+        """
         faiss = _faiss()
         shards = tuple(shard.name for shard in store.manifest.shards)
-        entry = IndexEntry(self.kind, shards, len(self), self.recall_at_10, self.settings)
+        entry = IndexEntry(
+            self.kind, shards, len(self), self.recall_at_10, self.settings, code=self.code, budget=budget
+        )
         store.put_index(
             self.space, entry, None if self.kind == "flat" else lambda path: faiss.write_index(self.index, str(path))
         )
@@ -153,51 +170,64 @@ class VectorIndex:
             chosen["sel"] = faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
         if self.kind == "hnsw":
             return faiss.SearchParametersHNSW(efSearch=self.settings.get("ef", 64), **chosen)
-        if self.kind == "ivf_pq":
+        if self.kind in _LISTED:
             return faiss.SearchParametersIVF(nprobe=self.settings.get("probes", 8), **chosen)
         return faiss.SearchParameters(**chosen) if chosen else None
 
 
-def open_index(store: Store, space: Space, budget: int = 4 << 30, *, kind: Kind | None = None) -> VectorIndex:
+def open_index(store: Store, space: Space, budget: int | None = None, *, kind: Kind | None = None) -> VectorIndex:
     """The index of a store's space: the committed one when it fits, else brought up to date or built, and committed.
 
     Args:
         store: the store.
         space: ``"pictures"`` or ``"regions"``.
-        budget: bytes an index may take in memory.
+        budget: bytes an index may take in memory; ``None`` for what the committed one was planned for, which is then
+            taken as it is when it is up to date.
         kind: insist on one; ``None`` lets the count decide.
 
     Raises:
         Fgclip2Error: nothing fits the budget, or faiss is not installed.
     """
     faiss = _faiss()
-    count = sum(len(block) for block in store.blocks(space))
-    plan = choose(count, store.manifest.dimension, budget, kind)
     entry = store.manifest.indexes.get(space)
     shards = tuple(shard.name for shard in store.manifest.shards)
-    index = _read(store, space, entry, plan) if entry is not None else None
-    if index is not None and entry is not None and entry.shards == shards:
-        return index
+    current = entry is not None and entry.shards == shards
+    index = None
+    if entry is not None and current and budget is None and kind is None:
+        index = _read(store, space, entry)
+        if index is not None:
+            return index
+    allowed = budget or (entry.budget if entry is not None else 0) or DEFAULT_BUDGET
+    count = sum(len(block) for block in store.blocks(space))
+    plan = choose(count, store.manifest.dimension, allowed, kind)
+    if entry is not None and (entry.kind, entry.code) == (plan.kind, plan.code):
+        index = _read(store, space, entry)
+        if index is not None and current:
+            if entry.budget != allowed:
+                store.put_index(space, replace(entry, budget=allowed))
+            return index
     if index is not None and entry is not None and _may_grow(entry, shards, count):
-        if entry.kind != "flat":
-            path = str(store.folder / entry.file.name) if entry.file else ""
-            index.index = faiss.read_index(path)  # into memory: maps cannot be added to
+        if entry.file is not None:
+            index.index = faiss.read_index(str(store.folder / entry.file.name))  # into memory: maps cannot be added to
         _add(index, store.blocks(space)[len(entry.shards) :])
     else:
         index = _build(store, space, plan)
     _tune(index)
-    index.save(store)
-    return index
+    index.save(store, allowed)
+    if plan.kind == "flat":
+        return index
+    return _read(store, space, store.manifest.indexes[space]) or index  # building takes more memory than the map
 
 
-def _read(store: Store, space: Space, entry: IndexEntry, plan: Plan) -> VectorIndex | None:
-    """The committed index, memory-mapped; ``None`` when it is damaged or of another kind than is wanted."""
+def _read(store: Store, space: Space, entry: IndexEntry) -> VectorIndex | None:
+    """The committed index, memory-mapped; ``None`` when there is no whole file of it."""
     faiss = _faiss()
-    if entry.kind != plan.kind:
+    if entry.kind not in get_args(Kind):
         return None
-    index = VectorIndex(store, space, plan.kind, None, dict(entry.settings), entry.recall_at_10)
-    if entry.kind == "flat":
-        index.index = _empty(plan, store.manifest.dimension)
+    kind = cast("Kind", entry.kind)
+    index = VectorIndex(store, space, kind, None, dict(entry.settings), entry.recall_at_10, entry.code)
+    if kind == "flat":
+        index.index = _empty(Plan(kind, 0), store.manifest.dimension)
         known = {shard.name for shard in store.manifest.shards[: len(entry.shards)]}
         if known == set(entry.shards):
             _add(index, store.blocks(space)[: len(entry.shards)])
@@ -206,7 +236,7 @@ def _read(store: Store, space: Space, entry: IndexEntry, plan: Plan) -> VectorIn
         return None
     try:
         entry.file.check(store.folder, contents=True)
-        flags = faiss.IO_FLAG_MMAP_IFC if entry.kind == "hnsw" else faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY
+        flags = faiss.IO_FLAG_MMAP_IFC if kind == "hnsw" else faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY
         index.index = faiss.read_index(str(store.folder / entry.file.name), flags)
     except (Fgclip2Error, RuntimeError) as error:
         _log.warning("the index of %s is built again (%s)", space, str(error).splitlines()[0])
@@ -216,13 +246,15 @@ def _read(store: Store, space: Space, entry: IndexEntry, plan: Plan) -> VectorIn
 
 def _may_grow(entry: IndexEntry, shards: tuple[str, ...], count: int) -> bool:
     """Whether an index can be added to: the store has only got new shards, and what it was trained on is still most."""
-    return shards[: len(entry.shards)] == entry.shards and (entry.kind != "ivf_pq" or count <= _GROWTH * entry.vectors)
+    return shards[: len(entry.shards)] == entry.shards and (
+        entry.kind not in _LISTED or count <= _GROWTH * entry.vectors
+    )
 
 
 def _build(store: Store, space: Space, plan: Plan) -> VectorIndex:
     blocks = store.blocks(space)
-    index = VectorIndex(store, space, plan.kind, _empty(plan, store.manifest.dimension))
-    if plan.kind == "ivf_pq":
+    index = VectorIndex(store, space, plan.kind, _empty(plan, store.manifest.dimension), code=plan.code)
+    if plan.lists:
         count = sum(map(len, blocks))
         rows = np.sort(_sample(count, max(64 * plan.lists, 20_000)))
         index.index.train(store.vectors(space, rows))
@@ -240,7 +272,11 @@ def _empty(plan: Plan, dimension: int) -> Any:
         index.hnsw.efConstruction = 100
         return index
     lists = faiss.IndexFlatIP(dimension)
-    index = faiss.IndexIVFPQ(lists, dimension, plan.lists, plan.code, 8, product)
+    if plan.kind == "ivf_sq":
+        bits = faiss.ScalarQuantizer.QT_8bit if plan.code == dimension else faiss.ScalarQuantizer.QT_4bit
+        index = faiss.IndexIVFScalarQuantizer(lists, dimension, plan.lists, bits, product)
+    else:
+        index = faiss.IndexIVFPQ(lists, dimension, plan.lists, plan.code, 8, product)
     index.own_fields = True
     lists.this.disown()
     index.cp.spherical = True
@@ -265,10 +301,11 @@ def _tune(index: VectorIndex) -> None:
     steps: list[dict[str, int]] = [{}]
     if index.kind == "hnsw":
         steps = [{"ef": effort} for effort in (64, 128, 256, 512)]
-    elif index.kind == "ivf_pq":
+    elif index.kind in _LISTED:
         lists = int(index.index.nlist)
         probes = sorted({min(lists, number) for number in (8, 16, 32, 64, 128, 256)})
-        steps = [{"probes": number, "refine": refine} for number in probes for refine in (10, 30)]
+        refines = (2, 5) if index.kind == "ivf_sq" else (10, 30)
+        steps = [{"probes": number, "refine": refine} for number in probes for refine in refines]
     for step in steps:
         index.settings = step
         found = index.search(queries, best.shape[1])[0]

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -78,7 +78,9 @@ class Shard:
 class IndexEntry:
     """A built index over the pictures' or the regions' vectors.
 
-    ``recall_at_10`` is against exact search, ``settings`` are of the search that reached it. A flat index has no file.
+    ``recall_at_10`` is against exact search, ``settings`` are of the search that reached it, ``code`` are the bytes of
+    a compressed vector, ``budget`` those that the whole may take in memory. A flat index has no file; one without
+    shards is not built, and says only what it was planned for.
     """
 
     kind: str
@@ -87,6 +89,12 @@ class IndexEntry:
     recall_at_10: float
     settings: dict[str, int] = field(default_factory=dict)
     file: FileEntry | None = None
+    code: int = 0
+    budget: int = 0
+
+    def unbuilt(self) -> IndexEntry:
+        """What is left of it when its vectors have changed their rows."""
+        return replace(self, shards=(), vectors=0, file=None)
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ class Index:
         *,
         root: str | os.PathLike[str] | None = None,
         verify: bool = True,
-        memory_gb: float = 4.0,
+        memory_gb: float | None = None,
     ) -> Index:
         """Open a store for searching; an index that is missing or out of date is made.
 
@@ -86,7 +86,7 @@ class Index:
             model: the model that made it, or its name; ``None`` loads it by the name it had then.
             root: where the pictures are now; ``None`` for where they were.
             verify: read every file of the store and compare its hash.
-            memory_gb: most memory of an index that has to be made.
+            memory_gb: most memory of an index; ``None`` for what the store's own was planned for.
 
         Raises:
             Fgclip2Error: no store, a damaged one, one of another model, or an empty one.
@@ -99,7 +99,7 @@ class Index:
         store = Store.open(path, model_hash=model.hash, verify=verify)
         if not len(store):
             raise Fgclip2Error(f"{path} holds no picture; fill it: fgclip2 index PICTURES --out {path}")
-        budget = round(memory_gb * 1e9)
+        budget = None if memory_gb is None else round(memory_gb * 1e9)
         base = Path(store.manifest.root if root is None else root)
         return cls(store, model, base, open_index(store, "pictures", budget), open_index(store, "regions", budget))
 

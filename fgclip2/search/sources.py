@@ -6,7 +6,6 @@ Names are checked before a file is opened: they never lead out of the root, what
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import os
@@ -26,7 +25,7 @@ SPAN: Final = ("shard_start", "shard_bytes")
 """Columns of pictures in shards: where in the tar file they lie."""
 
 _PATH_KEYS: Final = ("image", "f_path", "file_name", "path")
-_RESERVED: Final = frozenset({"name", "sha256", "width", "height", *SPAN})
+_RESERVED: Final = frozenset({"name", "sha256", "width", "height", "boxes", "bbox_info", *SPAN})
 _LISTS: Final = (".txt", ".jsonl", ".json", ".csv", ".parquet")
 
 
@@ -204,12 +203,43 @@ def _read_list(path: Path) -> Iterable[Mapping[str, Any]]:
         if suffix == ".txt":
             return [{"image": line.strip()} for line in text.splitlines() if line.strip()]
         if suffix == ".csv":
-            return list(csv.DictReader(text.splitlines()))
+            return _csv(path)
         if suffix == ".jsonl" or not text.lstrip().startswith(("[", "{")):
             return [_line(line, number) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
         return list(_json_list(json.loads(text)))
     except (OSError, ValueError) as error:
         raise Fgclip2Error(f"{path} cannot be read as a list of pictures ({error})") from error
+
+
+def _csv(path: Path) -> list[Mapping[str, Any]]:
+    """The lines of a table, its columns of numbers or truth values where all of their values are."""
+    import pyarrow
+    from pyarrow import csv
+
+    problems: list[Mapping[str, Any]] = []
+
+    def note(row: csv.InvalidRow) -> str:
+        problems.append({"problem": f"line {row.number} has {row.actual_columns} of {row.expected_columns} columns"})
+        return "skip"
+
+    reading = csv.ReadOptions(use_threads=False)  # or lines have no numbers
+    parsing = csv.ParseOptions(newlines_in_values=True, invalid_row_handler=note)
+    try:
+        typed = csv.read_csv(path, reading, parsing)
+        problems.clear()
+        as_text = csv.ConvertOptions(column_types=dict.fromkeys(typed.column_names, pyarrow.string()))
+        table = csv.read_csv(path, reading, parsing, as_text)
+    except pyarrow.ArrowException as error:
+        raise ValueError(str(error)) from error
+    for number, name in enumerate(table.column_names):
+        column = typed.column(number)
+        number_like = pyarrow.types.is_floating(column.type) or pyarrow.types.is_boolean(column.type)
+        if pyarrow.types.is_integer(column.type):  # 007 is a text
+            kept = table.column(number).filter(column.is_valid())
+            number_like = kept.equals(column.drop_null().cast(pyarrow.string()))
+        if number_like and name not in _PATH_KEYS:
+            table = table.set_column(number, name, column)
+    return table.to_pylist() + problems
 
 
 def _line(line: str, number: int) -> Mapping[str, Any]:
@@ -278,6 +308,7 @@ def _plain(fields: Mapping[str, Any]) -> dict[str, Value]:
         and key not in _RESERVED
         and key not in _PATH_KEYS
         and isinstance(value, (str, int, float, bool))
+        and value == value  # nan is no number to filter by, and would differ from itself in every run
     }
 
 

@@ -27,7 +27,7 @@ from fgclip2.search.mapped import map_tensors
 
 Space = Literal["pictures", "regions"]
 SPACES: Final[tuple[Space, ...]] = ("pictures", "regions")
-_OWN_COLUMNS: Final = ("name", "sha256", "width", "height")
+OWN_COLUMNS: Final = ("name", "sha256", "width", "height", "boxes")
 
 
 class Store:
@@ -67,13 +67,13 @@ class Store:
         root: str | os.PathLike[str],
         settings: Mapping[str, Any] | None = None,
     ) -> Store:
-        """An empty store in a new or empty folder.
+        """An empty store in a new or empty folder, or in one where that was begun and the process killed.
 
         Raises:
             Fgclip2Error: something is in the folder already, or it cannot be made.
         """
         path = Path(folder)
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if path.exists() and (not path.is_dir() or any(map(_foreign, path.iterdir()))):
             raise Fgclip2Error(f"{path} exists and is no search store; give a new or an empty folder")
         manifest = Manifest(model_hash, model_name, dimension, dict(settings or {}), os.fspath(root))
         manifest.write(path)
@@ -134,14 +134,14 @@ class Store:
         if lost:
             total = sum(shard.pictures for shard in kept)
             counts = {"pictures": total, "regions": 0, "deleted": 0}
-            bare = replace(manifest, shards=kept, deleted=marks, counts=counts, indexes={}, serial=manifest.serial + 1)
+            bare = replace(manifest, shards=kept, deleted=marks, counts=counts, serial=manifest.serial + 1)
             store = cls(path, bare)
             alive = store.alive
             if marks is None:  # replaced pictures are back too: of each name the newest counts
                 newest = {name: row for row, name in enumerate(store.metadata["name"].to_pylist())}
                 alive = np.isin(np.arange(total), list(newest.values()))
             with store.writing(check=False):
-                store._commit(kept, alive, indexes={})
+                store._commit(kept, alive, keep_indexes=False)
         return lost
 
     def __len__(self) -> int:
@@ -191,7 +191,7 @@ class Store:
             shard = self._write_shard(
                 self.manifest.serial + 1,
                 stacked(entries),
-                [{**dict(zip(_OWN_COLUMNS, (e.name, e.sha256, *e.size), strict=True)), **e.extra} for e in entries],
+                [_facts(entry) for entry in entries],
             )
             self._commit((*self.manifest.shards, shard), np.concatenate([alive, np.ones(shard.pictures, bool)]))
             rows.update(zip(names, range(len(alive), len(self.alive)), strict=True))
@@ -237,7 +237,7 @@ class Store:
                 shards.append(self._write_shard(self.manifest.serial + 1 + number, arrays, facts))
             # The serial must pass the numbers of all new files, or the next commit would write over one of them.
             serial = self.manifest.serial + max(1, len(shards))
-            self._commit(tuple(shards), np.ones(len(kept), bool), indexes={}, serial=serial)
+            self._commit(tuple(shards), np.ones(len(kept), bool), keep_indexes=False, serial=serial)
             self._sweep()
 
     def put_index(self, space: Space, entry: IndexEntry, write: Callable[[Path], None] | None = None) -> None:
@@ -272,7 +272,10 @@ class Store:
 
     @cached_property
     def metadata(self) -> Any:
-        """A pyarrow table by picture row: ``name``, ``sha256``, ``width``, ``height``, and the extra columns."""
+        """A pyarrow table by picture row: ``name``, ``sha256``, ``width``, ``height``, and the extra columns.
+
+        ``boxes`` counts the regions, the first ones, that came with the picture.
+        """
         return _join([self._table(shard) for shard in self.manifest.shards], self.folder)
 
     @cached_property
@@ -325,10 +328,10 @@ class Store:
             table = pyarrow.parquet.read_table(file, memory_map=True)
         except (pyarrow.ArrowException, OSError) as error:
             raise Fgclip2Error(f"{file} cannot be read ({error}); index again with --repair") from error
-        if table.num_rows != shard.pictures or not set(_OWN_COLUMNS) <= set(table.column_names):
+        if table.num_rows != shard.pictures or not set(OWN_COLUMNS) <= set(table.column_names):
             raise Fgclip2Error(
                 f"{file} has {table.num_rows} rows of {table.column_names}, not {shard.pictures} of "
-                f"{', '.join(_OWN_COLUMNS)}; index again with --repair"
+                f"{', '.join(OWN_COLUMNS)}; index again with --repair"
             )
         return table
 
@@ -375,7 +378,7 @@ class Store:
         self,
         shards: tuple[Shard, ...],
         alive: np.ndarray,
-        indexes: dict[str, IndexEntry] | None = None,
+        keep_indexes: bool = True,
         serial: int | None = None,
     ) -> None:
         """Write the marks of deleted pictures, where there are any, and then the manifest."""
@@ -397,7 +400,9 @@ class Store:
         maps = [self._maps.get(shard.name) or self._map(shard) for shard in shards]
         regions = np.concatenate([np.zeros(0, np.int64), *(arrays["counts"] for arrays in maps)])
         counts = {"pictures": int(alive.sum()), "regions": int(regions[alive].sum()), "deleted": int((~alive).sum())}
-        kept = self.manifest.indexes if indexes is None else indexes
+        kept = self.manifest.indexes
+        if not keep_indexes:
+            kept = {space: entry.unbuilt() for space, entry in kept.items()}
         updated = replace(self.manifest, shards=shards, deleted=deleted, counts=counts, indexes=kept, serial=serial)
         updated.write(self.folder)
         self._show(updated)
@@ -413,6 +418,16 @@ class Store:
                 file.unlink()
 
 
+def _facts(entry: Entry) -> dict[str, Value]:
+    own = (entry.name, entry.sha256, *entry.size, entry.given)
+    return {**dict(zip(OWN_COLUMNS, own, strict=True)), **entry.extra}
+
+
+def _foreign(file: Path) -> bool:
+    """Whether a file cannot have been left by a store whose first manifest was not written to its end."""
+    return file.name != ".lock" and not file.name.startswith(f".{manifests.NAME}.")
+
+
 def _join(tables: Sequence[Any], folder: Path) -> Any:
     """Tables one below the other; columns that one lacks are empty there."""
     import pyarrow
@@ -423,6 +438,7 @@ def _join(tables: Sequence[Any], folder: Path) -> Any:
             "sha256": pyarrow.string(),
             "width": pyarrow.int64(),
             "height": pyarrow.int64(),
+            "boxes": pyarrow.int64(),
         }
         return pyarrow.schema(empty).empty_table()
     try:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fgclip2.errors import Fgclip2Error
+from fgclip2.search import index as indexes
 from fgclip2.search.entries import Entry
 from fgclip2.search.index import FLAT_LIMIT, HNSW_LIMIT, Kind, choose, open_index
 from fgclip2.search.store import Store
@@ -63,7 +69,7 @@ def test_flat_search_is_exact_with_and_without_a_filter(store: Store, k: int, sh
         assert there.sum() == min(k, allowed.sum())
 
 
-@pytest.mark.parametrize("kind", ["hnsw", "ivf_pq"])
+@pytest.mark.parametrize("kind", ["hnsw", "ivf_sq", "ivf_pq"])
 def test_large_indexes_reach_the_recall_they_state(tmp_path: Path, kind: Kind) -> None:
     store = clustered(tmp_path / "store")
     index = open_index(store, "regions", GB, kind=kind)
@@ -78,9 +84,11 @@ def test_large_indexes_reach_the_recall_they_state(tmp_path: Path, kind: Kind) -
     np.testing.assert_allclose(scores, np.take_along_axis(queries @ vectors.T, rows, 1), atol=1e-5)
     said = Store.open(store.folder).manifest.indexes["regions"]
     assert said.recall_at_10 == index.recall_at_10
-    assert (said.kind, said.vectors, said.settings) == (kind, 3000, index.settings)
+    assert (said.kind, said.vectors, said.settings, said.budget) == (kind, 3000, index.settings, GB)
 
-    again = open_index(Store.open(store.folder), "regions", GB, kind=kind)  # now a memory map
+    again = open_index(Store.open(store.folder), "regions")  # as it was planned, whatever the count
+    assert again.kind == kind
+    assert Store.open(store.folder).manifest.serial == store.manifest.serial
     np.testing.assert_array_equal(again.search(queries, 10)[1], rows)
     assert again.recall_at_10 == index.recall_at_10
 
@@ -89,7 +97,27 @@ def test_large_indexes_reach_the_recall_they_state(tmp_path: Path, kind: Kind) -
     assert allowed[found].all()
 
 
-@pytest.mark.parametrize("kind", ["flat", "hnsw", "ivf_pq"])
+def test_an_index_keeps_the_memory_it_was_planned_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(indexes, "FLAT_LIMIT", 100)
+    store = clustered(tmp_path / "store")  # 3,000 vectors of 16 numbers
+    assert open_index(store, "regions", 100_000).code == 16
+    tight = open_index(store, "regions", 60_000)
+    assert (tight.kind, tight.code) == ("ivf_sq", 8)
+    serial = store.manifest.serial
+    for opened in (store, Store.open(store.folder)):
+        index = open_index(opened, "regions")
+        assert (index.kind, index.code) == ("ivf_sq", 8)
+        assert opened.manifest.serial == serial
+    store.append([entry("new", 7)])
+    store.delete(["0/0"])
+    store.compact()
+    assert (open_index(store, "regions").code, store.manifest.indexes["regions"].budget) == (8, 60_000)
+    assert open_index(store, "regions", 70_000).code == 8
+    assert store.manifest.indexes["regions"].budget == 70_000
+    assert open_index(store, "regions", GB).kind == "hnsw"
+
+
+@pytest.mark.parametrize("kind", ["flat", "hnsw", "ivf_sq", "ivf_pq"])
 def test_an_index_follows_its_store(tmp_path: Path, kind: Kind) -> None:
     store = clustered(tmp_path / "store")
     open_index(store, "regions", GB, kind=kind)
@@ -126,9 +154,11 @@ def test_a_damaged_index_is_made_again(tmp_path: Path, kind: Kind, caplog: pytes
 def test_the_count_and_the_memory_decide() -> None:
     assert choose(FLAT_LIMIT, 768, 4 * GB).kind == "flat"
     assert choose(FLAT_LIMIT + 1, 768, 4 * GB).kind == "hnsw"
-    assert choose(1_000_000, 768, 4 * GB).kind == "hnsw"
-    assert choose(1_000_000, 768, GB).kind == "ivf_pq"
-    assert choose(HNSW_LIMIT + 1, 768, 400 * GB).kind == "ivf_pq"
+    assert choose(FLAT_LIMIT + 1, 768, GB // 8).kind == "ivf_sq"
+    assert choose(HNSW_LIMIT, 768, 4 * GB).kind == "hnsw"
+    assert choose(HNSW_LIMIT + 1, 768, 4 * GB) == choose(HNSW_LIMIT + 1, 768, 400 * GB)
+    assert [choose(1_000_000, 768, size).code for size in (GB, GB // 2, GB // 4)] == [768, 384, 192]
+    assert [choose(1_000_000, 768, size).kind for size in (GB, GB // 2, GB // 4)] == ["ivf_sq", "ivf_sq", "ivf_pq"]
     roomy, tight = choose(10_000_000, 768, 5 * GB), choose(10_000_000, 768, GB)
     assert roomy.code > tight.code
     for plan, budget in ((roomy, 5 * GB), (tight, GB)):
@@ -136,6 +166,73 @@ def test_the_count_and_the_memory_decide() -> None:
         assert 768 % plan.code == 0
     with pytest.raises(Fgclip2Error, match=r"needs at least 0\.3\d GB, and 0\.10 GB are allowed"):
         choose(10_000_000, 768, 100_000_000)
+
+
+def test_parts_of_a_collection_answer_as_the_whole(tmp_path: Path) -> None:
+    whole, parts = new_store(tmp_path / "whole"), [new_store(tmp_path / f"part-{k}") for k in range(3)]
+    centres = np.random.default_rng(0).normal(size=(40, WIDTH))
+    for number in range(90):
+        item = around(centres, f"{number}.jpg", number, 20)
+        whole.append([item])
+        parts[number % 3].append([item])
+    queries = unit(np.random.default_rng(1).normal(size=(7, WIDTH)))
+    expected = open_index(whole, "regions").search(queries, 10)[0]
+    found = [open_index(part, "regions").search(queries, 10) for part in parts]
+    scores = np.hstack([scores for scores, _ in found])
+    order = np.argsort(-scores, axis=1)[:, :10]
+    np.testing.assert_allclose(np.take_along_axis(scores, order, 1), expected, atol=1e-6)
+    answers = [
+        [f"{part + 3 * (row // 20)}.jpg" for row in rows] for part, (_, lines) in enumerate(found) for rows in lines
+    ]
+    names = np.array(answers).reshape(3, 7, 10).transpose(1, 0, 2).reshape(7, 30)
+    rows = open_index(whole, "regions").search(queries, 10)[1]
+    assert np.take_along_axis(names, order, 1).tolist() == [[f"{row // 20}.jpg" for row in line] for line in rows]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from fgclip2.search.index import open_index
+from fgclip2.search.store import Store
+from tests.search.synthetic import entry, new_store
+left, fsync = int(sys.argv[2]), os.fsync
+def stops(handle):
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    fsync(handle)
+os.fsync = stops
+folder = Path(sys.argv[1])
+store = Store.open(folder) if (folder / "manifest.json").exists() else new_store(folder)
+for shard in range(len(store.manifest.shards), 3):
+    store.append([entry(f"{shard}-{k}.jpg", 100 * shard + k, 20) for k in range(60)])
+open_index(store, "regions", kind=sys.argv[3])
+"""
+
+
+@pytest.mark.parametrize("kind", ["ivf_sq", "ivf_pq"])
+def test_a_build_that_is_killed_again_and_again_ends_as_one_that_is_not(tmp_path: Path, kind: Kind) -> None:
+    root = Path(__file__).resolve().parents[2]
+
+    def run(folder: Path, writes: int) -> int:
+        return subprocess.run(
+            [sys.executable, "-c", KILLED, str(folder), str(writes), kind],
+            env={**os.environ, "PYTHONPATH": str(root)}, cwd=root, check=False,
+        ).returncode  # fmt: skip
+
+    # A shard takes six writes: the third run dies where the index has its file, and the manifest does not name it yet.
+    killed = [run(tmp_path / "killed", 9) for _ in range(3)]
+    assert killed == [-signal.SIGKILL] * 3
+    assert len(list((tmp_path / "killed").glob("regions-*.faiss"))) == 1
+    assert not Store.open(tmp_path / "killed").manifest.indexes
+    assert run(tmp_path / "killed", 9) == run(tmp_path / "whole", -1) == 0
+    resumed, whole = (Store.open(tmp_path / name) for name in ("killed", "whole"))
+    assert resumed.manifest == replace(whole.manifest, root=resumed.manifest.root)
+    assert whole.manifest.indexes["regions"].vectors == 3600
+    for file in (tmp_path / "whole").glob("*.*"):
+        if file.name != "manifest.json":
+            assert file.read_bytes() == (tmp_path / "killed" / file.name).read_bytes()
 
 
 def test_an_index_of_few_vectors(make_store: Callable[[Sequence[Sequence[Entry]]], Store]) -> None:

@@ -18,6 +18,7 @@ from fgclip2.cli import main
 from fgclip2.data.openmoji import Scene, SceneObject, truth
 from fgclip2.errors import Fgclip2Error
 from fgclip2.search import build as builds
+from fgclip2.search import units
 from fgclip2.search.build import build_store
 from fgclip2.search.config import BuildConfig, RegionConfig
 from fgclip2.search.store import Store
@@ -235,7 +236,7 @@ def test_an_interrupted_run_goes_on_to_the_same_store(
     pictures: Path, scene_store: Path, embedded: fgclip2.FGCLIP2, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "again.idx"
-    real, calls = builds.region_vectors, 0
+    real, calls = units.region_vectors, 0
 
     def stops(*arguments: object) -> object:
         nonlocal calls
@@ -246,13 +247,84 @@ def test_an_interrupted_run_goes_on_to_the_same_store(
 
     config = BuildConfig(shard_size=30)
     with monkeypatch.context() as patch:
-        patch.setattr(builds, "region_vectors", stops)
+        patch.setattr(units, "region_vectors", stops)
         with pytest.raises(KeyboardInterrupt):
             build_store(pictures, out, embedded, config, progress=False)
     assert len(Store.open(out)) == 30
     done = build_store(pictures, out, embedded, config, progress=False)
     assert (done.embedded, done.unchanged) == (42, 30)
     assert Store.open(out).manifest.shards == Store.open(scene_store).manifest.shards
+
+
+def test_what_a_list_says_anew_takes_effect(few: Path, embedded: fgclip2.FGCLIP2, tmp_path: Path) -> None:
+    entries = [
+        {"image": f"{n:03d}.png", "来源": "web", "stars": n, "boxes": [[10.0, 20.0, 60.0, 90.0 + n]]} for n in range(6)
+    ]
+    listing, out = tmp_path / "list.jsonl", tmp_path / "idx"
+
+    def build() -> builds.BuildReport:
+        listing.write_text("\n".join(map(json.dumps, entries)), encoding="utf-8")
+        return build_store(listing, out, embedded, BuildConfig(boxes=True), root=few, progress=False)
+
+    assert build().embedded == 6
+    before = contents(Store.open(out))
+    assert (build().unchanged, len(Store.open(out).manifest.shards)) == (6, 1)
+    entries[1]["来源"] = "手机"
+    del entries[2]["stars"]
+    entries[3]["boxes"] = [[10.0, 20.0, 60.0, 50.0]]
+    entries[4]["boxes"] = []
+    done = build()
+    assert (done.described, done.embedded, done.unchanged, done.failed) == (2, 2, 2, 0)
+    store = Store.open(out)
+    after = contents(store)
+    facts = {fact["name"]: fact for fact in store.metadata.take(list(store.rows.values())).to_pylist()}
+    assert [facts[f"{n:03d}.png"]["来源"] for n in range(3)] == ["web", "手机", "web"]
+    assert [facts[f"{n:03d}.png"]["stars"] for n in range(3)] == [0, 1, None]
+    assert [facts[f"{n:03d}.png"]["boxes"] for n in range(5)] == [1, 1, 1, 1, 0]
+    assert after["003.png"][2][0].tolist() == [10, 20, 60, 50]
+    for name in ("001.png", "002.png"):
+        for was, now in zip(before[name], after[name], strict=True):
+            np.testing.assert_array_equal(now, was)
+    np.testing.assert_array_equal(after["004.png"][2], before["004.png"][2][1:])
+    assert build().unchanged == 6
+    with pytest.raises(Fgclip2Error, match="was made with {'boxes': True}, not with {'boxes': False}"):
+        build_store(listing, out, embedded, root=few, progress=False)
+
+
+def test_a_shard_that_was_packed_anew_is_indexed_again(few: Path, embedded: fgclip2.FGCLIP2, tmp_path: Path) -> None:
+    members = {f"{n}.png": (few / f"{n:03d}.png").read_bytes() for n in range(4)}
+    shard, out = tmp_path / "part.tar", tmp_path / "idx"
+    write_tar(shard, members)
+    build_store(shard, out, embedded, progress=False)
+    before = contents(Store.open(out))
+    write_tar(shard, {"4.png": (few / "004.png").read_bytes(), **dict(reversed(members.items()))})
+    assert any(hit.problem for hit in Index.open(out, embedded).search("a dog", top=4))
+    done = build_store(shard, out, embedded, progress=False)
+    assert (done.embedded, done.described, done.failed, done.total) == (1, 4, 0, 5)
+    hits = Index.open(out, embedded).search("a dog", top=5)
+    assert [hit.problem for hit in hits] == [""] * 5
+    assert all(hit.image().size == (224, 224) for hit in hits)
+    after = contents(Store.open(out))
+    for name, (vector, *_) in before.items():
+        np.testing.assert_array_equal(after[name][0], vector)
+
+
+def test_few_pictures_of_many_runs_share_a_shard(few: Path, embedded: fgclip2.FGCLIP2, tmp_path: Path) -> None:
+    for number in range(6):
+        if number % 3:
+            (few / f"{number:03d}.png").write_text("no picture", encoding="utf-8")
+    build_store(few, tmp_path / "idx", embedded, BuildConfig(shard_size=3), progress=False)
+    assert [shard.pictures for shard in Store.open(tmp_path / "idx").manifest.shards] == [2]
+    failures = (tmp_path / "idx" / "failures.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["image"] for line in failures] == [f"{n:03d}.png" for n in (1, 2, 4, 5)]
+
+
+def test_a_table_of_numbers_can_be_filtered(few: Path, embedded: fgclip2.FGCLIP2, tmp_path: Path) -> None:
+    lines = ["image,来源,stars", *(f"{n:03d}.png,{['web', '手机'][n % 2]},{n / 2}" for n in range(6))]
+    (tmp_path / "list.csv").write_text("\n".join(lines), encoding="utf-8")
+    build_store(tmp_path / "list.csv", tmp_path / "idx", embedded, root=few, progress=False)
+    hits = Index.open(tmp_path / "idx", embedded).search("a dog", where=[("stars", ">=", 1.5)], rerank=0)
+    assert sorted(hit.name for hit in hits) == ["003.png", "004.png", "005.png"]
 
 
 def test_a_store_keeps_its_model_settings_and_root(
@@ -320,6 +392,25 @@ def test_shards_and_boxes(few: Path, scenes: list[Scene], embedded: fgclip2.FGCL
     assert hit.similarity is not None
 
 
+def test_photographs_are_indexed_or_named(shared: Path, embedded: fgclip2.FGCLIP2, tmp_path: Path) -> None:
+    folder = tmp_path / "照片"
+    folder.mkdir()
+    photographs = sorted((shared / "data" / "coco-bilingual-open" / "images").glob("*.jpg"))[:10]
+    for file in photographs:
+        (folder / file.name).write_bytes(file.read_bytes())
+    data = photographs[0].read_bytes()
+    (folder / "截断.jpg").write_bytes(data[: len(data) // 2])
+    (folder / "fake.jpg").write_text("not a picture at all", encoding="utf-8")
+    done = build_store(folder, tmp_path / "idx", embedded, progress=False)
+    assert (done.embedded, done.failed, done.total) == (10, 2, 10)
+    failures = (tmp_path / "idx" / "failures.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["image"] for line in failures] == ["fake.jpg", "截断.jpg"]
+    index = Index.open(tmp_path / "idx", embedded)
+    assert set(index.store.rows) == {file.name for file in photographs}
+    for file in photographs[:3]:
+        assert index.search(Query(image=file), top=1)[0].name == file.name
+
+
 def test_the_commands(few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], scenes: list[Scene]) -> None:
     out, page = tmp_path / "few.idx", tmp_path / "page.html"
     (few / "坏.jpg").write_text("no picture", encoding="utf-8")
@@ -352,6 +443,7 @@ def test_the_commands(few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
         (["search", str(tmp_path / "none"), "a"], "holds no search store"),
         (["index", str(tmp_path / "none"), "--out", str(tmp_path / "x"), "--model", "tiny"], "does not exist"),
         (["search", str(out), "a", "--where", "width"], "is not understood"),
+        (["index", str(few), "--out", str(out), "--workers", "2"], "need --engine ray"),
     ):
         assert main(wrong) == 2
         error = capsys.readouterr().err.splitlines()[-1]

@@ -76,6 +76,28 @@ def test_lists(folder: Path, kind: str) -> None:
         assert [dict(source.extra) for source in sources] == [{"来源": "web"}, {"来源": "手机"}]
 
 
+def test_columns_of_a_table_have_types(folder: Path) -> None:
+    lines = [
+        "image,stars,share,good,day,code,mixed,boxes,说明",
+        'a.png,3,0.5,true,2024-01-31,007,1,"[[1, 2, 5, 9]]","两行\n文字"',
+        "猫/b.png,,2,false,2024-02-01,012,x,,",
+        "c.png,1,2",
+    ]
+    (folder / "list.csv").write_text("\n".join(lines), encoding="utf-8")
+    first, second, third = list_sources(folder / "list.csv")[1]
+    assert dict(first.extra) == {
+        "stars": 3, "share": 0.5, "good": True, "day": "2024-01-31", "code": "007", "mixed": "1", "说明": "两行\n文字",
+    }  # fmt: skip
+    assert type(first.extra["stars"]) is int
+    assert first.boxes == [[1, 2, 5, 9]]
+    assert {key: second.extra.get(key) for key in ("stars", "share", "good")} == {
+        "stars": None, "share": 2.0, "good": False,
+    }  # fmt: skip
+    assert "has 3 of 9 columns" in third.problem
+    (folder / "list.csv").write_text("image,stars\n5,1\n007,2\n", encoding="utf-8")
+    assert [source.name for source in list_sources(folder / "list.csv")[1]] == ["5", "007"]
+
+
 def test_boxes_of_lists(folder: Path) -> None:
     finehard = {"f_path": "a.png", "short_caption": "x", "bbox_info": [{"bbox": [0.5, 0, 1.0004, 0.5, 0.9]}]}
     (folder / "a.jsonl").write_text(

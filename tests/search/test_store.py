@@ -315,6 +315,30 @@ def test_bad_pictures_are_refused_and_nothing_is_stored(make_store: Make) -> Non
     assert list(Store.open(store.folder).rows) == ["a", "b"]
 
 
+NEVER_BORN = """
+import os, signal, sys
+from pathlib import Path
+from tests.search.synthetic import new_store
+os.fsync = lambda handle: os.kill(os.getpid(), signal.SIGKILL)
+new_store(Path(sys.argv[1]))
+"""
+
+
+def test_a_store_that_was_killed_at_its_first_write_is_begun_again(tmp_path: Path) -> None:
+    root = Path(__file__).resolve().parents[2]
+    killed = subprocess.run(
+        [sys.executable, "-c", NEVER_BORN, str(tmp_path / "store")],
+        env={**os.environ, "PYTHONPATH": str(root)}, cwd=root, check=False,
+    )  # fmt: skip
+    assert killed.returncode == -signal.SIGKILL
+    (left,) = (tmp_path / "store").iterdir()
+    assert left.name.startswith(".manifest.json.")
+    store = new_store(tmp_path / "store")
+    store.append([entry("a", 1)])
+    assert not left.exists()
+    assert_holds(Store.open(store.folder), {"a": entry("a", 1)})
+
+
 def test_only_an_empty_folder_becomes_a_store(tmp_path: Path) -> None:
     (tmp_path / "note.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(Fgclip2Error, match="exists and is no search store"):
