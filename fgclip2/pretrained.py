@@ -15,6 +15,10 @@ from fgclip2.errors import Fgclip2Error
 DEFAULT_MODEL: Final = "qihoo360/fg-clip2-base"
 ENVIRONMENT_VARIABLE: Final = "FGCLIP2_MODEL"
 EMBEDDED: Final = ("tiny",)
+EXPORT: Final = "export.json"
+"""What marks a directory that ``fgclip2 export`` has written."""
+GRAPHS: Final = ("vision.onnx", "text.onnx", "vision.xml", "text.xml")
+"""Files of which an export has one or two."""
 
 _HUB_ID: Final = re.compile(r"[\w.-]+/[\w.-]+")
 _FILES: Final = ("config.json", "tokenizer.json", "tokenizer_config.json", "*.safetensors", "*.safetensors.index.json")
@@ -28,7 +32,7 @@ def resolve(name: str | os.PathLike[str] | None = None) -> Path:
             one, ``$FGCLIP2_MODEL`` is taken, else the released base model. The embedded model is never a fallback.
 
     Returns:
-        A directory with ``config.json``, ``tokenizer.json`` and safetensors weights.
+        A directory with ``config.json``, ``tokenizer.json`` and safetensors weights, or of an export.
 
     Raises:
         Fgclip2Error: nothing by that name, an incomplete directory, or a download that failed; the message names the
@@ -60,8 +64,10 @@ _WAYS: Final = (
 
 def _checked(directory: Path) -> Path:
     lacking = [file for file in ("config.json", "tokenizer.json") if not (directory / file).is_file()]
-    if not any(directory.glob("*.safetensors")):
+    if not (directory / EXPORT).is_file() and not any(directory.glob("*.safetensors")):
         lacking.append("*.safetensors")
+    if lacking and any((directory / name).exists() for name in GRAPHS):
+        raise Fgclip2Error(f"{directory} is a part of an export: it lacks {EXPORT}; copy the whole, or export again")
     if lacking:
         raise Fgclip2Error(f"{directory} is not a model directory: it lacks {', '.join(lacking)}. {_WAYS}")
     return directory
