@@ -202,7 +202,7 @@ class ExportedNetwork:
 
     def _open(self, name: str) -> Callable[[Arrays], dict[str, np.ndarray]]:
         file = self.directory / f"{name}{ENDING[self.manifest.format]}"
-        return _open_onnx(file) if self.manifest.format == "onnx" else _open_openvino(file, self.dtype)
+        return open_onnx(file) if self.manifest.format == "onnx" else open_openvino(file, self.dtype)
 
 
 class ExportedModel(FGCLIP2):
@@ -354,7 +354,12 @@ def _dtype_of(format: Format, dtype: str | torch.dtype) -> torch.dtype:
     return chosen
 
 
-def _open_onnx(file: Path) -> Callable[[Arrays], dict[str, np.ndarray]]:
+def open_onnx(file: Path) -> Callable[[Arrays], dict[str, np.ndarray]]:
+    """A function from a graph's inputs to its outputs, by name, on as many threads as torch has.
+
+    Raises:
+        Fgclip2Error: the file cannot be opened.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -368,7 +373,8 @@ def _open_onnx(file: Path) -> Callable[[Arrays], dict[str, np.ndarray]]:
     return lambda inputs: dict(zip(names, session.run(names, dict(inputs)), strict=True))
 
 
-def _open_openvino(file: Path, dtype: torch.dtype) -> Callable[[Arrays], dict[str, np.ndarray]]:
+def open_openvino(file: Path, dtype: torch.dtype) -> Callable[[Arrays], dict[str, np.ndarray]]:
+    """As ``open_onnx``; computes in ``dtype``, float32 or bfloat16."""
     import openvino
 
     settings: dict[str, Any] = {
