@@ -273,7 +273,7 @@ def load(
     """
     if name is None and device == "auto" and dtype == "auto":
         return _shared(os.environ.get("FGCLIP2_MODEL"))
-    return _open(resolve(name), device, dtype, None if name is None else os.fspath(name))
+    return _open(resolve(name, exports=True), device, dtype, None if name is None else os.fspath(name))
 
 
 def dense_features(image: ImageLike, *, max_patches: int | None = None) -> DenseFeatures:
@@ -284,7 +284,7 @@ def dense_features(image: ImageLike, *, max_patches: int | None = None) -> Dense
 @lru_cache(maxsize=1)
 def _shared(environment: str | None) -> FGCLIP2:
     # The environment's value is the key, so that setting it later is not ignored.
-    return _open(resolve(environment), "auto", "auto", environment)
+    return _open(resolve(environment, exports=True), "auto", "auto", environment)
 
 
 def _open(directory: Path, device: str | torch.device, dtype: str | torch.dtype, name: str | None) -> FGCLIP2:
