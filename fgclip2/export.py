@@ -24,14 +24,13 @@ from fgclip2.errors import Fgclip2Error
 from fgclip2.files import flush_folder, write_atomically
 from fgclip2.graphs import HEADS, Head, TextGraph, VisionGraph
 from fgclip2.predictor import FGCLIP2
-from fgclip2.pretrained import EXPORT
+from fgclip2.pretrained import EXPORT, VOCABULARY
 from fgclip2.processing import TEXT_KINDS
 from fgclip2.runtime import (
     ENDING,
     FORMATS,
     TEXT,
     VISION,
-    VOCABULARY,
     Agreement,
     ExportedModel,
     Format,
@@ -244,6 +243,7 @@ def _write_graph(
             (),
             input_names=list(inputs),
             output_names=outputs,
+            dynamic_shapes=dynamic,  # for the dimensions' names
             opset_version=opset,
             custom_translation_table={torch.ops.aten.scaled_dot_product_attention.default: _attention},
             verbose=False,

@@ -17,6 +17,8 @@ ENVIRONMENT_VARIABLE: Final = "FGCLIP2_MODEL"
 EMBEDDED: Final = ("tiny",)
 EXPORT: Final = "export.json"
 """What marks a directory that ``fgclip2 export`` has written."""
+VOCABULARY: Final = "vocabulary.safetensors"
+"""The classes that were baked into an export."""
 GRAPHS: Final = ("vision.onnx", "text.onnx", "vision.xml", "text.xml")
 """Files of which an export has one or two."""
 
@@ -69,7 +71,7 @@ _WAYS: Final = (
 
 def _checked(directory: Path) -> Path:
     lacking = [file for file in ("config.json", "tokenizer.json") if not (directory / file).is_file()]
-    if not any(directory.glob("*.safetensors")):
+    if not any(file.name != VOCABULARY for file in directory.glob("*.safetensors")):
         lacking.append("*.safetensors")
     if lacking and any((directory / name).exists() for name in GRAPHS):
         raise Fgclip2Error(f"{directory} is a part of an export: it lacks {EXPORT}; copy the whole, or export again")

@@ -20,7 +20,7 @@ from fgclip2.features import DenseFeatures, TextFeatures
 from fgclip2.graphs import HEADS, Head
 from fgclip2.images import ImageLike
 from fgclip2.predictor import FGCLIP2, choose_dtype
-from fgclip2.pretrained import EXPORT
+from fgclip2.pretrained import EXPORT, VOCABULARY
 from fgclip2.processing import TEXT_KINDS, Processor, TextKind, check_kind
 from fgclip2.vocabulary import Vocabulary
 
@@ -34,7 +34,6 @@ ENDING: Final[Mapping[Format, str]] = {"onnx": ".onnx", "openvino": ".xml"}
 
 VISION: Final = "vision"
 TEXT: Final = "text"
-VOCABULARY: Final = "vocabulary.safetensors"
 
 _VERSION: Final = 1
 _SHOWN: Final = 8  # names of a vocabulary that a message lists

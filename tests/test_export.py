@@ -93,7 +93,7 @@ class TestPositions:
         weights = position_weights(torch.tensor([[rows, columns]]), rows * columns + padding, 16)
         found = (weights @ table.flatten(0, 1))[0]
         assert torch.allclose(found[: rows * columns], expected, atol=SAME)
-        assert torch.equal(found[rows * columns :], found[:1].expand(padding, -1))
+        assert torch.allclose(found[rows * columns :], found[:1].expand(padding, -1), atol=SAME)
 
     def test_a_strip_as_long_as_allowed(self):
         weights = position_weights(torch.tensor([[16_384, 1]]), 16_384, 16)
@@ -160,12 +160,13 @@ class TestEqualsTorch:
 
     @pytest.mark.skipif(not _cpu_has_bf16(torch.device("cpu")), reason="no bfloat16 in this processor")
     def test_openvino_in_bfloat16(self, exports: dict[str, Path], model: FGCLIP2):
-        loaded = fgclip2.load(exports["openvino"])
+        loaded, low = fgclip2.load(exports["openvino"]), fgclip2.load(model.directory, device="cpu", dtype="bfloat16")
         assert loaded.dtype == torch.bfloat16
         for size, patches in (((320, 240), 300), ((2000, 40), 600), ((700, 800), 3000)):
-            ours, theirs = (m.dense_features(picture(*size), max_patches=patches) for m in (loaded, model))
-            assert ours.map.dtype == torch.float32
-            assert (ours.map * theirs.map).sum(-1).mean() > 0.999
+            maps = [m.dense_features(picture(*size), max_patches=patches).map for m in (loaded, low, model)]
+            assert all(found.dtype == torch.float32 for found in maps)
+            ours, theirs = (float(1 - (found * maps[2]).sum(-1).mean()) for found in maps[:2])
+            assert ours <= 2 * theirs + 1e-4, (ours, theirs)  # no worse than torch in bfloat16
 
 
 class TestGraphs:
