@@ -1,4 +1,5 @@
-"""The command ``fgclip2``: what is installed, features, where a phrase is, class names, training, search, benchmarks.
+"""The command ``fgclip2``: what is installed, features, where a phrase is, class names, training, search, benchmarks,
+exports.
 
     fgclip2 info --model tiny
     fgclip2 embed photos/ --texts "a red car" "黑猫" --out features.safetensors
@@ -8,6 +9,7 @@
     fgclip2 index photos/ --out photos.idx
     fgclip2 search photos.idx "骑自行车的人, red helmet" --html page.html
     fgclip2 eval --tasks all --model qihoo360/fg-clip2-base --data-root data
+    fgclip2 export --format openvino --head dense text --model qihoo360/fg-clip2-base --out base.openvino
 
 ``fgclip2 COMMAND --help`` tells all options.
 """
@@ -201,6 +203,41 @@ class MakeVocabulary:
         print(f"{self.out}: {len(vocabulary)} classes by {model.name} (hash {model.hash[:12]})")
 
 
+@dataclass
+class Export:
+    """Write the model for ONNX Runtime or OpenVINO, compared with torch; --model takes the directory like any other."""
+
+    out: Path
+    """The directory to write; must not exist."""
+    format: Literal["onnx", "openvino"] = "onnx"
+    """onnx runs in float32, openvino also in bfloat16, where the processor has it."""
+    head: tuple[Literal["image", "dense", "text"], ...] = ("image", "dense", "text")
+    """What to export: features of whole pictures, of every patch (and regions), of texts."""
+    vocabulary: Path | None = None
+    """A .safetensors file of fgclip2 vocabulary to bake in; without the text head, its classes are the texts known."""
+    opset: int = 18
+    """Of ONNX, 18 to 23."""
+    model: str | None = None
+    """tiny, a directory or a hub id; without one $FGCLIP2_MODEL, else the released base model."""
+
+    def run(self) -> None:
+        """Write, compare, print how close it comes."""
+        from fgclip2.export import export
+        from fgclip2.vocabulary import Vocabulary
+
+        model = load_model(self.model, device="cpu", dtype="float32")
+        vocabulary = None if self.vocabulary is None else Vocabulary.load(self.vocabulary, model)
+        exported = export(model, self.out, format=self.format, heads=self.head, vocabulary=vocabulary, opset=self.opset)
+        for head, found in exported.manifest.agreement.items():
+            print(
+                f"{head:6} cosine to torch in float32: mean {found.mean:.6f}, minimum {found.minimum:.6f}; "
+                f"largest difference {found.largest:.1e}"
+            )
+        baked = "" if exported.vocabulary is None else f", {len(exported.vocabulary):,} classes"
+        size = sum(exported.manifest.files.values()) / 1e6
+        print(f'{self.out}: {self.format}, {size:,.1f} MB{baked}; fgclip2.load("{self.out}") opens it')
+
+
 def _version(package: str) -> str:
     try:
         return version(package)
@@ -257,7 +294,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             | Annotated[TrainArguments, tyro.conf.subcommand("train")]
             | Annotated[IndexArguments, tyro.conf.subcommand("index")]
             | Annotated[SearchArguments, tyro.conf.subcommand("search")]
-            | Annotated[EvalArguments, tyro.conf.subcommand("eval")],
+            | Annotated[EvalArguments, tyro.conf.subcommand("eval")]
+            | Annotated[Export, tyro.conf.subcommand("export")],
             args=argv,
             prog="fgclip2",
             description=__doc__,

@@ -22,11 +22,11 @@ def exit_code(run: Callable[[], object]) -> int:
     return 0
 
 
-def load_model(name: str | None) -> FGCLIP2:
+def load_model(name: str | None, device: str = "auto", dtype: str = "auto") -> FGCLIP2:
     """``fgclip2.load``, with a word on stderr when it is the embedded model."""
     import fgclip2
 
-    model = fgclip2.load(name)
+    model = fgclip2.load(name, device, dtype)
     if model.embedded:
         print("tiny knows drawn glyphs only; what it says about photographs means nothing", file=sys.stderr)
     return model

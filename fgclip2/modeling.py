@@ -85,7 +85,7 @@ class Fgclip2AttentionHead(Siglip2MultiheadAttentionPoolingHead):
 
     def pool(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
         """``(B, N, D)`` and key mask ``(B, 1, 1, N)`` to ``(B, D)``: attention of the learned probe over the tokens."""
-        return self._attend(self.probe.expand(len(tokens), -1, -1), tokens, mask)[:, 0]
+        return self._attend(self.probe.expand(tokens.shape[0], -1, -1), tokens, mask)[:, 0]
 
     def dense(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
         """``(B, N, D)`` to ``(B, N, D)``: self-attention, no residual from the input, the probe unused."""

@@ -18,7 +18,7 @@ from torch import Tensor
 from fgclip2.errors import Fgclip2Error
 from fgclip2.features import Boxes, DenseFeatures, TextFeatures
 from fgclip2.images import ImageLike, open_image
-from fgclip2.pretrained import is_embedded, no_progress_bar, resolve
+from fgclip2.pretrained import EXPORT, is_embedded, no_progress_bar, resolve
 from fgclip2.processing import Patches, Processor, TextKind, check_kind
 
 if TYPE_CHECKING:
@@ -258,8 +258,8 @@ def load(
     """Load a model with its processor.
 
     Args:
-        name: ``"tiny"`` (embedded), a directory, or a hub id such as ``"qihoo360/fg-clip2-base"``. ``None`` takes
-            ``$FGCLIP2_MODEL``, else ``qihoo360/fg-clip2-base``.
+        name: ``"tiny"`` (embedded), a directory, also one that ``fgclip2 export`` has written, or a hub id such as
+            ``"qihoo360/fg-clip2-base"``. ``None`` takes ``$FGCLIP2_MODEL``, else ``qihoo360/fg-clip2-base``.
         device: ``"auto"`` (CUDA when there is one, else the CPU), or a torch device or its name.
         dtype: ``"auto"`` (bfloat16 on CUDA and on processors with AVX512-BF16 or AMX, else float32), or a floating
             torch dtype or its name.
@@ -273,8 +273,7 @@ def load(
     """
     if name is None and device == "auto" and dtype == "auto":
         return _shared(os.environ.get("FGCLIP2_MODEL"))
-    chosen = find_device(device)
-    return _load(resolve(name), chosen, choose_dtype(dtype, chosen), None if name is None else os.fspath(name))
+    return _open(resolve(name, exports=True), device, dtype, None if name is None else os.fspath(name))
 
 
 def dense_features(image: ImageLike, *, max_patches: int | None = None) -> DenseFeatures:
@@ -285,8 +284,16 @@ def dense_features(image: ImageLike, *, max_patches: int | None = None) -> Dense
 @lru_cache(maxsize=1)
 def _shared(environment: str | None) -> FGCLIP2:
     # The environment's value is the key, so that setting it later is not ignored.
-    device = find_device("auto")
-    return _load(resolve(environment), device, choose_dtype("auto", device), environment)
+    return _open(resolve(environment, exports=True), "auto", "auto", environment)
+
+
+def _open(directory: Path, device: str | torch.device, dtype: str | torch.dtype, name: str | None) -> FGCLIP2:
+    if (directory / EXPORT).is_file():
+        from fgclip2.runtime import load_export
+
+        return load_export(directory, device, dtype, name)
+    chosen = find_device(device)
+    return _load(directory, chosen, choose_dtype(dtype, chosen), name)
 
 
 def _load(directory: Path, device: torch.device, dtype: torch.dtype, name: str | None) -> FGCLIP2:

@@ -15,20 +15,27 @@ from fgclip2.errors import Fgclip2Error
 DEFAULT_MODEL: Final = "qihoo360/fg-clip2-base"
 ENVIRONMENT_VARIABLE: Final = "FGCLIP2_MODEL"
 EMBEDDED: Final = ("tiny",)
+EXPORT: Final = "export.json"
+"""What marks a directory that ``fgclip2 export`` has written."""
+VOCABULARY: Final = "vocabulary.safetensors"
+"""The classes that were baked into an export."""
+GRAPHS: Final = ("vision.onnx", "text.onnx", "vision.xml", "text.xml")
+"""Files of which an export has one or two."""
 
 _HUB_ID: Final = re.compile(r"[\w.-]+/[\w.-]+")
 _FILES: Final = ("config.json", "tokenizer.json", "tokenizer_config.json", "*.safetensors", "*.safetensors.index.json")
 
 
-def resolve(name: str | os.PathLike[str] | None = None) -> Path:
+def resolve(name: str | os.PathLike[str] | None = None, *, exports: bool = False) -> Path:
     """Find the directory of a model, downloading it when the name is a hub id.
 
     Args:
         name: ``"tiny"`` for the embedded model, a directory, or a hub id such as ``"qihoo360/fg-clip2-base"``. Without
             one, ``$FGCLIP2_MODEL`` is taken, else the released base model. The embedded model is never a fallback.
+        exports: whether a directory that ``fgclip2 export`` has written will do; it has no weights for torch.
 
     Returns:
-        A directory with ``config.json``, ``tokenizer.json`` and safetensors weights.
+        A directory with ``config.json``, ``tokenizer.json`` and safetensors weights; or an export's, not yet checked.
 
     Raises:
         Fgclip2Error: nothing by that name, an incomplete directory, or a download that failed; the message names the
@@ -38,6 +45,10 @@ def resolve(name: str | os.PathLike[str] | None = None) -> Path:
     if name in EMBEDDED:
         return _checked(Path(str(files("fgclip2") / "assets" / name)))
     path = Path(name).expanduser()
+    if path.is_dir() and (path / EXPORT).is_file():
+        if exports:
+            return path
+        raise Fgclip2Error(f"{path} is an export, which cannot be trained or taken apart; give the model itself")
     if path.is_dir():
         return _checked(path)
     if not _HUB_ID.fullmatch(name) or path.exists():
@@ -60,8 +71,10 @@ _WAYS: Final = (
 
 def _checked(directory: Path) -> Path:
     lacking = [file for file in ("config.json", "tokenizer.json") if not (directory / file).is_file()]
-    if not any(directory.glob("*.safetensors")):
+    if not any(file.name != VOCABULARY for file in directory.glob("*.safetensors")):
         lacking.append("*.safetensors")
+    if lacking and any((directory / name).exists() for name in GRAPHS):
+        raise Fgclip2Error(f"{directory} is a part of an export: it lacks {EXPORT}; copy the whole, or export again")
     if lacking:
         raise Fgclip2Error(f"{directory} is not a model directory: it lacks {', '.join(lacking)}. {_WAYS}")
     return directory
