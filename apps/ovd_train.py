@@ -2,6 +2,7 @@
 
     python apps/ovd_train.py                      # embedded model, generated scenes: seven minutes on two cores
     python apps/ovd_train.py --resume             # continue a run that was stopped or killed
+    python apps/ovd_train.py --categories 400 --novel-fraction 0.5
     python apps/ovd_train.py --model qihoo360/fg-clip2-base --data-root my_data \
         --train-ann train.json --val-ann val.json --novel "cat,umbrella"
     python apps/ovd_train.py --config apps/configs/ovd/onestage_base_ov_coco.py --amp
@@ -36,6 +37,7 @@ from fgclip2.vocabulary import parse_names
 if TYPE_CHECKING:
     from mmengine.config import Config
 
+    from fgclip2_mmdet.embedded import EmbeddedConfig
     from fgclip2_mmdet.experiment import DetectionData, UserData
 
 CONFIGS: Final = Path(__file__).parent / "configs" / "ovd"
@@ -75,6 +77,10 @@ class Arguments:
     """Number of generated training pictures (embedded world only)."""
     val_scenes: int | None = None
     """Number of generated held-out pictures to evaluate on (embedded world only)."""
+    categories: int | None = None
+    """Number of categories that the scenes show; without it all of them (embedded world only)."""
+    novel_fraction: float | None = None
+    """Share of these that training never sees; without it a quarter (embedded world only)."""
     seed: int = 0
     """Of scenes, initial weights and order."""
     pictures: int = 12
@@ -88,16 +94,23 @@ class Arguments:
             raise Fgclip2Error(f"--data-root needs {' and '.join(lacking)}: COCO instance JSON below that folder")
         if self.data_root is None and (len(lacking) < 2 or self.novel):
             raise Fgclip2Error("--train-ann, --val-ann and --novel belong to your own data; give --data-root too")
-        scenes = {"--train-scenes": self.train_scenes, "--val-scenes": self.val_scenes}
-        for name, value in {"--epochs": self.epochs, **scenes}.items():
-            if value is not None and name in scenes and self.data_root is not None:
-                raise Fgclip2Error(f"{name} belongs to the embedded world; leave it out with --data-root")
+        if self.data_root is not None and self.world():
+            raise Fgclip2Error(f"{self.world()[0]} belongs to the embedded world; leave it out with --data-root")
+        counts = {"--epochs": self.epochs, "--train-scenes": self.train_scenes, "--val-scenes": self.val_scenes}
+        for name, value in {**counts, "--categories": self.categories}.items():
             if value is not None and value < 1:
                 raise Fgclip2Error(f"{name} {value}: give 1 or more")
+        if self.novel_fraction is not None and not 0 < self.novel_fraction < 1:
+            raise Fgclip2Error(f"--novel-fraction {self.novel_fraction}: give a share between 0 and 1, such as 0.25")
         if self.config is not None and not self.config.is_file():
             raise Fgclip2Error(f"--config {str(self.config)!r} does not exist; see {CONFIGS}")
         if self.work_dir.exists() and not self.work_dir.is_dir():
             raise Fgclip2Error(f"--work-dir {str(self.work_dir)!r} is a file; give a folder")
+
+    def world(self) -> list[str]:
+        """The options that were given and belong to the embedded world."""
+        own = ("train_scenes", "val_scenes", "categories", "novel_fraction")
+        return [f"--{name.replace('_', '-')}" for name in own if getattr(self, name) is not None]
 
 
 def run(arguments: Arguments) -> None:
@@ -112,10 +125,11 @@ def run(arguments: Arguments) -> None:
         cfg = _read_config(arguments)
         given = _read_benchmark(arguments, cfg) if user is None else user
         resolve(cfg.model.backbone.model)
+        scenes = _read_scenes(arguments)
         _introduce(arguments, cfg, given)
         if arguments.resume and not checkpoints(arguments.work_dir):
             print(f"nothing to resume in {arguments.work_dir}: no finished epoch; starting from the beginning")
-        data = on_first_process(lambda: _prepare(arguments, given))
+        data = on_first_process(lambda: _prepare(arguments, scenes if given is None else given))
         _train_and_evaluate(arguments, cfg, data)
 
 
@@ -149,9 +163,20 @@ def _read_benchmark(arguments: Arguments, cfg: Config) -> UserData | DetectionDa
     from fgclip2_mmdet.datasets import read_benchmark
 
     given = read_benchmark(cfg)
-    if given is not None and (arguments.train_scenes or arguments.val_scenes):
-        raise Fgclip2Error(f"--train-scenes and --val-scenes belong to the embedded world, not to {arguments.config}")
+    if given is not None and arguments.world():
+        raise Fgclip2Error(f"{arguments.world()[0]} belongs to the embedded world, not to {arguments.config}")
     return given
+
+
+def _read_scenes(arguments: Arguments) -> EmbeddedConfig:
+    from fgclip2.data.openmoji import World
+    from fgclip2_mmdet.embedded import EmbeddedConfig, split_categories
+
+    asked = {"train": arguments.train_scenes, "val": arguments.val_scenes}
+    given = {part: count for part, count in asked.items() if count is not None}
+    config = EmbeddedConfig.parted(arguments.categories, arguments.novel_fraction, seed=arguments.seed, **given)
+    split_categories(World(), config)  # it may have fewer
+    return config
 
 
 def _read_config(arguments: Arguments) -> Config:
@@ -197,7 +222,7 @@ def _set_aside(work_dir: Path) -> None:
     print(f"an earlier run's checkpoints were moved to {place} (--resume would have continued it)")
 
 
-def _prepare(arguments: Arguments, given: UserData | DetectionData | None) -> DetectionData:
+def _prepare(arguments: Arguments, given: UserData | DetectionData | EmbeddedConfig) -> DetectionData:
     """Make room in the work directory, and write what the run reads."""
     from fgclip2_mmdet.embedded import EmbeddedConfig, prepare
     from fgclip2_mmdet.experiment import UserData, from_embedded, write_user_data
@@ -205,16 +230,14 @@ def _prepare(arguments: Arguments, given: UserData | DetectionData | None) -> De
     if not arguments.resume:
         _set_aside(arguments.work_dir)
     arguments.work_dir.mkdir(parents=True, exist_ok=True)
-    if given is not None:
+    if not isinstance(given, EmbeddedConfig):
         data = write_user_data(given, arguments.work_dir / "annotations") if isinstance(given, UserData) else given
         print(*data.notes, sep="\n")
         return data
-    asked = {"train": arguments.train_scenes, "val": arguments.val_scenes}
-    config = EmbeddedConfig(seed=arguments.seed, **{part: count for part, count in asked.items() if count is not None})
-    embedded = prepare(arguments.work_dir / "scenes", config, progress=_Scenes())
+    embedded = prepare(arguments.work_dir / "scenes", given, progress=_Scenes())
     print(
-        f"{config.train} training scenes show {config.base} base categories; {config.val} held-out scenes show these "
-        f"and {config.novel} novel ones."
+        f"{given.train} training scenes show {given.base} base categories; {given.val} held-out scenes show these "
+        f"and {given.novel} novel ones."
     )
     print(
         "Novel means: the detector is never shown them, in pictures or labels. (The frozen tower knows all categories.)"

@@ -134,8 +134,8 @@ class Largest(TorchDispatchMode):
 
 def test_untrained_head_classifies_like_the_dense_map() -> None:
     head, dense, texts = make_head(), unit(6, 8), unit(5, 8, seed=1)
-    raw, deltas = head(torch.randn(6, 4, 3, 3))
-    assert deltas.shape == (6, 4)
+    raw, deltas, quality = head(torch.randn(6, 4, 3, 3))
+    assert (deltas.shape, quality.shape) == ((6, 4), (6,))
     logits = head.classify(head.embed(raw, dense), texts)
     assert logits.shape == (6, 6)
     torch.testing.assert_close(logits[:, :5], head.log_scale.exp() * dense @ texts.T)
@@ -143,7 +143,7 @@ def test_untrained_head_classifies_like_the_dense_map() -> None:
 
 def test_head_without_residual_does_not_see_the_dense_map() -> None:
     head = make_head(residual=False)
-    raw, _ = head(torch.randn(6, 4, 3, 3))
+    raw, _, _ = head(torch.randn(6, 4, 3, 3))
     assert torch.equal(head.embed(raw, unit(6, 8)), head.embed(raw, unit(6, 8, seed=3)))
 
 
