@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import tyro
 
+from fgclip2.console import RESUMABLE, exit_code
 from fgclip2.errors import Fgclip2Error
 from fgclip2.pretrained import resolve
 from fgclip2.vocabulary import parse_names
@@ -323,27 +324,12 @@ def _train_and_evaluate(arguments: Arguments, cfg: Config, data: DetectionData) 
     print(f"{(time.monotonic() - arguments._started) / 60:.1f} minutes in all")
 
 
-def _message(error: Fgclip2Error) -> str:
-    """The error's own line; torch wraps those of data-loading processes into a traceback."""
-    return str(error).strip().splitlines()[-1].removeprefix("fgclip2.errors.Fgclip2Error: ")
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run; 0, 2 after an error that the user can mend, 130 after Ctrl-C."""
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", category=UserWarning, module="mmengine|mmdet|mmcv|torch")
     logging.getLogger("mmengine").setLevel(logging.ERROR)
-    arguments = None
-    try:
-        arguments = tyro.cli(Arguments, args=argv, description=__doc__)
-        run(arguments)
-    except Fgclip2Error as error:
-        print(f"error: {_message(error)}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nstopped; --resume continues from the last finished epoch", file=sys.stderr)
-        return 130
-    return 0
+    return exit_code(lambda: run(tyro.cli(Arguments, args=argv, description=__doc__)), RESUMABLE)
 
 
 if __name__ == "__main__":
