@@ -351,6 +351,7 @@ def test_the_comparison_of_fusion(data: DetectionData, tiny_dir: Path) -> None:
             free = by[fusion.FUSED[1], language]
             assert len(free.boxes) > 0
             assert (free.boxes <= torch.tensor([*picture.size] * 2) + 1e-3).all()
+    one_stage = build(data, tiny_dir, CONFIGS / "onestage_tiny_openmoji.py")
+    other = OpenVocabInferencer(one_stage, pipeline, torch.device("cpu"))
     with pytest.raises(Fgclip2Error, match="needs a detector with proposals"):
-        other = build(data, tiny_dir, CONFIGS / "onestage_tiny_openmoji.py")
-        fusion.Ways(OpenVocabInferencer(other, pipeline, torch.device("cpu")), names)
+        fusion.Ways(other, names)
