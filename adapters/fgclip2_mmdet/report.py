@@ -45,15 +45,18 @@ def figures_table(
         data: for the numbers of classes.
         titles: what some of them are called; none are for results that people named.
     """
-    table = Table(title="Detection on the held-out pictures (AP50, in %)")
+    table = Table(title="Detection on the held-out pictures: AP50, and AP over 0.50:0.95, in %")
     table.add_column("vocabulary")
     base, novel = len(data.base), len(data.novel)
-    titles = (f"base ({base})", f"novel ({novel})", f"all ({base + novel})", f"under {SMALL_SIDE} px")
+    headings = (f"base ({base})", f"novel ({novel})", f"all ({base + novel})", f"under {SMALL_SIDE} px")
     frequencies = [name for name in FREQUENCIES.values() if any(name in values for values in figures.values())]
-    for title in (*titles, "AP 0.50:0.95, all", *frequencies):
+    for title in (*headings, "AP base", "AP all", *frequencies):
         table.add_column(title, justify="right")
     for vocabulary, values in figures.items():
-        cells = [values[name] for name in ("AP50_base", "AP50_novel", "AP50_all", "AP50_small", "AP_all", *frequencies)]
+        cells = [
+            values[name]
+            for name in ("AP50_base", "AP50_novel", "AP50_all", "AP50_small", "AP_base", "AP_all", *frequencies)
+        ]
         table.add_row(
             titles.get(vocabulary, vocabulary), *("-" if math.isnan(cell) else f"{cell:.1f}" for cell in cells)
         )

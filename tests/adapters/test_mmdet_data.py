@@ -152,6 +152,7 @@ def test_report_shows_missing_groups(tmp_path: Path) -> None:
             "names/AP50_novel": math.nan,
             "names/AP50_all": 61.26,
             "names/AP50_small": 20.04,
+            "names/AP_base": 42,
             "names/AP_all": 40,
         }
     )
@@ -159,6 +160,14 @@ def test_report_shows_missing_groups(tmp_path: Path) -> None:
     console = Console(width=100, record=True, file=io.StringIO())
     console.print(figures_table(figures, data))
     row = next(line for line in console.export_text().splitlines() if "class names" in line)
-    assert [cell.strip() for cell in row.split("│")[1:-1]] == ["class names", "61.3", "-", "61.3", "20.0", "40.0"]
+    assert [cell.strip() for cell in row.split("│")[1:-1]] == [
+        "class names",
+        "61.3",
+        "-",
+        "61.3",
+        "20.0",
+        "42.0",
+        "40.0",
+    ]
     write_metrics(tmp_path / "metrics.json", {"metrics": figures})
     assert json.loads((tmp_path / "metrics.json").read_text())["metrics"]["names"]["AP50_novel"] is None
