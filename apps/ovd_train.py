@@ -37,7 +37,9 @@ from fgclip2.vocabulary import parse_names
 
 if TYPE_CHECKING:
     from mmengine.config import Config
+    from torch import Tensor
 
+    from fgclip2_mmdet import FGCLIP2Runner
     from fgclip2_mmdet.embedded import EmbeddedConfig
     from fgclip2_mmdet.experiment import DetectionData, UserData
 
@@ -84,6 +86,9 @@ class Arguments:
     """Share of these that training never sees; without it a quarter (embedded world only)."""
     seed: int = 0
     """Of scenes, initial weights and order."""
+    keep: float | None = None
+    """Where the config trains the tower, as fvit_finetune.py does: mix this share of the released weights, 0 to 1, back
+    into it, which keeps classes without labels. Evaluated beside the trained one, and written as mixed.pth."""
     pictures: int = 12
     """How many evaluated pictures to draw."""
     _started: float = field(default_factory=time.monotonic, init=False, repr=False)
@@ -103,6 +108,8 @@ class Arguments:
                 raise Fgclip2Error(f"{name} {value}: give 1 or more")
         if self.novel_fraction is not None and not 0 < self.novel_fraction < 1:
             raise Fgclip2Error(f"--novel-fraction {self.novel_fraction}: give a share between 0 and 1, such as 0.25")
+        if self.keep is not None and not 0 < self.keep < 1:
+            raise Fgclip2Error(f"--keep {self.keep}: give a share between 0 and 1, such as 0.5")
         if self.config is not None and not self.config.is_file():
             raise Fgclip2Error(f"--config {str(self.config)!r} does not exist; see {CONFIGS}")
         if self.work_dir.exists() and not self.work_dir.is_dir():
@@ -196,6 +203,10 @@ def _read_config(arguments: Arguments) -> Config:
     cfg.merge_from_dict(dict(_option(text) for text in arguments.cfg_options))
     if arguments.model is not None:
         cfg.model.backbone.model = arguments.model
+    if arguments.keep is not None and not cfg.model.backbone.get("trainable_blocks"):
+        raise Fgclip2Error(
+            "--keep: this config's tower is frozen and forgets nothing; leave it out, or train with fvit_finetune.py"
+        )
     return cfg
 
 
@@ -265,6 +276,7 @@ def _train_and_evaluate(arguments: Arguments, cfg: Config, data: DetectionData) 
 
     from fgclip2_mmdet import FGCLIP2Runner, OpenVocabCocoMetric
     from fgclip2_mmdet.experiment import fill_config, fit_warm_up, summary
+    from fgclip2_mmdet.forgetting import forgetting_table, write_mixed
     from fgclip2_mmdet.report import draw_predictions, figures_table, write_metrics, write_reports
     from fgclip2_mmdet.runner import checkpoints, unwrapped
 
@@ -281,6 +293,7 @@ def _train_and_evaluate(arguments: Arguments, cfg: Config, data: DetectionData) 
     prepared = time.monotonic()
     runner.train()
     trained = time.monotonic()
+    released, others = _other_towers(arguments, cfg, runner)
     figures = summary(runner.test())
     evaluated = time.monotonic()
     if not is_main_process():
@@ -303,6 +316,7 @@ def _train_and_evaluate(arguments: Arguments, cfg: Config, data: DetectionData) 
             "model_hash": detector.backbone.weights_hash,
             "epochs": runner.max_epochs,
             "seed": arguments.seed,
+            **({"towers": {f"{share:g} released": found for share, found in others.items()}} if others else {}),
             "seconds": {
                 "preparation": round(prepared - arguments._started, 1),
                 "training": round(trained - prepared, 1),
@@ -313,7 +327,12 @@ def _train_and_evaluate(arguments: Arguments, cfg: Config, data: DetectionData) 
     )
     Console(width=100).print(figures_table(figures, data))
     checkpoint = checkpoints(work_dir)[0]
+    if others:
+        Console(width=100).print(forgetting_table({**others, 0.0: figures}))
     print(f"checkpoint: {checkpoint}")
+    if arguments.keep is not None:
+        write_mixed(checkpoint, work_dir / "mixed.pth", released, arguments.keep)
+        print(f"mixed:      {work_dir / 'mixed.pth'} ({arguments.keep:g} released)")
     print(f"config:     {work_dir / Path(cfg.filename).name}")
     print(f"figures:    {metrics_file}")
     if drawn:
@@ -322,6 +341,26 @@ def _train_and_evaluate(arguments: Arguments, cfg: Config, data: DetectionData) 
         print(f"report:     {reports[0].parent}{os.sep} ({', '.join(file.name for file in reports)})")
     print(f'try it:     python apps/ovd_detect.py PICTURE --checkpoint {work_dir} --classes "dog, 红色汽车"')
     print(f"{(time.monotonic() - arguments._started) / 60:.1f} minutes in all")
+
+
+def _other_towers(
+    arguments: Arguments, cfg: Config, runner: FGCLIP2Runner
+) -> tuple[dict[str, Tensor], dict[float, dict[str, dict[str, float]]]]:
+    """A trained tower's released weights, and the figures with all of them, and with those that --keep mixes in."""
+    from fgclip2_mmdet.experiment import summary
+    from fgclip2_mmdet.forgetting import RELEASED, mixed_tower, released_weights
+    from fgclip2_mmdet.runner import unwrapped
+
+    backbone = unwrapped(runner.model).backbone
+    if not backbone.trainable_blocks:
+        return {}, {}
+    released = released_weights(backbone, cfg.model.backbone.model)
+    figures = {}
+    for share in (RELEASED, *([] if arguments.keep is None else [arguments.keep])):
+        print(f"the same detector with {share:g} of the released tower")
+        with mixed_tower(backbone, released, share):
+            figures[share] = summary(runner.test())
+    return released, figures
 
 
 def main(argv: Sequence[str] | None = None) -> int:

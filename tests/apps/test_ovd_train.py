@@ -42,6 +42,8 @@ def user(root: Path, *more: str) -> list[str]:
         (["--categories", "0"], "--categories 0"),
         (["--categories", "5000"], "the embedded world has 864; ask for fewer"),
         (["--categories", "3", "--novel-fraction", "0.1"], "leave a base and a novel one"),
+        (["--keep", "1"], "--keep 1.0"),
+        (["--keep", "0.5"], "this config's tower is frozen"),
         (["--novel-fraction", "1"], "--novel-fraction 1.0"),
         (["--data-root", "x", "--train-ann", "a", "--val-ann", "b", "--novel-fraction", "0.5"], "embedded world"),
         (["--data-root", "x", "--train-ann", "a", "--val-ann", "b", "--val-scenes", "9"], "embedded world"),
