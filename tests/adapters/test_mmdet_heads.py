@@ -222,7 +222,7 @@ def test_quality_is_learned_of_boxes_with_an_object(rounds: int, monkeypatch: py
     for logits, wanted in seen:
         share = logits.sigmoid()
         assert len(wanted) in (2, 3)  # the object itself, and what was near it; never the empty picture's
-        expected += float(-(wanted * share.log() + (1 - wanted) * (1 - share).log()).mean()) / rounds
+        expected += float(-(wanted * share.log() + (1 - wanted) * (1 - share).log()).mean().detach()) / rounds
     assert float(losses["loss_quality"]) == pytest.approx(expected, rel=1e-4)
     untrained = {round(float(value), 4) for value in seen[0][1]}
     overlap = 38 * 46 / (40 * 48 + 40 * 46 - 38 * 46)

@@ -152,7 +152,7 @@ def test_equals_the_lvis_api(
     ]
     expected = reference(content, detections, tmp_path_factory.getbasetemp(), most)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(average_precision, "_LVIS_DETECTIONS", most)
+        patch.setattr(average_precision, "LVIS_DETECTIONS", most)
         figures = evaluate_boxes(content, detections, federated=True).figures
     names = ("AP", "AP50", "APr", "APc", "APf")
     assert [figures[key] for key in names] == pytest.approx([expected[key] for key in names], abs=1e-6, nan_ok=True)

@@ -28,7 +28,7 @@ class SplitConfig:
         Fgclip2Error: a number of scenes or categories below 1.
     """
 
-    train: int = 2400
+    train: int = 4000
     val: int = 400
     base: int = 648
     novel: int = 216
