@@ -28,9 +28,8 @@ def exit_code(run: Callable[[], object], stopped: str | None = None) -> int:
     try:
         run()
     except Fgclip2Error as error:
-        # torch wraps those of other processes into a traceback, whose last line is the error's own
-        message = str(error).strip().splitlines()[-1].removeprefix("fgclip2.errors.Fgclip2Error: ")
-        print(f"error: {message}", file=sys.stderr)
+        # torch wraps those of other processes into a traceback, which ends with the error's own text
+        print(f"error: {str(error).rpartition('fgclip2.errors.Fgclip2Error: ')[2].strip()}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         if stopped is None:
