@@ -250,7 +250,7 @@ def fill_config(cfg: Config, data: DetectionData, model: str | None, work_dir: P
     if data.federated:
         last = cfg.model.test_cfg.get("rcnn", cfg.model.test_cfg)
         last.max_per_img = max(last.max_per_img, LVIS_DETECTIONS)
-        last.nms_pre = max(last.nms_pre, 10 * LVIS_DETECTIONS)
+        last.nms_pre = max(last.get("nms_pre", 0), 10 * LVIS_DETECTIONS)
     kind = "OpenVocabLvisMetric" if data.federated else "OpenVocabCocoMetric"
     metric = {"type": kind, "ann_file": str(data.val_annotations), "novel": data.novel}
     fields = ["pred_instances", *(f"pred_{name}" for name in list(data.vocabularies)[1:])]
