@@ -36,6 +36,7 @@ def work_dir(folder: Path, model: Path, trained: list[str]) -> Path:
     cfg.model.backbone.model = str(model)
     cfg.model.backbone.dtype = "float32"  # bfloat16 would blur what is compared
     cfg.model.test_cfg.rpn.max_per_img = 20
+    cfg.model.test_cfg.rcnn.score_thr = 0.0  # random weights are sure of nothing
     for step in cfg.test_dataloader.dataset.pipeline:
         if step["type"] == "PatchResize":
             step["max_patches"] = 64
