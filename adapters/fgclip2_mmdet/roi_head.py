@@ -71,7 +71,8 @@ class OpenVocabRoIHead(TextClassifier, StandardRoIHead):
             sampled = [self._sample(*picture) for picture in pictures]
             results = self.bbox_loss(x, sampled)
             for name, value in results["loss_bbox"].items():
-                losses[name] = losses.get(name, 0.0) + value / self.rounds
+                part = value / self.rounds
+                losses[name] = losses[name] + part if name in losses else part
             refined = results["boxes"].split([len(item.priors) for item in sampled])
             boxes = [
                 clip_boxes_to_image(own[~_padded(item, item.pos_is_gt)], meta["img_shape"][:2])
