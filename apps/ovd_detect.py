@@ -45,6 +45,7 @@ from fgclip2.data.sources import Sources, check_out
 from fgclip2.errors import Fgclip2Error
 from fgclip2.fusion import FusionConfig, FusionInferencer, FusionRescorer
 from fgclip2.images import open_image
+from fgclip2.pretrained import DEFAULT_MODEL, ENVIRONMENT_VARIABLE
 from fgclip2.tiles import TiledFinder, Tiling
 from fgclip2.vocabulary import Vocabulary, load_classes, parse_names
 
@@ -163,8 +164,13 @@ class Arguments:
 
     def settings(self) -> dict[str, Any]:
         """All that results depend on beside the pictures."""
-        without = ("inputs", "out", "batch_size", "device", "resume")
-        return {item.name: identity(getattr(self, item.name)) for item in fields(self) if item.name not in without}
+        without = {"inputs", "out", "batch_size", "device", "resume"}
+        if self.detector:
+            without |= {"checkpoint", "config"}
+        found = {item.name: identity(getattr(self, item.name)) for item in fields(self) if item.name not in without}
+        if self.detector:  # else the checkpoint says which model
+            found["model"] = identity(self.model or os.environ.get(ENVIRONMENT_VARIABLE) or DEFAULT_MODEL)
+        return found
 
     def names(self) -> ClassNames | Vocabulary | None:
         """The classes that were asked for, or ``None`` for those of the training."""
@@ -304,7 +310,7 @@ def rescore(arguments: Arguments, names: ClassNames | Vocabulary | None) -> None
 def _compare(annotations: Path, files: dict[str, Path], categories: set[int], images: set[int]) -> None:
     """Print AP of results files, over some categories and pictures."""
     try:
-        from fgclip2_mmdet.average_precision import open_vocabulary_ap
+        from fgclip2_mmdet.average_precision import evaluate_boxes, is_lvis
     except ImportError:
         print("no AP: it needs pip install 'fgclip2[mmdet]'")
         return
@@ -318,10 +324,15 @@ def _compare(annotations: Path, files: dict[str, Path], categories: set[int], im
     truth["images"] = [image for image in truth["images"] if image["id"] in images]
     truth["categories"] = [category for category in truth["categories"] if category["id"] in categories]
     truth["annotations"] = chosen(truth["annotations"])
-    print(f"on {len(images)} pictures and {len(categories)} classes of {annotations.name}, in %:")
+    federated = is_lvis(truth)
+    protocol = "LVIS" if federated else "COCO"
+    print(
+        f"on {len(images)} pictures and {len(categories)} classes of {annotations.name}, {protocol}'s protocol, in %:"
+    )
     table = Table("boxes", "AP50", "AP 0.50:0.95")
     for name, file in files.items():
-        figures = open_vocabulary_ap(truth, chosen(json.loads(file.read_text(encoding="utf-8-sig"))), ())
+        entries = chosen(json.loads(file.read_text(encoding="utf-8-sig")))
+        figures = evaluate_boxes(truth, entries, (), federated=federated).figures
         table.add_row(name, f"{figures['AP50_all']:.1f}", f"{figures['AP_all']:.1f}")
     show(table)
 

@@ -80,10 +80,10 @@ def run(arguments: Arguments) -> None:
         val_images=arguments.images,
     )
     print(f"{len(chosen)} pictures, {len(data.classes)} classes, {'LVIS' if federated else 'COCO'}'s protocol")
-    reports = write_reports(evaluations, data, arguments.out)
+    reports = write_reports(evaluations, data, arguments.out, titles={})
     figures = {name: evaluation.figures for name, evaluation in evaluations.items()}
     write_metrics(arguments.out / "metrics.json", {"metrics": figures})
-    Console(width=120 if federated else 100).print(figures_table(figures, data))
+    Console(width=120 if federated else 100).print(figures_table(figures, data, titles={}))
     print(f"report: {arguments.out}{os.sep} (metrics.json, {', '.join(file.name for file in reports)})")
 
 

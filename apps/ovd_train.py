@@ -2,6 +2,7 @@
 
     python apps/ovd_train.py                      # embedded model, generated scenes: seven minutes on two cores
     python apps/ovd_train.py --resume             # continue a run that was stopped or killed
+    python apps/ovd_train.py --categories 400 --novel-fraction 0.5
     python apps/ovd_train.py --model qihoo360/fg-clip2-base --data-root my_data \
         --train-ann train.json --val-ann val.json --novel "cat,umbrella"
     python apps/ovd_train.py --config apps/configs/ovd/onestage_base_ov_coco.py --amp
@@ -29,13 +30,17 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import tyro
 
+from fgclip2.console import RESUMABLE, exit_code
 from fgclip2.errors import Fgclip2Error
 from fgclip2.pretrained import resolve
 from fgclip2.vocabulary import parse_names
 
 if TYPE_CHECKING:
     from mmengine.config import Config
+    from torch import Tensor
 
+    from fgclip2_mmdet import FGCLIP2Runner
+    from fgclip2_mmdet.embedded import EmbeddedConfig
     from fgclip2_mmdet.experiment import DetectionData, UserData
 
 CONFIGS: Final = Path(__file__).parent / "configs" / "ovd"
@@ -75,8 +80,15 @@ class Arguments:
     """Number of generated training pictures (embedded world only)."""
     val_scenes: int | None = None
     """Number of generated held-out pictures to evaluate on (embedded world only)."""
+    categories: int | None = None
+    """Number of categories that the scenes show; without it all of them (embedded world only)."""
+    novel_fraction: float | None = None
+    """Share of these that training never sees; without it a quarter (embedded world only)."""
     seed: int = 0
     """Of scenes, initial weights and order."""
+    keep: float | None = None
+    """Where the config trains the tower, as fvit_finetune.py does: mix this share of the released weights, 0 to 1, back
+    into it, which keeps classes without labels. Evaluated beside the trained one, and written as mixed.pth."""
     pictures: int = 12
     """How many evaluated pictures to draw."""
     _started: float = field(default_factory=time.monotonic, init=False, repr=False)
@@ -88,16 +100,25 @@ class Arguments:
             raise Fgclip2Error(f"--data-root needs {' and '.join(lacking)}: COCO instance JSON below that folder")
         if self.data_root is None and (len(lacking) < 2 or self.novel):
             raise Fgclip2Error("--train-ann, --val-ann and --novel belong to your own data; give --data-root too")
-        scenes = {"--train-scenes": self.train_scenes, "--val-scenes": self.val_scenes}
-        for name, value in {"--epochs": self.epochs, **scenes}.items():
-            if value is not None and name in scenes and self.data_root is not None:
-                raise Fgclip2Error(f"{name} belongs to the embedded world; leave it out with --data-root")
+        if self.data_root is not None and self.world():
+            raise Fgclip2Error(f"{self.world()[0]} belongs to the embedded world; leave it out with --data-root")
+        counts = {"--epochs": self.epochs, "--train-scenes": self.train_scenes, "--val-scenes": self.val_scenes}
+        for name, value in {**counts, "--categories": self.categories}.items():
             if value is not None and value < 1:
                 raise Fgclip2Error(f"{name} {value}: give 1 or more")
+        if self.novel_fraction is not None and not 0 < self.novel_fraction < 1:
+            raise Fgclip2Error(f"--novel-fraction {self.novel_fraction}: give a share between 0 and 1, such as 0.25")
+        if self.keep is not None and not 0 < self.keep < 1:
+            raise Fgclip2Error(f"--keep {self.keep}: give a share between 0 and 1, such as 0.5")
         if self.config is not None and not self.config.is_file():
             raise Fgclip2Error(f"--config {str(self.config)!r} does not exist; see {CONFIGS}")
         if self.work_dir.exists() and not self.work_dir.is_dir():
             raise Fgclip2Error(f"--work-dir {str(self.work_dir)!r} is a file; give a folder")
+
+    def world(self) -> list[str]:
+        """The options that were given and belong to the embedded world."""
+        own = ("train_scenes", "val_scenes", "categories", "novel_fraction")
+        return [f"--{name.replace('_', '-')}" for name in own if getattr(self, name) is not None]
 
 
 def run(arguments: Arguments) -> None:
@@ -112,10 +133,11 @@ def run(arguments: Arguments) -> None:
         cfg = _read_config(arguments)
         given = _read_benchmark(arguments, cfg) if user is None else user
         resolve(cfg.model.backbone.model)
+        scenes = _read_scenes(arguments)
         _introduce(arguments, cfg, given)
         if arguments.resume and not checkpoints(arguments.work_dir):
             print(f"nothing to resume in {arguments.work_dir}: no finished epoch; starting from the beginning")
-        data = on_first_process(lambda: _prepare(arguments, given))
+        data = on_first_process(lambda: _prepare(arguments, scenes if given is None else given))
         _train_and_evaluate(arguments, cfg, data)
 
 
@@ -149,9 +171,20 @@ def _read_benchmark(arguments: Arguments, cfg: Config) -> UserData | DetectionDa
     from fgclip2_mmdet.datasets import read_benchmark
 
     given = read_benchmark(cfg)
-    if given is not None and (arguments.train_scenes or arguments.val_scenes):
-        raise Fgclip2Error(f"--train-scenes and --val-scenes belong to the embedded world, not to {arguments.config}")
+    if given is not None and arguments.world():
+        raise Fgclip2Error(f"{arguments.world()[0]} belongs to the embedded world, not to {arguments.config}")
     return given
+
+
+def _read_scenes(arguments: Arguments) -> EmbeddedConfig:
+    from fgclip2.data.openmoji import World
+    from fgclip2_mmdet.embedded import EmbeddedConfig, split_categories
+
+    asked = {"train": arguments.train_scenes, "val": arguments.val_scenes}
+    given = {part: count for part, count in asked.items() if count is not None}
+    config = EmbeddedConfig.parted(arguments.categories, arguments.novel_fraction, seed=arguments.seed, **given)
+    split_categories(World(), config)  # it may have fewer
+    return config
 
 
 def _read_config(arguments: Arguments) -> Config:
@@ -170,6 +203,10 @@ def _read_config(arguments: Arguments) -> Config:
     cfg.merge_from_dict(dict(_option(text) for text in arguments.cfg_options))
     if arguments.model is not None:
         cfg.model.backbone.model = arguments.model
+    if arguments.keep is not None and not cfg.model.backbone.get("trainable_blocks"):
+        raise Fgclip2Error(
+            "--keep: this config's tower is frozen and forgets nothing; leave it out, or train with fvit_finetune.py"
+        )
     return cfg
 
 
@@ -197,7 +234,7 @@ def _set_aside(work_dir: Path) -> None:
     print(f"an earlier run's checkpoints were moved to {place} (--resume would have continued it)")
 
 
-def _prepare(arguments: Arguments, given: UserData | DetectionData | None) -> DetectionData:
+def _prepare(arguments: Arguments, given: UserData | DetectionData | EmbeddedConfig) -> DetectionData:
     """Make room in the work directory, and write what the run reads."""
     from fgclip2_mmdet.embedded import EmbeddedConfig, prepare
     from fgclip2_mmdet.experiment import UserData, from_embedded, write_user_data
@@ -205,16 +242,14 @@ def _prepare(arguments: Arguments, given: UserData | DetectionData | None) -> De
     if not arguments.resume:
         _set_aside(arguments.work_dir)
     arguments.work_dir.mkdir(parents=True, exist_ok=True)
-    if given is not None:
+    if not isinstance(given, EmbeddedConfig):
         data = write_user_data(given, arguments.work_dir / "annotations") if isinstance(given, UserData) else given
         print(*data.notes, sep="\n")
         return data
-    asked = {"train": arguments.train_scenes, "val": arguments.val_scenes}
-    config = EmbeddedConfig(seed=arguments.seed, **{part: count for part, count in asked.items() if count is not None})
-    embedded = prepare(arguments.work_dir / "scenes", config, progress=_Scenes())
+    embedded = prepare(arguments.work_dir / "scenes", given, progress=_Scenes())
     print(
-        f"{config.train} training scenes show {config.base} base categories; {config.val} held-out scenes show these "
-        f"and {config.novel} novel ones."
+        f"{given.train} training scenes show {given.base} base categories; {given.val} held-out scenes show these "
+        f"and {given.novel} novel ones."
     )
     print(
         "Novel means: the detector is never shown them, in pictures or labels. (The frozen tower knows all categories.)"
@@ -241,6 +276,7 @@ def _train_and_evaluate(arguments: Arguments, cfg: Config, data: DetectionData) 
 
     from fgclip2_mmdet import FGCLIP2Runner, OpenVocabCocoMetric
     from fgclip2_mmdet.experiment import fill_config, fit_warm_up, summary
+    from fgclip2_mmdet.forgetting import forgetting_table, write_mixed
     from fgclip2_mmdet.report import draw_predictions, figures_table, write_metrics, write_reports
     from fgclip2_mmdet.runner import checkpoints, unwrapped
 
@@ -257,6 +293,7 @@ def _train_and_evaluate(arguments: Arguments, cfg: Config, data: DetectionData) 
     prepared = time.monotonic()
     runner.train()
     trained = time.monotonic()
+    released, others = _other_towers(arguments, cfg, runner)
     figures = summary(runner.test())
     evaluated = time.monotonic()
     if not is_main_process():
@@ -279,6 +316,7 @@ def _train_and_evaluate(arguments: Arguments, cfg: Config, data: DetectionData) 
             "model_hash": detector.backbone.weights_hash,
             "epochs": runner.max_epochs,
             "seed": arguments.seed,
+            **({"towers": {f"{share:g} released": found for share, found in others.items()}} if others else {}),
             "seconds": {
                 "preparation": round(prepared - arguments._started, 1),
                 "training": round(trained - prepared, 1),
@@ -289,7 +327,12 @@ def _train_and_evaluate(arguments: Arguments, cfg: Config, data: DetectionData) 
     )
     Console(width=100).print(figures_table(figures, data))
     checkpoint = checkpoints(work_dir)[0]
+    if others:
+        Console(width=100).print(forgetting_table({**others, 0.0: figures}))
     print(f"checkpoint: {checkpoint}")
+    if arguments.keep is not None:
+        write_mixed(checkpoint, work_dir / "mixed.pth", released, arguments.keep)
+        print(f"mixed:      {work_dir / 'mixed.pth'} ({arguments.keep:g} released)")
     print(f"config:     {work_dir / Path(cfg.filename).name}")
     print(f"figures:    {metrics_file}")
     if drawn:
@@ -300,9 +343,24 @@ def _train_and_evaluate(arguments: Arguments, cfg: Config, data: DetectionData) 
     print(f"{(time.monotonic() - arguments._started) / 60:.1f} minutes in all")
 
 
-def _message(error: Fgclip2Error) -> str:
-    """The error's own line; torch wraps those of data-loading processes into a traceback."""
-    return str(error).strip().splitlines()[-1].removeprefix("fgclip2.errors.Fgclip2Error: ")
+def _other_towers(
+    arguments: Arguments, cfg: Config, runner: FGCLIP2Runner
+) -> tuple[dict[str, Tensor], dict[float, dict[str, dict[str, float]]]]:
+    """A trained tower's released weights, and the figures with all of them, and with those that --keep mixes in."""
+    from fgclip2_mmdet.experiment import summary
+    from fgclip2_mmdet.forgetting import RELEASED, mixed_tower, released_weights
+    from fgclip2_mmdet.runner import unwrapped
+
+    backbone = unwrapped(runner.model).backbone
+    if not backbone.trainable_blocks:
+        return {}, {}
+    released = released_weights(backbone, cfg.model.backbone.model)
+    figures = {}
+    for share in (RELEASED, *([] if arguments.keep is None else [arguments.keep])):
+        print(f"the same detector with {share:g} of the released tower")
+        with mixed_tower(backbone, released, share):
+            figures[share] = summary(runner.test())
+    return released, figures
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -310,17 +368,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", category=UserWarning, module="mmengine|mmdet|mmcv|torch")
     logging.getLogger("mmengine").setLevel(logging.ERROR)
-    arguments = None
-    try:
-        arguments = tyro.cli(Arguments, args=argv, description=__doc__)
-        run(arguments)
-    except Fgclip2Error as error:
-        print(f"error: {_message(error)}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nstopped; --resume continues from the last finished epoch", file=sys.stderr)
-        return 130
-    return 0
+    return exit_code(lambda: run(tyro.cli(Arguments, args=argv, description=__doc__)), RESUMABLE)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from typing import Annotated, Any, Final
 
 import tyro
 
+from fgclip2.console import RESUMABLE, exit_code
 from fgclip2.errors import Fgclip2Error
 from fgclip2.files import write_atomically
 from fgclip2.pretrained import resolve
@@ -184,23 +185,10 @@ def _quiet() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
-def _message(error: Fgclip2Error) -> str:
-    """The error's own line; torch wraps those of other processes into a traceback."""
-    return str(error).strip().splitlines()[-1].removeprefix("fgclip2.errors.Fgclip2Error: ")
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run; 0, 2 after an error that the user can mend, 130 after Ctrl-C."""
     _quiet()
-    try:
-        run(tyro.cli(Arguments, args=argv, description=__doc__))
-    except Fgclip2Error as error:
-        print(f"error: {_message(error)}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nstopped; --resume continues from the newest checkpoint", file=sys.stderr)
-        return 130
-    return 0
+    return exit_code(lambda: run(tyro.cli(Arguments, args=argv, description=__doc__)), RESUMABLE)
 
 
 if __name__ == "__main__":

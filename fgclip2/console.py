@@ -4,21 +4,38 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from fgclip2.errors import Fgclip2Error
 
 if TYPE_CHECKING:
     from fgclip2.predictor import FGCLIP2
 
+RESUMABLE: Final = "stopped; --resume continues from the newest checkpoint, if there is one already"
+"""What a training says after Ctrl-C."""
 
-def exit_code(run: Callable[[], object]) -> int:
-    """Run a program: 0, or 2 after an error that the user can mend, which is printed in one line."""
+
+def exit_code(run: Callable[[], object], stopped: str | None = None) -> int:
+    """Run a program.
+
+    Args:
+        run: its work.
+        stopped: what to say after Ctrl-C; ``None`` leaves that to Python.
+
+    Returns:
+        0; 2 after an error that the user can mend, which is printed in one line; 130 after Ctrl-C.
+    """
     try:
         run()
     except Fgclip2Error as error:
-        print(f"error: {error}", file=sys.stderr)
+        # torch wraps those of other processes into a traceback, which ends with the error's own text
+        print(f"error: {str(error).rpartition('fgclip2.errors.Fgclip2Error: ')[2].strip()}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        if stopped is None:
+            raise
+        print(f"\n{stopped}", file=sys.stderr)
+        return 130
     return 0
 
 

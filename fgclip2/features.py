@@ -224,16 +224,39 @@ def roi_means(values: Tensor, boxes: Tensor) -> Tensor:
     # Autocast would round what RoIAlign keeps.
     with torch.autocast(values.device.type, enabled=False):
         for part in boxes.split(max(1, _WEIGHTS // len(flat))):
-            across = _axis_weights(part[:, 0], part[:, 2], columns)
-            down = _axis_weights(part[:, 1], part[:, 3], rows)
+            across = _axis_weights(part[:, 0], part[:, 2], 1, columns)
+            down = _axis_weights(part[:, 1], part[:, 3], 1, rows)
             pooled.append((down[:, :, None] * across[:, None, :]).flatten(1) @ flat)
     return torch.cat(pooled)
 
 
-def _axis_weights(start: Tensor, end: Tensor, cells: int) -> Tensor:
-    """(M, cells): how much of every row (or column) is in the mean over a box's sample points along that axis."""
+def roi_grids(values: Tensor, boxes: Tensor, size: int) -> Tensor:
+    """RoIAlign to size x size (``aligned``, adaptive sampling), as `roi_means`; its backward pass is products too.
+
+    Args:
+        values: (h, w, D) float32.
+        boxes: (M, 4) float32 x1, y1, x2, y2 in cells of the map; M may be 0.
+        size: bins a side, s.
+
+    Returns:
+        (M, s, s, D), rows before columns.
+    """
+    rows, columns, width = values.shape
+    with torch.autocast(values.device.type, enabled=False):
+        across = _axis_weights(boxes[:, 0], boxes[:, 2], size, columns).unflatten(0, (-1, 1, size))
+        down = _axis_weights(boxes[:, 1], boxes[:, 3], size, rows)
+        return across @ (down @ values.flatten(1)).view(-1, size, columns, width)
+
+
+def _axis_weights(start: Tensor, end: Tensor, bins: int, cells: int) -> Tensor:
+    """(M * bins, cells): how much of every row (or column) is in the mean over a bin's sample points along that axis.
+
+    ``start`` and ``end`` (M,) are of boxes, each of which is cut into so many bins.
+    """
     low = start - 0.5  # cells have their middle, not their corner, at whole numbers
-    extent = (end - 0.5) - low
+    extent = ((end - 0.5) - low) / bins
+    low = (low[:, None] + extent[:, None] * torch.arange(bins, device=start.device)).flatten()
+    extent = extent.repeat_interleave(bins)
     count = extent.ceil().clamp_min(1)
     # How many points the longest box has is read on the CPU only; elsewhere the host would wait for the answer.
     # Three maps long is a picture of one pixel with the slack that boxes have on both sides.
@@ -246,7 +269,7 @@ def _axis_weights(start: Tensor, end: Tensor, cells: int) -> Tensor:
     below = position.floor().long()
     share = position - below
     each = used / count[:, None]
-    weights = start.new_zeros(len(start), cells).scatter_add_(1, below, (1 - share) * each)
+    weights = start.new_zeros(len(low), cells).scatter_add_(1, below, (1 - share) * each)
     return weights.scatter_add_(1, (below + 1).clamp(max=cells - 1), share * each)
 
 

@@ -94,6 +94,11 @@ def check_names(names: Iterable[str]) -> tuple[str, ...]:
     return checked
 
 
+def spoken(name: str) -> str:
+    """A name as a text says it: underscores, which LVIS writes for blanks, become blanks."""
+    return name.replace("_", " ")
+
+
 def check_classes(names: ClassNames) -> dict[str, tuple[str, ...]]:
     """Names with their synonyms, none where there are none; those that repeat their name or each other are left out.
 

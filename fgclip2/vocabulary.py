@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from fgclip2.errors import Fgclip2Error
 from fgclip2.files import write_atomically
-from fgclip2.names import CJK, ClassNames, check_classes, check_names, load_classes, load_names, parse_names
+from fgclip2.names import CJK, ClassNames, check_classes, check_names, load_classes, load_names, parse_names, spoken
 from fgclip2.text_cache import TextCache, cache_dir
 
 if TYPE_CHECKING:
@@ -108,6 +108,7 @@ class Vocabulary:
         Args:
             model: what embeds them.
             names: distinct names, English or Chinese, with or without synonyms; see ``parse_names``, ``load_classes``.
+                They are kept as they are given; in texts blanks stand for underscores.
             templates: prompts with one ``{}`` for the name; ``None`` takes the bare name. A dictionary has those of
                 ``en`` and ``zh``: a name or synonym with a Chinese character takes the latter.
             cache: keep the embedding of every name under ``cache_dir()``, by the model's hash, the templates and the
@@ -118,7 +119,7 @@ class Vocabulary:
         """
         classes = check_classes(names)
         prompts = _check_templates(TEMPLATES if templates is None else templates)
-        words = [(name, *synonyms) for name, synonyms in classes.items()]
+        words = [tuple(map(spoken, (name, *synonyms))) for name, synonyms in classes.items()]
         rows = _embed(model, dict.fromkeys(word for of_class in words for word in of_class), prompts, cache)
         means = torch.stack(
             [rows[of[0]] if len(of) == 1 else torch.stack([rows[w] for w in of]).mean(0) for of in words]
@@ -229,8 +230,8 @@ def same_classes(wanted: Vocabulary, known: Vocabulary) -> set[int]:
     Returns:
         Indices into ``known``.
     """
-    given = {word.strip().lower() for words in (wanted.names, *wanted.synonyms) for word in words}
-    same = {index for index, name in enumerate(known.names) if name.strip().lower() in given}
+    given = {spoken(word).strip().lower() for words in (wanted.names, *wanted.synonyms) for word in words}
+    same = {index for index, name in enumerate(known.names) if spoken(name).strip().lower() in given}
     count = len(known)
     texts = known.embeddings.to(wanted.embeddings)
     closest = texts.new_full((len(wanted),), -torch.inf)  # of every wanted class, the highest cosine and its class

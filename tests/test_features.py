@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torchvision.ops import roi_align
 
 from fgclip2.errors import Fgclip2Error
-from fgclip2.features import DenseFeatures, TextFeatures, check_boxes, roi_means
+from fgclip2.features import DenseFeatures, TextFeatures, check_boxes, roi_grids, roi_means
 
 
 def dense(rows: int = 4, columns: int = 6, width: int = 8, size: tuple[int, int] = (96, 64)) -> DenseFeatures:
@@ -51,6 +51,30 @@ def test_regions_are_torchvisions_roi_align(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("fgclip2.features._WEIGHTS", held)
         torch.testing.assert_close(roi_means(values, corners), expected, atol=1e-5, rtol=1e-5)
+
+
+@given(
+    grid=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    boxes=st.lists(st.tuples(*[st.floats(-1, 10, width=32)] * 2, *[st.floats(0.03125, 12, width=32)] * 2), max_size=6),
+    size=st.integers(1, 4),
+)
+@settings(max_examples=60, deadline=None)
+def test_grids_and_their_gradients_are_torchvisions(
+    grid: tuple[int, int], boxes: list[tuple[float, float, float, float]], size: int
+) -> None:
+    own = torch.randn(*grid, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64, requires_grad=True)
+    other = own.detach().permute(2, 0, 1)[None].clone().requires_grad_()
+    # 1/7 is no sum of powers of two: no bin is a whole number of cells long, where rounding decides how many points
+    corners = torch.tensor([(x, y, x + w + 1 / 7, y + h + 1 / 7) for x, y, w, h in boxes], dtype=torch.float64)
+    corners = corners.reshape(-1, 4)
+    got = roi_grids(own, corners, size)
+    expected = roi_align(other, [corners], output_size=size, aligned=True).permute(0, 2, 3, 1)
+    assert got.shape == (len(boxes), size, size, 3)
+    torch.testing.assert_close(got, expected)
+    weights = torch.randn(got.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    (got * weights).sum().backward()
+    (expected * weights).sum().backward()
+    torch.testing.assert_close(own.grad, other.grad[0].permute(1, 2, 0))
 
 
 class TestDenseFeatures:

@@ -16,7 +16,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import fgclip2
 from fgclip2.errors import Fgclip2Error
 from fgclip2.predictor import FGCLIP2
-from fgclip2.vocabulary import Vocabulary, cache_dir, load_classes, load_names, load_templates, parse_names
+from fgclip2.vocabulary import (
+    Vocabulary,
+    cache_dir,
+    load_classes,
+    load_names,
+    load_templates,
+    parse_names,
+    same_classes,
+)
 
 NAMES = ["dog", "红色汽车", "黑猫"]
 
@@ -324,6 +332,14 @@ class TestNames:
         (tmp_path / "b.json").write_text('[{"name": "sofa", "synonyms": "couch"}]')
         with pytest.raises(Fgclip2Error, match=r"b.json: the synonyms of 'sofa' are 'couch'"):
             load_classes(tmp_path / "b.json")
+
+    def test_underscores_are_blanks_in_texts_and_stay_in_names(self, tiny: FGCLIP2):
+        own = Vocabulary.build(tiny, {"red_car": ["black_cat"], "红_车": []}, ["a {}"])
+        plain = Vocabulary.build(tiny, {"red car": ["black cat"], "红 车": []}, ["a {}"], cache=False)
+        assert own.names == ("red_car", "红_车")
+        assert own.synonyms == (("black_cat",), ())
+        assert torch.equal(own.embeddings, plain.embeddings)
+        assert same_classes(plain, Vocabulary.build(tiny, ["Red_Car", "dog"])) == {0}
 
     def test_templates(self, tmp_path: Path):
         (tmp_path / "a.json").write_text('{"en": ["a {}"], "zh": ["一个{}"]}', encoding="utf-8")

@@ -38,6 +38,7 @@ from .open_vocab import OpenVocabDetector  # noqa: E402
 from .preprocessor import FGCLIP2DataPreprocessor, PatchResize  # noqa: E402
 from .proposals import MMDetProposals  # noqa: E402
 from .pyramid import FGCLIP2Pyramid  # noqa: E402
+from .roi_extractor import FGCLIP2RoIExtractor  # noqa: E402
 from .roi_head import OpenVocabRoIHead  # noqa: E402
 from .rpn_head import FGCLIP2RPNHead  # noqa: E402
 from .runner import FGCLIP2Runner  # noqa: E402
@@ -52,6 +53,7 @@ __all__ = [
     "FGCLIP2OneStageDetector",
     "FGCLIP2Pyramid",
     "FGCLIP2RPNHead",
+    "FGCLIP2RoIExtractor",
     "FGCLIP2Runner",
     "ImageFeatures",
     "LoadPicture",

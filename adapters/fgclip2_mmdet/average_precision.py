@@ -24,11 +24,13 @@ SMALL_SIDE: Final = 40
 FREQUENCIES: Final = {"r": "APr", "c": "APc", "f": "APf"}
 """LVIS's marks of rare, common and frequent classes, and what their AP is called."""
 
+LVIS_DETECTIONS: Final = 300
+"""Of all classes together: so many of a picture count under LVIS's protocol."""
+
 LVIS_FIELDS: Final = {"images": ("neg_category_ids", "not_exhaustive_category_ids"), "categories": ("frequency",)}
 """What LVIS's files have and COCO's have not, and its protocol needs."""
 
 _COCO_DETECTIONS: Final = 100  # a picture and class
-_LVIS_DETECTIONS: Final = 300  # a picture, of all classes together
 _LONGEST_SIDE: Final = 1e5  # pixels
 _PAIRS: Final = 2_000_000  # pictures x classes at a time: the evaluator makes lists for each, and LVIS has 24 millions
 
@@ -143,7 +145,7 @@ def evaluate_boxes(
     """
     if federated:
         check_lvis(truth)
-        detections = _most_certain(detections, _LVIS_DETECTIONS)
+        detections = _most_certain(detections, LVIS_DETECTIONS)
     if novel is None:
         novel_ids = frozenset(item["id"] for item in truth["categories"] if federated and item["frequency"] == "r")
     else:
@@ -198,7 +200,7 @@ def _precision_table(
     for start in range(0, len(category_ids), step):
         evaluation = COCOeval_faster(ground, results, "bbox", lvis_style=federated)
         evaluation.params.catIds = category_ids[start : start + step]
-        evaluation.params.maxDets = [_LVIS_DETECTIONS if federated else _COCO_DETECTIONS]
+        evaluation.params.maxDets = [LVIS_DETECTIONS if federated else _COCO_DETECTIONS]
         evaluation.params.areaRng = [[0, _LONGEST_SIDE**2], [0, float(np.nextafter(SMALL_SIDE**2, 0))]]
         evaluation.params.areaRngLbl = ["all", "small"]
         evaluation.evaluate()

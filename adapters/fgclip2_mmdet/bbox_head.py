@@ -1,10 +1,10 @@
-"""The region head: class-agnostic box regression, classification by cosine to text embeddings."""
+"""The region head: class-agnostic boxes and their quality, classification by cosine to text embeddings."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,7 @@ from fgclip2.errors import Fgclip2Error
 from .scoring import chunked_probabilities
 
 MAX_SCALE = 200.0  # above this the softmax is an argmax and its gradient vanishes
+_QUALITY: Final = {"type": "CrossEntropyLoss", "use_sigmoid": True, "loss_weight": 1.0}
 
 
 @MODELS.register_module()
@@ -25,7 +26,8 @@ class OpenVocabBBoxHead(BBoxHead):
 
     With ``residual`` the embedding is ``normalise(dense region + learned residual)`` and the residual starts at zero:
     an untrained head classifies exactly as the frozen dense map does, and training on base classes corrects it. Without
-    it the embedding is learned alone, as in F-ViT.
+    it the embedding is learned alone, as in F-ViT. Beside it the head says how good its box is: the IoU that it should
+    have with its object, which knows no class, so that it holds for novel ones too (Kim et al. 2022, OLN).
 
     Args:
         embed_dims: width of the text embeddings, D.
@@ -35,6 +37,7 @@ class OpenVocabBBoxHead(BBoxHead):
         conv_channels: of one 3x3 convolution before it; 0 leaves it out.
         residual: see above.
         temperature: first value of the learned multiplier of the cosine.
+        loss_quality: of logits and IoUs; mmdetection's ``CrossEntropyLoss`` with ``use_sigmoid`` by default.
         **kwargs: mmdetection's ``BBoxHead``: ``bbox_coder``, ``loss_cls``, ``loss_bbox``, ...
     """
 
@@ -47,6 +50,7 @@ class OpenVocabBBoxHead(BBoxHead):
         conv_channels: int = 0,
         residual: bool = True,
         temperature: float = 50.0,
+        loss_quality: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         if not kwargs.setdefault("reg_class_agnostic", True):
@@ -57,6 +61,8 @@ class OpenVocabBBoxHead(BBoxHead):
         self.hidden = nn.Linear((conv_channels or in_channels) * self.roi_feat_area, hidden)
         self.fc_reg = nn.Linear(hidden, self.bbox_coder.encode_size)
         self.fc_embed = nn.Linear(hidden, embed_dims)
+        self.fc_quality = nn.Linear(hidden, 1)
+        self.loss_quality = MODELS.build(dict(loss_quality or _QUALITY))
         self.log_scale = nn.Parameter(torch.tensor(math.log(temperature)))
         self.background = nn.Parameter(torch.randn(embed_dims) * embed_dims**-0.5)
         self.init_cfg = None
@@ -66,20 +72,28 @@ class OpenVocabBBoxHead(BBoxHead):
             nn.init.zeros_(self.fc_embed.weight)
             nn.init.zeros_(self.fc_embed.bias)
 
-    def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
-        """Pooled features ``(R, C, s, s)`` to raw embeddings ``(R, D)``, before `embed`, and box deltas ``(R, 4)``."""
+    def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Look at regions.
+
+        Args:
+            pooled: ``(R, C, s, s)``.
+
+        Returns:
+            In fp32 raw embeddings ``(R, D)``, before `embed`; box deltas ``(R, 4)``; logits ``(R,)`` of the quality.
+        """
         x = pooled if self.conv is None else F.relu(self.conv(pooled))
         x = F.relu(self.hidden(x.flatten(1)))
-        return self.fc_embed(x), self.fc_reg(x)
+        return self.fc_embed(x).float(), self.fc_reg(x).float(), self.fc_quality(x).float().flatten()
 
     def embed(self, raw: Tensor, dense: Tensor) -> Tensor:
         """Unit-length region embeddings ``(R, D)`` from raw ones and the dense map's regions, both ``(R, D)``."""
         return F.normalize(raw + dense if self.residual else raw, dim=-1)
 
     def classify(self, embeddings: Tensor, texts: Tensor) -> Tensor:
-        """Logits ``(R, C + 1)``, background last, of embeddings ``(R, D)`` and texts ``(C, D)``, all unit length."""
-        targets = torch.cat((texts, F.normalize(self.background, dim=0)[None]))
-        return self.scale * embeddings @ targets.T
+        """Logits ``(R, C + 1)`` in fp32, background last; embeddings ``(R, D)``, texts ``(C, D)`` of unit length."""
+        targets = torch.cat((texts.float(), F.normalize(self.background, dim=0)[None]))
+        with torch.autocast(embeddings.device.type, enabled=False):
+            return self.scale * embeddings.float() @ targets.T
 
     def probabilities(self, embeddings: Tensor, texts: Tensor) -> Iterator[Tensor]:
         """Softmax of `classify` without the background, ``(R, c)`` for one chunk of classes after the other."""

@@ -77,7 +77,7 @@ def _lvis(about: Mapping[str, Any], train: Any, val: Any) -> DetectionData:
     return DetectionData(
         classes=classes,
         novel=rare,
-        vocabularies={"en": [name.replace("_", " ") for name in classes]},
+        vocabularies={"en": classes},
         train_annotations=Path(train.ann_file),
         val_annotations=Path(val.ann_file),
         train_images=Path(train.data_prefix.img),

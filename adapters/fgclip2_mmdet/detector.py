@@ -10,12 +10,13 @@ import torch
 from mmdet.models.detectors import TwoStageDetector
 from mmdet.registry import MODELS
 from mmdet.structures import SampleList
+from mmdet.utils import InstanceList
 from torch import Tensor
 
 from fgclip2.errors import Fgclip2Error
 
 from .backbone import PATCH
-from .ensemble import TextClassifier
+from .ensemble import Regions, TextClassifier
 from .open_vocab import OpenVocabDetector, for_tower, picture_sizes
 from .pyramid import replicate_edges
 
@@ -64,12 +65,20 @@ class FGCLIP2Detector(OpenVocabDetector, TwoStageDetector):
         losses.update(self.roi_head.loss(self._for_regions(x, batch_data_samples), proposals, batch_data_samples))
         return losses
 
-    def predict(self, batch_inputs: Tensor, batch_data_samples: SampleList, rescale: bool = True) -> SampleList:
-        """Detections: ``pred_instances`` for the first vocabulary, ``pred_<name>`` for each further one."""
+    def look(self, batch_inputs: Tensor, batch_data_samples: SampleList) -> tuple[list[Regions], InstanceList]:
+        """One pass over a batch: every picture's regions, and the proposals that they were refined from.
+
+        Boxes of both are in pixels of the network's input.
+        """
         x = self.extract_feat(batch_inputs, batch_data_samples)
         proposals = self.rpn_head.predict(x[:-1], batch_data_samples, rescale=False)
         metas = [sample.metainfo for sample in batch_data_samples]
-        regions = self.roi_head.regions(self._for_regions(x, batch_data_samples), metas, proposals)
+        return self.roi_head.regions(self._for_regions(x, batch_data_samples), metas, proposals), proposals
+
+    def predict(self, batch_inputs: Tensor, batch_data_samples: SampleList, rescale: bool = True) -> SampleList:
+        """Detections: ``pred_instances`` for the first vocabulary, ``pred_<name>`` for each further one."""
+        regions, _ = self.look(batch_inputs, batch_data_samples)
+        metas = [sample.metainfo for sample in batch_data_samples]
         return self.add_vocabularies(batch_data_samples, self.roi_head.detect(regions, metas, rescale))
 
     def _forward(self, batch_inputs: Tensor, batch_data_samples: SampleList | None = None) -> tuple[Any, ...]:

@@ -12,6 +12,7 @@ from typing import Final
 from fgclip2.data.openmoji import SceneConfig, World
 from fgclip2.data.openmoji.pictures import Drawn, SceneFile, draw_scenes
 from fgclip2.data.openmoji.split import HELD_OUT_SEED, SplitConfig, split_evenly
+from fgclip2.errors import Fgclip2Error
 
 DONE: Final = "_SUCCESS"
 
@@ -93,6 +94,21 @@ def prepare(
         shutil.rmtree(directory)
     partial.replace(directory)
     return data
+
+
+def find_scenes(directory: str | Path) -> EmbeddedData:
+    """The scenes that `prepare` left.
+
+    Raises:
+        Fgclip2Error: none there, or another version's.
+    """
+    done = Path(directory) / DONE
+    if not done.is_file():
+        raise Fgclip2Error(f"{directory} has no finished scenes; `make ovd` draws them into work_dirs/ovd/scenes")
+    try:
+        return prepare(directory, EmbeddedConfig(**json.loads(done.read_text(encoding="utf-8"))["config"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise Fgclip2Error(f"{done} is of another version ({error}); run `make ovd` again") from error
 
 
 def _generate(

@@ -14,7 +14,7 @@ from fgclip2.data.coco import CocoDataset, load_coco, read_annotation_file, with
 from fgclip2.errors import Fgclip2Error
 from fgclip2.files import write_atomically
 
-from .average_precision import LVIS_FIELDS, check_lvis, is_lvis
+from .average_precision import LVIS_DETECTIONS, LVIS_FIELDS, check_lvis, is_lvis
 from .embedded import EmbeddedData
 
 CONTROL = "shuffled"
@@ -247,6 +247,10 @@ def fill_config(cfg: Config, data: DetectionData, model: str | None, work_dir: P
     }
     for loader, (file, images, classes) in parts.items():
         cfg[loader].dataset.update(ann_file=str(file), data_prefix={"img": str(images)}, metainfo={"classes": classes})
+    if data.federated:
+        last = cfg.model.test_cfg.get("rcnn", cfg.model.test_cfg)
+        last.max_per_img = max(last.max_per_img, LVIS_DETECTIONS)
+        last.nms_pre = max(last.get("nms_pre", 0), 10 * LVIS_DETECTIONS)
     kind = "OpenVocabLvisMetric" if data.federated else "OpenVocabCocoMetric"
     metric = {"type": kind, "ann_file": str(data.val_annotations), "novel": data.novel}
     fields = ["pred_instances", *(f"pred_{name}" for name in list(data.vocabularies)[1:])]

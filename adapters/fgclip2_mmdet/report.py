@@ -35,24 +35,30 @@ _SHOWN_SIDE: Final = 640  # pixels; letters on smaller pictures are hard to read
 _SHOWN_SCORE: Final = 0.3
 
 
-def figures_table(figures: Mapping[str, Mapping[str, float]], data: DetectionData) -> Table:
+def figures_table(
+    figures: Mapping[str, Mapping[str, float]], data: DetectionData, titles: Mapping[str, str] = TITLES
+) -> Table:
     """AP of every vocabulary over base, novel and all classes, and of LVIS's rare, common and frequent ones.
 
     Args:
         figures: vocabulary -> figure -> 0..100, from `fgclip2_mmdet.experiment.summary`.
         data: for the numbers of classes.
+        titles: what some of them are called; none are for results that people named.
     """
-    table = Table(title="Detection on the held-out pictures (AP50, in %)")
+    table = Table(title="Detection on the held-out pictures: AP50, and AP over 0.50:0.95, in %")
     table.add_column("vocabulary")
     base, novel = len(data.base), len(data.novel)
-    titles = (f"base ({base})", f"novel ({novel})", f"all ({base + novel})", f"under {SMALL_SIDE} px")
+    headings = (f"base ({base})", f"novel ({novel})", f"all ({base + novel})", f"under {SMALL_SIDE} px")
     frequencies = [name for name in FREQUENCIES.values() if any(name in values for values in figures.values())]
-    for title in (*titles, "AP 0.50:0.95, all", *frequencies):
+    for title in (*headings, "AP base", "AP all", *frequencies):
         table.add_column(title, justify="right")
     for vocabulary, values in figures.items():
-        cells = [values[name] for name in ("AP50_base", "AP50_novel", "AP50_all", "AP50_small", "AP_all", *frequencies)]
+        cells = [
+            values[name]
+            for name in ("AP50_base", "AP50_novel", "AP50_all", "AP50_small", "AP_base", "AP_all", *frequencies)
+        ]
         table.add_row(
-            TITLES.get(vocabulary, vocabulary), *("-" if math.isnan(cell) else f"{cell:.1f}" for cell in cells)
+            titles.get(vocabulary, vocabulary), *("-" if math.isnan(cell) else f"{cell:.1f}" for cell in cells)
         )
     return table
 
@@ -71,13 +77,16 @@ def _without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def write_reports(evaluations: Mapping[str, Evaluation], data: DetectionData, directory: Path) -> list[Path]:
+def write_reports(
+    evaluations: Mapping[str, Evaluation], data: DetectionData, directory: Path, titles: Mapping[str, str] = TITLES
+) -> list[Path]:
     """Write ``curves.png``, ``curves.json`` and ``errors.html`` (without the control) about an evaluation.
 
     Args:
         evaluations: by vocabulary, as the metrics keep them.
         data: names and pictures.
         directory: made when missing.
+        titles: what some vocabularies are called; none are for results that people named, which have no control.
 
     Returns:
         The files; none without evaluations, as on all ranks but the first.
@@ -87,18 +96,25 @@ def write_reports(evaluations: Mapping[str, Evaluation], data: DetectionData, di
     picture, numbers, page = files = [directory / name for name in ("curves.png", "curves.json", "errors.html")]
     truth = next(iter(evaluations.values())).truth
     ids = class_ids(truth, data.classes)
-    draw_curves(picture, evaluations, TITLES)
-    called = {name: dict(zip(ids, data.vocabularies.get(name, data.classes), strict=True)) for name in evaluations}
+    draw_curves(picture, evaluations, titles)
+    called = {
+        name: dict(zip(ids, data.vocabularies.get(name if name in titles else "", data.classes), strict=True))
+        for name in evaluations
+    }
     write_metrics(numbers, {name: curve_numbers(each, called[name]) for name, each in evaluations.items()})
     write_error_page(
         page,
-        {name: find_errors(evaluation) for name, evaluation in evaluations.items() if name != CONTROL},
+        {
+            name: find_errors(evaluation)
+            for name, evaluation in evaluations.items()
+            if name != CONTROL or name not in titles
+        },
         names={number: names for number, *names in zip(ids, *data.vocabularies.values(), strict=True)},
         pictures={
             image["id"]: data.val_images / with_file_name(image, data.val_images)["file_name"]
             for image in truth["images"]
         },
-        titles=TITLES,
+        titles=titles,
     )
     return files
 

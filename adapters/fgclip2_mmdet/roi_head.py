@@ -5,11 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import torch
+import torch.nn.functional as F
 from mmdet.models.roi_heads import StandardRoIHead
+from mmdet.models.task_modules.samplers import SamplingResult
+from mmdet.models.utils import unpack_gt_instances
 from mmdet.registry import MODELS
-from mmdet.structures.bbox import bbox2roi
+from mmdet.structures import SampleList
+from mmdet.structures.bbox import bbox2roi, bbox_overlaps
 from mmdet.utils import InstanceList
+from mmengine.structures import InstanceData
 from torch import Tensor
+from torchvision.ops import clip_boxes_to_image
+
+from fgclip2.errors import Fgclip2Error
 
 from .ensemble import Regions, TextClassifier
 from .scoring import region_features
@@ -20,15 +29,24 @@ from .vocabulary import ClassTexts
 class OpenVocabRoIHead(TextClassifier, StandardRoIHead):
     """mmdetection's two-stage head for features whose last map is the dense one.
 
-    ``x`` is everywhere the pyramid's levels followed by the dense map ``(B, D, h, w)``.
+    ``x`` is everywhere the pyramid's levels followed by the dense map ``(B, D, h, w)``. Boxes are refined in rounds, as
+    in Cascade R-CNN (Cai and Vasconcelos 2018) but by one head: each round looks at the boxes that the one before it
+    gave, in training as at test time.
 
     Args:
-        ensemble: fields of `fgclip2_mmdet.ensemble.Ensemble`.
+        ensemble: fields of `fgclip2_mmdet.ensemble.Ensemble`; ``objectness`` is the exponent of a box's quality.
+        rounds: how often boxes are refined.
         **kwargs: mmdetection's ``StandardRoIHead``.
+
+    Raises:
+        Fgclip2Error: no round.
     """
 
-    def __init__(self, ensemble: Mapping[str, float] | None = None, **kwargs: Any) -> None:
+    def __init__(self, ensemble: Mapping[str, float] | None = None, rounds: int = 1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        if rounds < 1:
+            raise Fgclip2Error(f"OpenVocabRoIHead rounds {rounds}: give 1 or more")
+        self.rounds = rounds
         self.init_texts(ensemble)
 
     def set_train_texts(self, texts: ClassTexts) -> None:
@@ -41,32 +59,76 @@ class OpenVocabRoIHead(TextClassifier, StandardRoIHead):
         """Shares of the classes beside the background's: ``(R, c)`` for one chunk of classes after the other."""
         return self.bbox_head.probabilities(embeddings, texts)
 
+    def loss(
+        self, x: tuple[Tensor, ...], rpn_results_list: InstanceList, batch_data_samples: SampleList
+    ) -> dict[str, Tensor]:
+        """Losses of a training batch, each the mean over the rounds: classes, boxes, quality."""
+        objects, ignored, metas = unpack_gt_instances(batch_data_samples)
+        losses: dict[str, Tensor] = {}
+        boxes = [item.bboxes for item in rpn_results_list]
+        for _ in range(self.rounds):
+            pictures = zip(boxes, objects, ignored or [None] * len(boxes), strict=True)
+            sampled = [self._sample(*picture) for picture in pictures]
+            results = self.bbox_loss(x, sampled)
+            for name, value in results["loss_bbox"].items():
+                part = value / self.rounds
+                losses[name] = losses[name] + part if name in losses else part
+            refined = results["boxes"].split([len(item.priors) for item in sampled])
+            boxes = [
+                clip_boxes_to_image(own[~_padded(item, item.pos_is_gt)], meta["img_shape"][:2])
+                for own, item, meta in zip(refined, sampled, metas, strict=True)
+            ]
+        return losses
+
+    def _sample(self, boxes: Tensor, objects: InstanceData, ignored: InstanceData | None) -> SamplingResult:
+        """Some of a picture's boxes, and the objects that they should become."""
+        proposals = InstanceData(priors=boxes)
+        assigned = self.bbox_assigner.assign(proposals, objects, ignored)
+        return self.bbox_sampler.sample(assigned, proposals, objects)
+
+    def bbox_loss(self, x: tuple[Tensor, ...], sampling_results: list[SamplingResult]) -> dict[str, Any]:
+        """mmdetection's losses of one round and that of the quality; ``boxes`` (R, 4) are what the round gives."""
+        results = super().bbox_loss(x, sampling_results)
+        with torch.no_grad():
+            boxes = self.bbox_head.bbox_coder.decode(results["rois"][:, 1:], results["bbox_pred"])
+        # Only of boxes with an object: a novel one without a label must not be learned as a bad box.
+        positive = torch.cat([_padded(item, torch.ones_like(item.pos_is_gt)) for item in sampling_results])
+        objects = torch.cat([item.pos_gt_bboxes for item in sampling_results])
+        loss = results["quality"].sum() * 0  # the layer takes part in every step, also in one without objects
+        if len(objects):
+            overlaps = bbox_overlaps(boxes[positive], objects, is_aligned=True).clamp(0, 1)
+            loss = loss + self.bbox_head.loss_quality(results["quality"][positive], overlaps)
+        results["loss_bbox"]["loss_quality"] = loss
+        return {**results, "boxes": boxes}
+
     def _bbox_forward(self, x: tuple[Tensor, ...], rois: Tensor) -> dict[str, Tensor]:
-        """Training-time forward: logits over the training classes, deltas and pooled features of ``rois`` (R, 5)."""
-        pooled = self.bbox_roi_extractor(x[: self.bbox_roi_extractor.num_inputs], rois)
-        raw, deltas = self.bbox_head(pooled)
+        """One round of training: logits over the training classes, deltas, quality and pooled features of (R, 5)."""
+        pooled, raw, deltas, quality = self._look(x, rois)
         embeddings = self.bbox_head.embed(raw, region_features(x[-1], rois))
         logits = self.bbox_head.classify(embeddings, self.train_texts.embeddings)
-        return {"cls_score": logits, "bbox_pred": deltas, "bbox_feats": pooled}
+        return {"cls_score": logits, "bbox_pred": deltas, "bbox_feats": pooled, "quality": quality, "rois": rois}
+
+    def _look(self, x: tuple[Tensor, ...], rois: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        pooled = self.bbox_roi_extractor(x[: self.bbox_roi_extractor.num_inputs], rois)
+        return pooled, *self.bbox_head(pooled)
 
     def regions(
         self, x: tuple[Tensor, ...], batch_img_metas: list[dict[str, Any]], proposals: InstanceList
     ) -> list[Regions]:
         """Refine and embed the proposals of every picture; no class is looked at yet."""
-        rois = bbox2roi([item.bboxes for item in proposals])
-        pooled = self.bbox_roi_extractor(x[: self.bbox_roi_extractor.num_inputs], rois)
-        raw, deltas = self.bbox_head(pooled)
-        counts = [len(item) for item in proposals]
-        boxes = [
-            self.bbox_head.bbox_coder.decode(roi[:, 1:], delta, max_shape=meta["img_shape"])
-            for roi, delta, meta in zip(rois.split(counts), deltas.split(counts), batch_img_metas, strict=True)
-        ]
+        boxes = [item.bboxes for item in proposals]
+        counts = [len(item) for item in boxes]
+        for _ in range(self.rounds):
+            rois = bbox2roi(boxes)
+            _, raw, deltas, quality = self._look(x, rois)
+            boxes = [
+                self.bbox_head.bbox_coder.decode(roi[:, 1:], delta, max_shape=meta["img_shape"])
+                for roi, delta, meta in zip(rois.split(counts), deltas.split(counts), batch_img_metas, strict=True)
+            ]
         dense = region_features(x[-1], bbox2roi(boxes))
         embeddings = self.bbox_head.embed(raw, dense)
-        scores = [item.scores for item in proposals]
-        return [
-            Regions(*parts) for parts in zip(boxes, embeddings.split(counts), dense.split(counts), scores, strict=True)
-        ]
+        parts = (item.split(counts) for item in (embeddings, dense, quality.sigmoid()))
+        return [Regions(*picture) for picture in zip(boxes, *parts, strict=True)]
 
     def predict_bbox(
         self,
@@ -79,3 +141,8 @@ class OpenVocabRoIHead(TextClassifier, StandardRoIHead):
         """mmdetection's entry: detections for the first vocabulary."""
         results = self.detect(self.regions(x, batch_img_metas, rpn_results_list), batch_img_metas, rescale)
         return next(iter(results.values()))
+
+
+def _padded(sampled: SamplingResult, positive: Tensor) -> Tensor:
+    """A mark of every sampled box, bool: that of the positive ones, which come first; False for the others."""
+    return F.pad(positive.bool(), (0, len(sampled.neg_priors)))

@@ -21,6 +21,11 @@ class FGCLIP2RPNHead(RPNHead):
     mmdetection ranks padded positions with the rest, so a picture's proposals would depend on its batch.
     """
 
+    def forward_single(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """One level: objectness and box deltas, in fp32 whatever the arithmetic, since boxes are decoded from them."""
+        scores, deltas = super().forward_single(x)
+        return scores.float(), deltas.float()
+
     def predict_by_feat(
         self, cls_scores: list[Tensor], bbox_preds: list[Tensor], *args: Any, batch_img_metas: Any = None, **kwargs: Any
     ) -> InstanceList:

@@ -36,20 +36,6 @@ def region_features(dense: Tensor, rois: Tensor) -> Tensor:
     return F.normalize(pooled, dim=-1)
 
 
-def text_probabilities(regions: Tensor, texts: Tensor, temperature: float) -> Tensor:
-    """``softmax(temperature * cosine)`` over the classes.
-
-    Args:
-        regions: ``(R, D)``, unit length.
-        texts: ``(C, D)``, unit length.
-        temperature: multiplier of the cosine; 75 in F-ViT.
-
-    Returns:
-        ``(R, C)``, rows sum to 1.
-    """
-    return (temperature * regions @ texts.T).softmax(dim=-1)
-
-
 def chunked_probabilities(
     regions: Tensor, texts: Tensor, temperature: float | Tensor, rest: Tensor | None = None
 ) -> Iterator[Tensor]:

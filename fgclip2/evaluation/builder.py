@@ -22,7 +22,7 @@ from fgclip2.evaluation.store import digest
 from fgclip2.features import check_boxes
 from fgclip2.files import write_atomically
 from fgclip2.images import open_image
-from fgclip2.vocabulary import CJK
+from fgclip2.names import CJK, spoken
 
 CAPTIONS: Final = "image_caption.txt"
 BOXES: Final = "boxes.json"
@@ -171,7 +171,7 @@ def build_boxes(
     write_atomically(built.file, json.dumps(content, ensure_ascii=False).encode())
     _write_rejected(built)
     back = sum(len(record.boxes) for record in instances(built.file, image_root))
-    if back != built.kept or class_names(built.file) != tuple(name.replace("_", " ") for name in categories):
+    if back != built.kept or class_names(built.file) != tuple(map(spoken, categories)):
         raise Fgclip2Error(f"{built.file} does not read back as it was written; this is a bug of the toolkit")
     return built
 

@@ -73,7 +73,7 @@ class Detection:
         from fgclip2.vocabulary import Vocabulary
 
         ids = np.array([category["id"] for category in truth["categories"]])
-        names = [category["name"].replace("_", " ") for category in truth["categories"]]
+        names = [category["name"] for category in truth["categories"]]
         templates = IMAGENET if self.settings.protocol == "released" else BARE
         vocabulary = Vocabulary.build(encoder.model, names, templates)
         rescore = FusionRescorer(encoder.model, vocabulary, FusionConfig(max_detections=MAX_DETECTIONS))

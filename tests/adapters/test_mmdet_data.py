@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from fgclip2.data.openmoji import World
 from fgclip2.errors import Fgclip2Error
-from fgclip2_mmdet.embedded import DONE, EmbeddedConfig, EmbeddedData, prepare
+from fgclip2_mmdet.embedded import DONE, EmbeddedConfig, EmbeddedData, find_scenes, prepare, split_categories
 from fgclip2_mmdet.experiment import DetectionData, from_embedded, read_user_data, summary, write_user_data
 from fgclip2_mmdet.report import figures_table, write_metrics
 
@@ -63,6 +64,35 @@ def test_finished_scenes_are_found_and_torn_ones_made_again(scenes: EmbeddedData
 def test_more_categories_than_the_world_has(tmp_path: Path) -> None:
     with pytest.raises(Fgclip2Error, match="ask for fewer"):
         prepare(tmp_path / "scenes", EmbeddedConfig(base=5000, novel=10))
+
+
+def test_scenes_of_a_run_are_found_whatever_their_config(scenes: EmbeddedData, tmp_path: Path) -> None:
+    assert find_scenes(scenes.directory) == scenes
+    with pytest.raises(Fgclip2Error, match="has no finished scenes; `make ovd`"):
+        find_scenes(tmp_path)
+    (tmp_path / DONE).write_text('{"config": {"unknown": 1}}')
+    with pytest.raises(Fgclip2Error, match="is of another version"):
+        find_scenes(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("categories", "fraction", "base", "novel"),
+    [(None, None, 648, 216), (600, None, 450, 150), (None, 0.5, 432, 432), (7, 0.3, 5, 2), (2, 0.5, 1, 1)],
+)
+def test_categories_are_parted(categories: int | None, fraction: float | None, base: int, novel: int) -> None:
+    config = EmbeddedConfig.parted(categories, fraction, val=3)
+    assert (config.base, config.novel, config.val, config.train) == (base, novel, 3, EmbeddedConfig.train)
+    shares = split_categories(World(), config)
+    assert [len(set(share)) for share in shares] == [base, novel]
+    assert not set(shares[0]) & set(shares[1])
+
+
+def test_all_categories_are_shown_by_default() -> None:
+    world = World()
+    base, novel = split_categories(world, EmbeddedConfig())
+    assert sorted(base + novel) == list(range(len(world.categories)))
+    with pytest.raises(Fgclip2Error, match="of 1 categories novel: give shares and numbers that leave"):
+        EmbeddedConfig.parted(1)
 
 
 def test_embedded_data_is_evaluated_in_two_languages(scenes: EmbeddedData) -> None:
@@ -122,6 +152,7 @@ def test_report_shows_missing_groups(tmp_path: Path) -> None:
             "names/AP50_novel": math.nan,
             "names/AP50_all": 61.26,
             "names/AP50_small": 20.04,
+            "names/AP_base": 42,
             "names/AP_all": 40,
         }
     )
@@ -129,6 +160,14 @@ def test_report_shows_missing_groups(tmp_path: Path) -> None:
     console = Console(width=100, record=True, file=io.StringIO())
     console.print(figures_table(figures, data))
     row = next(line for line in console.export_text().splitlines() if "class names" in line)
-    assert [cell.strip() for cell in row.split("│")[1:-1]] == ["class names", "61.3", "-", "61.3", "20.0", "40.0"]
+    assert [cell.strip() for cell in row.split("│")[1:-1]] == [
+        "class names",
+        "61.3",
+        "-",
+        "61.3",
+        "20.0",
+        "42.0",
+        "40.0",
+    ]
     write_metrics(tmp_path / "metrics.json", {"metrics": figures})
     assert json.loads((tmp_path / "metrics.json").read_text())["metrics"]["names"]["AP50_novel"] is None

@@ -11,7 +11,9 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mmdet.structures import DetDataSample
 from mmengine.config import ConfigDict
+from mmengine.structures import InstanceData
 from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision.ops import roi_align
 
@@ -21,7 +23,7 @@ from fgclip2.predictor import FGCLIP2
 from fgclip2.vocabulary import Vocabulary
 from fgclip2_mmdet import Ensemble, OpenVocabBBoxHead, OpenVocabRoIHead
 from fgclip2_mmdet.ensemble import Regions, select_detections
-from fgclip2_mmdet.scoring import chunked_probabilities, geometric_ensemble, region_features, text_probabilities
+from fgclip2_mmdet.scoring import chunked_probabilities, geometric_ensemble, region_features
 from fgclip2_mmdet.vocabulary import ClassTexts, as_vocabulary, novel_flags, shuffled
 
 CODER = {"type": "DeltaXYWHBBoxCoder", "target_means": [0.0] * 4, "target_stds": [0.1, 0.1, 0.2, 0.2]}
@@ -29,6 +31,13 @@ CODER = {"type": "DeltaXYWHBBoxCoder", "target_means": [0.0] * 4, "target_stds":
 
 def unit(*shape: int, seed: int = 0) -> torch.Tensor:
     return F.normalize(torch.randn(*shape, generator=torch.Generator().manual_seed(seed)), dim=-1)
+
+
+def softmax(regions: torch.Tensor, texts: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Probabilities by numpy, in double precision."""
+    logits = temperature * regions.double().numpy() @ texts.double().numpy().T
+    shares = np.exp(logits - logits.max(1, keepdims=True))
+    return torch.from_numpy(shares / shares.sum(1, keepdims=True)).float()
 
 
 def make_head(residual: bool = True) -> OpenVocabBBoxHead:
@@ -55,14 +64,6 @@ def test_ensemble_survives_zero_probabilities() -> None:
     assert torch.isfinite(scores).all()
     assert scores[0, 0] < 1e-30
     assert scores[0, 1] == pytest.approx(1)
-
-
-def test_text_probabilities_are_a_softmax_of_cosines() -> None:
-    regions, texts = unit(3, 8), unit(5, 8, seed=1)
-    logits = 75 * regions.double().numpy() @ texts.double().numpy().T
-    expected = np.exp(logits - logits.max(1, keepdims=True))
-    expected /= expected.sum(1, keepdims=True)
-    np.testing.assert_allclose(text_probabilities(regions, texts, 75.0).numpy(), expected, rtol=1e-4, atol=1e-7)
 
 
 def test_regions_are_the_cores() -> None:
@@ -92,7 +93,7 @@ def test_any_chunks_give_the_softmax(classes: int, chunk: int, rows: int, backgr
         rest = 20 * regions @ last[0] if background else None
         parts = list(chunked_probabilities(regions, texts, 20.0, rest))
     assert all(part.shape[1] <= chunk for part in parts)
-    torch.testing.assert_close(torch.cat(parts, 1), text_probabilities(regions, every, 20.0)[:, :classes])
+    torch.testing.assert_close(torch.cat(parts, 1), softmax(regions, every, 20.0)[:, :classes])
 
 
 def test_twenty_thousand_classes_are_scored_in_chunks() -> None:
@@ -112,7 +113,7 @@ def test_twenty_thousand_classes_are_scored_in_chunks() -> None:
     assert largest.numbers <= max(count * 8, rows * 2048)
     with torch.no_grad():
         classified = head.classify(regions.embeddings, texts.embeddings).softmax(-1)[:, :-1]
-        dense = text_probabilities(regions.dense, texts.embeddings, 75.0)
+        dense = softmax(regions.dense, texts.embeddings, 75.0)
         whole = geometric_ensemble(classified, dense, texts.novel, 0.1, 0.8) * regions.objectness[:, None] ** 0.5
     best, pair = whole.flatten().topk(50)
     torch.testing.assert_close(found.scores, best)
@@ -134,16 +135,121 @@ class Largest(TorchDispatchMode):
 
 def test_untrained_head_classifies_like_the_dense_map() -> None:
     head, dense, texts = make_head(), unit(6, 8), unit(5, 8, seed=1)
-    raw, deltas = head(torch.randn(6, 4, 3, 3))
-    assert deltas.shape == (6, 4)
+    raw, deltas, quality = head(torch.randn(6, 4, 3, 3))
+    assert (deltas.shape, quality.shape) == ((6, 4), (6,))
     logits = head.classify(head.embed(raw, dense), texts)
     assert logits.shape == (6, 6)
     torch.testing.assert_close(logits[:, :5], head.log_scale.exp() * dense @ texts.T)
 
 
+def test_autocast_rounds_no_logit() -> None:
+    head, texts = make_head(), unit(5, 8, seed=1)
+    embeddings = unit(6, 8, seed=2)
+    expected = head.classify(embeddings, texts)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(head.classify(embeddings, texts), expected, rtol=0, atol=0)
+        given = head(torch.randn(6, 4, 3, 3))
+    assert {item.dtype for item in given} == {torch.float32}
+
+
+def make_roi_head(rounds: int) -> OpenVocabRoIHead:
+    """Of maps with four channels at strides 8 and 16, which stands two classes apart from each other."""
+    sampler = {"type": "RandomSampler", "num": 8, "pos_fraction": 0.5, "add_gt_as_proposals": True}
+    assigner = {"type": "MaxIoUAssigner", "pos_iou_thr": 0.5, "neg_iou_thr": 0.5, "match_low_quality": False}
+    small = {"embed_dims": 8, "in_channels": 4, "roi_feat_size": 3, "hidden": 16, "bbox_coder": dict(CODER)}
+    loss = {"type": "GIoULoss", "loss_weight": 1.0}
+    torch.manual_seed(0)
+    head = OpenVocabRoIHead(
+        rounds=rounds,
+        bbox_roi_extractor={
+            "type": "FGCLIP2RoIExtractor",
+            "roi_layer": {"output_size": 3},
+            "out_channels": 4,
+            "featmap_strides": [8, 16],
+        },
+        bbox_head={"type": "OpenVocabBBoxHead", "reg_decoded_bbox": True, "loss_bbox": loss, **small},
+        train_cfg=ConfigDict(assigner=assigner, sampler=sampler, pos_weight=-1, debug=False),
+        test_cfg=ConfigDict(),
+    )
+    head.set_train_texts(ClassTexts(Vocabulary(("dog", "猫"), unit(2, 8), "hash")))
+    return head
+
+
+def maps() -> tuple[torch.Tensor, ...]:
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((2, 4, 12, 12), (2, 4, 6, 6), (2, 8, 6, 6))
+    return tuple(torch.randn(*shape, generator=generator) for shape in shapes)
+
+
+def test_two_rounds_refine_what_one_gives() -> None:
+    head, x, metas = make_roi_head(1), maps(), [{"img_shape": (96, 96)}] * 2
+    with torch.no_grad():
+        head.bbox_head.fc_reg.bias.copy_(torch.tensor([0.8, -0.5, 0.4, -0.4]))
+    boxes = [torch.tensor([[10.0, 12.0, 50.0, 60.0], [30.0, 20.0, 90.0, 95.0]]), torch.tensor([[5.0, 5.0, 40.0, 30.0]])]
+    proposals = [InstanceData(bboxes=part, scores=torch.ones(len(part))) for part in boxes]
+    once = head.regions(x, metas, proposals)
+    again = [InstanceData(bboxes=part.boxes, scores=torch.ones(len(part.boxes))) for part in once]
+    expected = head.regions(x, metas, again)
+    head.rounds = 2
+    for got, wanted, before in zip(head.regions(x, metas, proposals), expected, once, strict=True):
+        for one, other in zip(got, wanted, strict=True):
+            torch.testing.assert_close(one, other)
+        assert not torch.allclose(got.boxes, before.boxes)
+        assert ((got.objectness > 0) & (got.objectness < 1)).all()
+
+
+@pytest.mark.parametrize("rounds", [1, 2])
+def test_quality_is_learned_of_boxes_with_an_object(rounds: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its loss is the mean cross-entropy between what the head says and the IoU that its box has."""
+    head, x = make_roi_head(rounds), maps()
+    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+    whole = head.bbox_head.loss_quality.forward
+    monkeypatch.setattr(
+        head.bbox_head.loss_quality,
+        "forward",
+        lambda logits, wanted: seen.append((logits, wanted)) or whole(logits, wanted),
+    )
+    objects = torch.tensor([[12.0, 12.0, 52.0, 58.0]])
+    samples = [DetDataSample(metainfo={"img_shape": (96, 96)}) for _ in range(2)]
+    samples[0].gt_instances = InstanceData(bboxes=objects, labels=torch.tensor([1]))
+    samples[1].gt_instances = InstanceData(bboxes=objects[:0], labels=torch.zeros(0, dtype=torch.int64))
+    proposals = torch.tensor([[10.0, 12.0, 50.0, 60.0], [70.0, 70.0, 90.0, 90.0]])
+    given = [InstanceData(bboxes=proposals, scores=torch.ones(2)) for _ in samples]
+    losses = head.loss(x, given, samples)
+    assert set(losses) == {"loss_cls", "acc", "loss_bbox", "loss_quality"}
+    assert len(seen) == rounds
+    expected = 0.0
+    for logits, wanted in seen:
+        share = logits.sigmoid()
+        assert len(wanted) in (2, 3)  # the object itself, and what was near it; never the empty picture's
+        expected += float(-(wanted * share.log() + (1 - wanted) * (1 - share).log()).mean().detach()) / rounds
+    assert float(losses["loss_quality"]) == pytest.approx(expected, rel=1e-4)
+    untrained = {round(float(value), 4) for value in seen[0][1]}
+    overlap = 38 * 46 / (40 * 48 + 40 * 46 - 38 * 46)
+    assert max(untrained) == pytest.approx(1, abs=0.05)
+    assert min(untrained) == pytest.approx(overlap, abs=0.05)
+    sum(value for name, value in losses.items() if "loss" in name).backward()
+    assert head.bbox_head.fc_quality.weight.grad.abs().sum() > 0
+
+
+def test_regions_of_a_processor_are_those_of_an_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Matrix products on small maps, torchvision's own operation on large ones, in any order of the pictures."""
+    extractor = make_roi_head(1).bbox_roi_extractor
+    rois = torch.tensor([[1, 3.3, 5.1, 60, 50.7], [0, 0, 0, 96, 64.9], [1, -9, 30, 40.1, 70.3], [0, 7.7, 7.1, 8, 8]])
+    expected = extractor(maps()[:2], rois)
+    monkeypatch.setattr("fgclip2_mmdet.roi_extractor._CELLS", 0)
+    torch.testing.assert_close(extractor(maps()[:2], rois), expected)
+    assert extractor(maps()[:2], rois[:0]).shape == (0, 4, 3, 3)
+
+
+def test_no_round_is_refused() -> None:
+    with pytest.raises(Fgclip2Error, match="rounds 0: give 1 or more"):
+        make_roi_head(0)
+
+
 def test_head_without_residual_does_not_see_the_dense_map() -> None:
     head = make_head(residual=False)
-    raw, _ = head(torch.randn(6, 4, 3, 3))
+    raw, _, _ = head(torch.randn(6, 4, 3, 3))
     assert torch.equal(head.embed(raw, unit(6, 8)), head.embed(raw, unit(6, 8, seed=3)))
 
 

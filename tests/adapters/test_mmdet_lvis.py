@@ -152,7 +152,7 @@ def test_equals_the_lvis_api(
     ]
     expected = reference(content, detections, tmp_path_factory.getbasetemp(), most)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(average_precision, "_LVIS_DETECTIONS", most)
+        patch.setattr(average_precision, "LVIS_DETECTIONS", most)
         figures = evaluate_boxes(content, detections, federated=True).figures
     names = ("AP", "AP50", "APr", "APc", "APf")
     assert [figures[key] for key in names] == pytest.approx([expected[key] for key in names], abs=1e-6, nan_ok=True)
@@ -256,6 +256,10 @@ def test_a_run_on_lvis_files_is_evaluated_as_lvis(tmp_path: Path) -> None:
     cfg = Config.fromfile(Path(__file__).parents[2] / "apps" / "configs" / "ovd" / "fvit.py")
     fill_config(cfg, data, "tiny", tmp_path, seed=0)
     assert {metric.type for metric in cfg.test_evaluator} == {"OpenVocabLvisMetric"}
+    assert (cfg.model.test_cfg.rcnn.max_per_img, cfg.model.test_cfg.rcnn.nms_pre) == (300, 3000)
+    cfg = Config.fromfile(Path(__file__).parents[2] / "apps" / "configs" / "ovd" / "onestage.py")
+    fill_config(cfg, data, "tiny", tmp_path, seed=0)
+    assert (cfg.model.test_cfg.max_per_img, cfg.model.test_cfg.nms_pre) == (300, 3000)
     console = Console(width=120, record=True, file=io.StringIO())
     console.print(figures_table({"names": figures}, data))
     printed = console.export_text()

@@ -18,9 +18,12 @@ from mmengine.structures import InstanceData
 from PIL import Image
 
 import fgclip2_mmdet
+from benchmarks import fusion
 from fgclip2.errors import Fgclip2Error
+from fgclip2.fusion import FusionConfig, FusionRescorer
 from fgclip2_mmdet import FGCLIP2Runner, OpenVocabDataset, OpenVocabDetector
 from fgclip2_mmdet.experiment import DetectionData, fill_config, fit_warm_up, set_epochs, summary
+from fgclip2_mmdet.inference import OpenVocabInferencer
 from fgclip2_mmdet.runner import checkpoints, load_weights, read_checkpoint
 
 CONFIGS = Path(__file__).resolve().parents[2] / "apps/configs/ovd"
@@ -321,3 +324,34 @@ def test_loader_processes_draw_afresh_every_epoch_and_the_same_in_a_resumed_one(
     first, second = epoch(0), epoch(1)
     assert set(first).isdisjoint(second)
     assert epoch(1) == second
+
+
+def test_the_comparison_of_fusion(data: DetectionData, tiny_dir: Path) -> None:
+    """A closed detector gives base names only; fusion names its boxes, and the proposals, as the rescorer does."""
+    cfg = config(data, tiny_dir, Path("unused"))
+    pipeline = cfg.test_dataloader.dataset.pipeline
+    names = {"en": CLASSES, "zh": CHINESE}
+    inferencer = OpenVocabInferencer(build(data, tiny_dir), pipeline, torch.device("cpu"))
+    ways = fusion.Ways(inferencer, names)
+    pictures = [Image.open(data.val_images / f"{index}.png") for index in range(2)]
+    found = ways(pictures)
+    keys = {(item.way, item.language) for item in found[0]}
+    assert len(keys) == len(found[0]) == 10
+    assert (fusion.ALONE, "en") in keys
+    for picture, every in zip(pictures, found, strict=True):
+        by = {(item.way, item.language): item for item in every}
+        alone = by[fusion.ALONE, "en"]
+        assert {CLASSES[label] for label in alone.labels.tolist()} == {"dog", "bus"}
+        for language, classes in names.items():
+            rescorer = FusionRescorer(ways.model, classes, FusionConfig(nms_iou=0.5))
+            expected = rescorer(picture, alone.boxes, alone.scores)
+            fused = by[fusion.FUSED[0], language]
+            torch.testing.assert_close(fused.scores, expected.scores)
+            assert torch.equal(fused.labels, expected.labels)
+            free = by[fusion.FUSED[1], language]
+            assert len(free.boxes) > 0
+            assert (free.boxes <= torch.tensor([*picture.size] * 2) + 1e-3).all()
+    one_stage = build(data, tiny_dir, CONFIGS / "onestage_tiny_openmoji.py")
+    other = OpenVocabInferencer(one_stage, pipeline, torch.device("cpu"))
+    with pytest.raises(Fgclip2Error, match="needs a detector with proposals"):
+        fusion.Ways(other, names)

@@ -15,6 +15,7 @@ import torch
 from mmengine.config import Config
 from PIL import Image
 
+import fgclip2
 from apps import ovd_train
 from fgclip2.data.openmoji import SceneConfig, World
 from fgclip2.errors import Fgclip2Error
@@ -176,7 +177,7 @@ def train(name: str, model: Path, work_dir: Path, *more: str) -> int:
 def test_a_config_trains_and_evaluates(name: str, here: Path, tiny_dir: Path, tmp_path: Path) -> None:
     assert train(name, tiny_dir, tmp_path, "--amp") == 0
     report = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
-    classes = {"ov_coco": (48, 17), "ov_lvis": (3, 2), "voc": (16, 4), "users": (3, 1), "embedded": (450, 150)}
+    classes = {"ov_coco": (48, 17), "ov_lvis": (3, 2), "voc": (16, 4), "users": (3, 1), "embedded": (648, 216)}
     assert tuple(report["classes"].values()) == classes[kind(name)]
     languages = {"ov_lvis": {"en"}, "users": {"names"}}.get(kind(name), {"en", "zh"})
     assert set(report["metrics"]) == {*languages, "shuffled"}
@@ -188,6 +189,33 @@ def test_a_config_trains_and_evaluates(name: str, here: Path, tiny_dir: Path, tm
     assert all(torch.isfinite(tensor).all() for tensor in weights.values())
     assert any("tower" in key for key in weights) == ("finetune" in name)
     assert OpenVocabInferencer.from_checkpoint(tmp_path, device="cpu").set_classes(["dog", "红色汽车"]) > 0
+
+
+def test_what_a_trained_tower_forgets(
+    here: Path, tiny_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Figures of the released tower and of the mixed one stand beside the trained one's; the mixed one is written."""
+    assert train("fvit_finetune", tiny_dir, tmp_path, "--keep", "0.25") == 0
+    printed = capsys.readouterr().out
+    assert all(row in printed for row in ("as released", "0.25 released", "as trained"))
+    report = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
+    assert set(report["towers"]) == {"1 released", "0.25 released"}
+    assert set(report["towers"]["1 released"]) == set(report["metrics"])
+    before = fgclip2.load(tiny_dir, device="cpu", dtype="float32").model.state_dict()
+    trained, mixed = (torch.load(tmp_path / f"{n}.pth", weights_only=True)["state_dict"] for n in ("epoch_1", "mixed"))
+    assert trained.keys() == mixed.keys()
+    changed = 0
+    for key, weight in trained.items():
+        name = key.removeprefix("backbone.tower.")
+        wanted = 0.75 * weight + 0.25 * before[name] if name != key else weight
+        torch.testing.assert_close(mixed[key], wanted, msg=key)
+        changed += name != key and not torch.equal(weight, before[name])
+    assert changed > 10
+    one, other = (
+        OpenVocabInferencer.from_checkpoint(tmp_path / f"{n}.pth", device="cpu") for n in ("epoch_1", "mixed")
+    )
+    blocks = [item.detector.backbone.tower.vision_model.encoder.layers[-1].state_dict() for item in (one, other)]
+    assert not all(torch.equal(a, b) for a, b in zip(*(block.values() for block in blocks), strict=True))
 
 
 def test_a_distributed_run_of_one_process_learns_the_same(

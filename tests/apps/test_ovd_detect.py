@@ -36,6 +36,7 @@ def work_dir(folder: Path, model: Path, trained: list[str]) -> Path:
     cfg.model.backbone.model = str(model)
     cfg.model.backbone.dtype = "float32"  # bfloat16 would blur what is compared
     cfg.model.test_cfg.rpn.max_per_img = 20
+    cfg.model.test_cfg.rcnn.score_thr = 0.0  # random weights are sure of nothing
     for step in cfg.test_dataloader.dataset.pipeline:
         if step["type"] == "PatchResize":
             step["max_patches"] = 64
@@ -210,7 +211,7 @@ def test_a_baked_vocabulary(trained: Path, tiny_dir: Path, tmp_path: Path, capsy
     """As its names, and the text tower is not run for them; of another model it is refused with both names."""
     model = fgclip2.load(tiny_dir, device="cpu", dtype="float32")
     fgclip2.Vocabulary.build(model, {"dog": ["puppy"], "猫": []}).save(tmp_path / "names.safetensors")
-    run = (picture(tmp_path / "a.png"), "--checkpoint", trained, "--no-contrast", "--score-thr", 0.01)
+    run = (picture(tmp_path / "a.png"), "--checkpoint", trained, "--no-contrast", "--score-thr", 0)
     (tmp_path / "names.json").write_text('[{"name": "dog", "synonyms": ["puppy"]}, "猫"]', encoding="utf-8")
     assert detect(*run, "--classes-file", tmp_path / "names.json", "--out", tmp_path / "named") == 0
     assert detect(*run, "--classes", tmp_path / "names.safetensors", "--out", tmp_path / "baked") == 0

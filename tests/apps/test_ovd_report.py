@@ -77,6 +77,22 @@ def test_lvis_is_recognised(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert (metrics["APr"], metrics["APf"], metrics["APc"]) == (0, 0, None)
 
 
+def test_results_keep_the_names_that_people_give_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also those that a training run has for its own vocabularies."""
+    files(tmp_path)
+    given = [f"{name}={tmp_path / 'results.json'}" for name in ("shuffled", "zh", "en")]
+    assert report(tmp_path, *given) == 0
+    printed = capsys.readouterr().out
+    page = (tmp_path / "report" / "errors.html").read_text(encoding="utf-8")
+    curves = json.loads((tmp_path / "report" / "curves.json").read_text(encoding="utf-8"))
+    for text in (printed, page):
+        assert "control" not in text
+        assert "Chinese names" not in text
+    assert "shuffled" in printed
+    assert page.count('data-kind="confused"') == 3
+    assert curves["shuffled"] == curves["zh"] == curves["en"]
+
+
 def test_mistakes_are_told_before_anything_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files(tmp_path)
     (tmp_path / "foreign.json").write_text(

@@ -18,6 +18,7 @@ from pycocotools.cocoeval import COCOeval
 import fgclip2
 from apps import ovd_detect
 from fgclip2.fusion import FusionConfig, FusionRescorer
+from fgclip2_mmdet.average_precision import evaluate_boxes
 
 NAMES = ["猫", "dog", "红色汽车"]
 
@@ -118,6 +119,40 @@ def test_a_part_of_the_classes_is_judged_by_itself(
     (data / "dogs.json").write_text(json.dumps(truth), encoding="utf-8")
     row = next(line for line in printed.splitlines() if "as given" in line)
     assert f"{ap50(data / 'dogs.json', data / 'found.json')[0]:.1f}" in row
+
+
+def test_lvis_is_judged_as_lvis(data: Path, tiny_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    truth = json.loads((data / "truth.json").read_text(encoding="utf-8"))
+    for image in truth["images"]:
+        image |= {"neg_category_ids": [], "not_exhaustive_category_ids": [20]}
+    for category in truth["categories"]:
+        category["frequency"] = "f"
+    (data / "lvis.json").write_text(json.dumps(truth), encoding="utf-8")
+    files = ("--detections", data / "found.json", "--annotations", data / "lvis.json")
+    assert detect(data / "images", *files, "--model", tiny_dir, "--out", data / "out") == 0
+    printed = capsys.readouterr().out
+    assert "LVIS's protocol" in printed
+    found = json.loads((data / "found.json").read_text(encoding="utf-8"))
+    figures = [evaluate_boxes(truth, found, (), federated=by).figures["AP50_all"] for by in (True, False)]
+    assert figures[0] != figures[1]
+    row = next(line for line in printed.splitlines() if "as given" in line)
+    assert f"{figures[0]:.1f}" in row
+
+
+def test_settings_are_all_that_results_depend_on(data: Path, tiny_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stock detector's results depend on the default model, and not on what another way of running it would take."""
+
+    def settings(*more: str) -> dict[str, Any]:
+        return ovd_detect.Arguments(inputs=(data,), classes="dog", detector=("a", *more)).settings()
+
+    before = settings()
+    assert before["model"] == "qihoo360/fg-clip2-base"
+    assert not {"checkpoint", "config"} & before.keys()
+    monkeypatch.setenv("FGCLIP2_MODEL", str(tiny_dir))
+    assert settings()["model"][0] == str(tiny_dir.resolve())
+    own = ovd_detect.Arguments(inputs=(data,), classes="dog").settings()
+    assert own["model"] is None  # the checkpoint's
+    assert "checkpoint" in own
 
 
 def test_annotations_without_objects(data: Path, tiny_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,15 +19,17 @@ model = {
         "anchor_generator": {"type": "AnchorGenerator", "scales": [6], "ratios": [0.5, 1.0, 2.0], "strides": strides},
         "bbox_coder": {"type": "DeltaXYWHBBoxCoder", "target_means": [0.0] * 4, "target_stds": [1.0] * 4},
         "loss_cls": {"type": "CrossEntropyLoss", "use_sigmoid": True, "loss_weight": 1.0},
-        "loss_bbox": {"type": "L1Loss", "loss_weight": 1.0},
+        "reg_decoded_bbox": True,
+        "loss_bbox": {"type": "GIoULoss", "loss_weight": 5.0},
     },
     "roi_head": {
         "type": "OpenVocabRoIHead",
-        # PAPER figures of F-ViT: 0.1 for base, 0.8 for novel classes, temperature 75
-        "ensemble": {"alpha": 0.1, "beta": 0.8, "temperature": 75.0},
+        # PAPER figures of F-ViT: 0.1 for base, 0.8 for novel classes, temperature 75; here the quality of a box counts
+        "ensemble": {"alpha": 0.1, "beta": 0.8, "temperature": 75.0, "objectness": 1.0},
+        "rounds": 2,
         "bbox_roi_extractor": {
-            "type": "SingleRoIExtractor",
-            "roi_layer": {"type": "RoIAlign", "output_size": 7, "sampling_ratio": 2, "use_torchvision": True},
+            "type": "FGCLIP2RoIExtractor",
+            "roi_layer": {"output_size": 7},
             "out_channels": channels,
             "featmap_strides": strides[:3],
         },
@@ -43,7 +45,8 @@ model = {
                 "target_stds": [0.1, 0.1, 0.2, 0.2],
             },
             "loss_cls": {"type": "CrossEntropyLoss", "use_sigmoid": False, "loss_weight": 1.0},
-            "loss_bbox": {"type": "L1Loss", "loss_weight": 1.0},
+            "reg_decoded_bbox": True,
+            "loss_bbox": {"type": "GIoULoss", "loss_weight": 10.0},  # a mean over all regions, most of them background
         },
     },
     "train_cfg": {

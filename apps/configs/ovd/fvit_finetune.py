@@ -4,7 +4,8 @@
         --data-root DIR --train-ann train.json --val-ann val.json --novel "cat,umbrella" --amp
 
 The last four blocks of the tower are trained, ten times slower than the heads and with gradient checkpointing. That
-helps where pictures are unlike photographs, and costs classes without labels some of what the tower knows of them.
+helps where pictures are unlike photographs, and costs classes without labels some of what the tower knows of them: the
+run says how much, and `--keep 0.5` mixes half of the released weights back in.
 """
 
 _base_ = ["./fvit.py"]

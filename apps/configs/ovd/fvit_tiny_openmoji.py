@@ -20,17 +20,16 @@ model = {
         # Chinese. The head starts from the dense map, so it knows them too.
         "ensemble": {"beta": 0.4},
         "bbox_roi_extractor": {
-            "roi_layer": {"output_size": 5},
             "out_channels": channels,
             "featmap_strides": strides[:2],
             "finest_scale": 40,
         },
-        "bbox_head": {"in_channels": channels, "roi_feat_size": 5, "hidden": 256, "conv_channels": 0},
+        "bbox_head": {"in_channels": channels, "hidden": 256, "conv_channels": 0},
     },
     "train_cfg": {
         "rpn": {"sampler": {"num": 128}},
         "rpn_proposal": {"nms_pre": 300, "max_per_img": 100},
-        "rcnn": {"sampler": {"num": 48}},
+        "rcnn": {"sampler": {"num": 48, "pos_fraction": 0.5}},
     },
     "test_cfg": {"rpn": {"nms_pre": 300, "max_per_img": 100}, "rcnn": {"nms": {"iou_threshold": 0.4}}},
 }

@@ -12,6 +12,7 @@ from typing import Any, Final
 from fgclip2.errors import Fgclip2Error
 from fgclip2.evaluation.readers.files import entry, read_object
 from fgclip2.evaluation.records import Box, Boxed, Truth
+from fgclip2.names import spoken
 
 COCO: Final = "coco/annotations/instances_val2017.json"
 LVIS: Final = "lvis/lvis_v1_val.json"
@@ -71,7 +72,7 @@ def instances(file: Path, image_root: Path) -> Iterator[Boxed]:
 def class_names(file: Path) -> tuple[str, ...]:
     """Class names in the file's order; underscores, which LVIS writes for blanks, become blanks."""
     content = read_object(file, "categories")
-    return tuple(str(category["name"]).replace("_", " ") for category in _categories(content, file))
+    return tuple(spoken(str(category["name"])) for category in _categories(content, file))
 
 
 def corners(box: Any, where: str) -> Box:
