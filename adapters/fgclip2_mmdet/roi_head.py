@@ -11,8 +11,9 @@ from mmdet.structures.bbox import bbox2roi
 from mmdet.utils import InstanceList
 from torch import Tensor
 
+from fgclip2.scoring import region_features
+
 from .ensemble import Regions, TextClassifier
-from .scoring import region_features
 from .vocabulary import ClassTexts
 
 
