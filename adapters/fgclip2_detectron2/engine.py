@@ -109,7 +109,9 @@ def check_data(cfg: DictConfig, train: bool = True) -> None:
     Raises:
         Fgclip2Error: there are none, or a data set has instances where labels are needed, or the other way round.
     """
-    wanted = instance_set if cfg.model._target_ == _MASK_RCNN else segmentation_set
+    target = cfg.model._target_
+    builder = target if isinstance(target, str) else f"{target.__module__}.{target.__name__}"
+    wanted = instance_set if builder == _MASK_RCNN else segmentation_set
     for name in (*([cfg.data.train] if train else []), *cfg.data.test):
         wanted(name)
         if not len(DatasetCatalog.get(name)):

@@ -176,7 +176,7 @@ def test_scenes_are_instances_too() -> None:
 
 
 def test_it_learns(tiny_dir: Path, tmp_path: Path) -> None:
-    """Thirty steps on two squares: every loss falls, and both are found, named and outlined."""
+    """A few steps on two squares: every loss falls, and both are found, named and outlined."""
     torch.manual_seed(0)
     np.random.seed(0)
     register_coco("things", coco_file(tmp_path), tmp_path, novel=["cat"])
@@ -188,7 +188,7 @@ def test_it_learns(tiny_dir: Path, tmp_path: Path) -> None:
     optimizer = torch.optim.AdamW(learned, 3e-3)
     totals = []
     with EventStorage():
-        for step in range(40):
+        for step in range(100):
             losses = built.train()([mapper(record) for record in records])
             assert set(losses) == {"loss_rpn_cls", "loss_rpn_loc", "loss_cls", "loss_box_reg", "loss_mask"}
             total = sum(losses.values())
@@ -209,7 +209,7 @@ def test_it_learns(tiny_dir: Path, tmp_path: Path) -> None:
     for key, evaluator in evaluators.items():
         figures = evaluator.evaluate()
         assert figures is not None
-        assert figures[key]["mask_AP50_base"] > 60, figures
+        assert figures[key]["mask_AP50_base"] > 60
         assert np.isnan(figures[key]["mask_AP_novel"])  # its only object is a crowd
 
 

@@ -122,7 +122,7 @@ def test_evaluation_takes_what_was_trained(tiny_dir: Path, tmp_path: Path, capsy
     assert train(*evaluation, "model.threshold=0.9999", "model.class_chunk=3") == 0, capsys.readouterr().err
     unsure = json.loads((out / "metrics.json").read_text(encoding="utf-8"))["metrics"]["openmoji_val"]["en"]
     assert unsure["mIoU_all"] == 0  # no pixel reaches the threshold
-    assert unsure["IoU-background"] > 50
+    assert unsure["IoU-background"] > 20
     capsys.readouterr()
     assert train(*evaluation, "model.head.hidden=16") == 2
     assert "does not fit what was changed (head)" in capsys.readouterr().err

@@ -15,7 +15,7 @@ from fgclip2_detectron2.mask_rcnn import build_mask_rcnn
 
 coco: Any = {
     "names_zh": "",  # its classes in Chinese, .txt or .json in the file's order; those of COCO's own are known
-    "novel": "",  # classes to keep out of training, separated by commas
+    "novel": "",  # classes to keep out of training, separated by commas: coco.novel='"dog, cat"'
     "train": {"annotations": "", "images": ""},
     "val": {"annotations": "", "images": ""},
 }
