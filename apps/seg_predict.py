@@ -1,7 +1,7 @@
 """Segment what you name in your own pictures or videos, without training or with a head of ``seg_train.py``.
 
     python apps/seg_predict.py street.jpg --classes "天空, tree, 红色汽车" --model qihoo360/fg-clip2-base
-    python apps/seg_predict.py photos/ clip.mp4 --classes-file classes.txt --model qihoo360/fg-clip2-base --out found
+    python apps/seg_predict.py photos/ clip.mp4 --classes-file classes.json --model qihoo360/fg-clip2-base --out found
     python apps/seg_predict.py street.jpg --classes "天空, tree, 红色汽车" --checkpoint work_dirs/seg
 
 Writes for every picture an overlay with a legend and an index PNG (0: none of your classes, k: the k-th class), and one
@@ -31,7 +31,7 @@ from fgclip2.errors import Fgclip2Error
 from fgclip2.images import open_image
 from fgclip2.segmentation import DenseSegmentor, Segmentation, SegmentationConfig
 from fgclip2.visualize import draw_segmentation
-from fgclip2.vocabulary import load_names, parse_names
+from fgclip2.vocabulary import ClassNames, Vocabulary, load_classes, parse_names
 
 _KEPT_SUFFIXES = (".jpg", ".jpeg", ".png")  # other pictures are written as PNG
 _PATCHES = 4096
@@ -47,9 +47,11 @@ class Arguments:
     """Pictures, folders (searched with their subfolders) and videos. A picture that you name must be readable; bad ones
     in a folder are counted and listed in failures.jsonl."""
     classes: str = ""
-    """What to look for, separated by commas: "天空, tree, 红色汽车"."""
+    """What to look for, separated by commas: "天空, tree, 红色汽车"; or a .safetensors file that `fgclip2 vocabulary`
+    made."""
     classes_file: Path | None = None
-    """The same from a file: .txt with one name a line, or .json with a list of names."""
+    """The same from a file: .txt with one name a line, or .json with a list of names, of {"name": "sofa", "synonyms":
+    ["couch", "沙发"]}, or COCO's categories."""
     checkpoint: Path | None = None
     """A work directory of seg_train.py, or a .pth file in it; without one nothing trained is used."""
     model: str | None = None
@@ -93,10 +95,12 @@ class Arguments:
             self.max_patches or _PATCHES, tile=self.tile, threshold=threshold, background=phrases, refine=self.refine
         )
 
-    def names(self) -> list[str] | None:
+    def names(self) -> ClassNames | Vocabulary | None:
         """The classes that were asked for, or ``None`` for those of the training."""
         if self.classes_file:
-            return load_names(self.classes_file)
+            return load_classes(self.classes_file)
+        if self.classes.lower().endswith(".safetensors"):
+            return Vocabulary.load(self.classes)
         if self.classes.lower().endswith((".txt", ".json")):
             raise Fgclip2Error(f"--classes {self.classes!r} looks like a file; give it as --classes-file")
         return parse_names(self.classes) if self.classes else None
@@ -107,7 +111,11 @@ def run(arguments: Arguments) -> None:
     names = arguments.names()
     check_out(arguments.out, arguments.inputs)
     sources = Sources.collect(arguments.inputs, arguments.out, arguments.every)
-    segment = _trained(arguments, names) if arguments.checkpoint else _training_free(arguments, names or [])
+    segment = (
+        _trained(arguments, names)
+        if arguments.checkpoint
+        else _training_free(arguments, [] if names is None else names)
+    )
     with Results(arguments.out, listing="segments.json") as results:
         for path, name in tqdm(sources.pictures(), unit="picture", disable=None, file=sys.stderr):
             try:
@@ -125,7 +133,7 @@ def run(arguments: Arguments) -> None:
     _report(results, sources, written, arguments)
 
 
-def _trained(arguments: Arguments, names: list[str] | None) -> Segmentor:
+def _trained(arguments: Arguments, names: ClassNames | Vocabulary | None) -> Segmentor:
     from fgclip2_detectron2.inference import SegmentorInferencer
 
     assert arguments.checkpoint is not None
@@ -143,12 +151,18 @@ def _trained(arguments: Arguments, names: list[str] | None) -> Segmentor:
     return inferencer
 
 
-def _training_free(arguments: Arguments, names: list[str]) -> Segmentor:
+def _training_free(arguments: Arguments, names: ClassNames | Vocabulary) -> Segmentor:
     predictor = fgclip2.load(arguments.model, device=arguments.device)
     _say_what_it_knows(predictor)
+    if isinstance(names, Vocabulary):
+        names.require(predictor)
+        names = names.to(predictor.device)
+    segmentor = DenseSegmentor(predictor, names, arguments.config())
     if arguments.threshold is None and not arguments.background:
-        print(f"every pixel gets one of your {len(names)} names; --background or --threshold let some have none")
-    return DenseSegmentor(predictor, names, arguments.config())
+        print(
+            f"every pixel gets one of your {len(segmentor.names)} names; --background or --threshold let some have none"
+        )
+    return segmentor
 
 
 def _say_what_it_knows(predictor: fgclip2.FGCLIP2) -> None:

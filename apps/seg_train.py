@@ -5,6 +5,8 @@
     python apps/seg_train.py --eval-only          # figures and pictures of what is in the work directory
     python apps/seg_train.py --config apps/configs/seg/folder.py model.model=qihoo360/fg-clip2-base \
         folders.names=classes.txt folders.train.images=... folders.train.masks=... ...
+    python apps/seg_train.py --config apps/configs/seg/instances.py model.model=qihoo360/fg-clip2-base \
+        coco.train.annotations=train.json coco.train.images=images coco.val.annotations=... coco.val.images=...
 
 Everything in a config can be overridden as key=value. The result finds any class you name:
 
@@ -38,7 +40,7 @@ _KEPT: Final = ("*.pth", "metrics.json", "last_checkpoint")
 
 @dataclass
 class Arguments:
-    """Train an open-vocabulary segmentor on the embedded world, on COCO-Stuff, or on your own pictures and masks."""
+    """Train an open-vocabulary segmentor or Mask R-CNN on the embedded world, published data, or your own."""
 
     overrides: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
     """Entries of the config, such as train.lr=0.0005 data.batch_size=8 model.model=qihoo360/fg-clip2-base."""
@@ -49,7 +51,8 @@ class Arguments:
     resume: bool = False
     """Continue from the newest checkpoint in train.output_dir."""
     eval_only: bool = False
-    """Train nothing; evaluate that checkpoint."""
+    """Train nothing; evaluate that checkpoint. Overrides of model are those of a trained one, such as
+    model.max_classes=100, and training data are not needed."""
     pictures: int = 8
     """How many evaluated pictures to draw."""
 
@@ -64,12 +67,8 @@ def run(arguments: Arguments) -> None:
     """Do what the command line says; see the module's text. Everything is checked before anything is written."""
     import fgclip2_detectron2  # noqa: F401  (seconds of imports, so only after the cheap checks)
     from fgclip2_detectron2.checkpoint import find_checkpoint
-    from fgclip2_detectron2.engine import load_config, register_data
 
-    cfg = load_config(arguments.config, arguments.overrides)
-    resolve(cfg.model.model)
-    register_data(cfg)
-    _check_data(cfg)
+    cfg = _configured(arguments)
     work_dir = Path(cfg.train.output_dir)
     if arguments.resume or arguments.eval_only:
         find_checkpoint(work_dir)
@@ -86,16 +85,17 @@ def run(arguments: Arguments) -> None:
     launch(_work, arguments.num_gpus, dist_url="auto", args=(arguments,))
 
 
-def _check_data(cfg: Any) -> None:
-    """Find the files of all data sets before the first is used."""
-    from detectron2.data import DatasetCatalog
+def _configured(arguments: Arguments) -> Any:
+    """The config, its data entered and checked; evaluation takes the model as it was trained, and no training data."""
+    from fgclip2_detectron2.engine import as_trained, check_data, load_config, register_data
 
-    from fgclip2_detectron2.datasets import segmentation_set
-
-    for name in (cfg.data.train, *cfg.data.test):
-        segmentation_set(name)
-        if not len(DatasetCatalog.get(name)):
-            raise Fgclip2Error(f"the data set {name!r} has no pictures")
+    cfg = load_config(arguments.config, arguments.overrides)
+    if arguments.eval_only:
+        cfg = as_trained(cfg, arguments.overrides)
+    resolve(cfg.model.model)
+    register_data(cfg, train=not arguments.eval_only)
+    check_data(cfg, train=not arguments.eval_only)
+    return cfg
 
 
 def _set_aside(work_dir: Path) -> None:
@@ -119,16 +119,15 @@ def _work(arguments: Arguments) -> None:
     from detectron2.utils import comm
 
     import fgclip2_detectron2  # noqa: F401
-    from fgclip2_detectron2.checkpoint import find_checkpoint, load_segmentor
-    from fgclip2_detectron2.engine import build_model, evaluate, load_config, register_data, train
+    from fgclip2_detectron2.checkpoint import find_checkpoint, read_facts
+    from fgclip2_detectron2.engine import build_model, evaluate, load_trained, train
 
     _quiet()
     started = time.monotonic()
-    cfg = load_config(arguments.config, arguments.overrides)
-    register_data(cfg)
+    cfg = _configured(arguments)
     work_dir = Path(cfg.train.output_dir)
     if arguments.eval_only:
-        segmentor, _ = load_segmentor(work_dir, device=cfg.train.device)
+        segmentor = load_trained(cfg)
     else:
         segmentor = build_model(cfg)
         learned = sum(parameter.numel() for parameter in segmentor.parameters() if parameter.requires_grad)
@@ -143,28 +142,31 @@ def _work(arguments: Arguments) -> None:
         return
     seconds = {"training": round(trained - started, 1), "evaluation": round(time.monotonic() - trained, 1)}
     content = {"metrics": figures, "model": segmentor.options["model"], "model_hash": segmentor.backbone.weights_hash,
-               "iterations": int(cfg.train.iterations), "seconds": seconds}  # fmt: skip
+               "iterations": read_facts(work_dir)["iterations"], "seconds": seconds}  # fmt: skip
     write_atomically(
         work_dir / "metrics.json", (json.dumps(_without_nan(content), ensure_ascii=False, indent=2) + "\n").encode()
     )
     _report(arguments, cfg, segmentor, figures)
     print(f"checkpoint: {find_checkpoint(work_dir)}")
     print(f"figures:    {work_dir / 'metrics.json'}")
-    print(f'try it:     python apps/seg_predict.py PICTURE --checkpoint {work_dir} --classes "天空, tree, 红色汽车"')
+    if not read_facts(work_dir).get("instances"):
+        print(
+            f'try it:     python apps/seg_predict.py PICTURE --checkpoint {work_dir} --classes "天空, tree, 红色汽车"'
+        )
     print(f"{(time.monotonic() - started) / 60:.1f} minutes in all")
 
 
 def _report(arguments: Arguments, cfg: Any, segmentor: Any, figures: dict[str, Any]) -> None:
     from rich.console import Console
 
-    from fgclip2_detectron2.datasets import segmentation_set
+    from fgclip2_detectron2.datasets import class_set
     from fgclip2_detectron2.engine import shown_records, vocabularies_of
     from fgclip2_detectron2.report import draw_predictions, figures_table
 
     for name, found in figures.items():
         Console(width=100).print(figures_table(name, found))
     name = cfg.data.test[0]
-    data = segmentation_set(name)
+    data = class_set(name)
     segmentor.set_vocabularies(vocabularies_of(name), data.background)
     folder = Path(cfg.train.output_dir) / "predictions"
     drawn = draw_predictions(segmentor, shown_records(cfg, name, arguments.pictures), data, folder)

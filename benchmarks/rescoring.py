@@ -40,11 +40,11 @@ class Arguments:
     """Runs of each in turn, of whose times the median counts."""
 
 
-def random_model(size: str) -> FGCLIP2:
+def random_model(size: str, vocabulary: int = 4096) -> FGCLIP2:
     """A released model's shape without its weights; its processor is the embedded model's, whose pictures are alike."""
     device = find_device("auto")
     config = preset(size)
-    config.text_config.vocab_size = 4096  # no text is embedded here, and initial values of the whole table take long
+    config.text_config.vocab_size = vocabulary  # no text is embedded here, and the whole table's first values take long
     torch.manual_seed(0)
     model = Fgclip2Model(config).to(device, choose_dtype("auto", device)).requires_grad_(False)
     return FGCLIP2(model, Processor.from_pretrained(resolve("tiny")), name=f"random {size}")

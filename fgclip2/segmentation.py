@@ -15,7 +15,7 @@ from fgclip2.errors import Fgclip2Error
 from fgclip2.features import DenseFeatures
 from fgclip2.images import ImageLike, open_image
 from fgclip2.processing import MAX_PATCHES
-from fgclip2.vocabulary import Vocabulary, check_names
+from fgclip2.vocabulary import ClassNames, Vocabulary
 
 if TYPE_CHECKING:
     from fgclip2.predictor import FGCLIP2
@@ -141,7 +141,7 @@ class DenseSegmentor:
 
     Args:
         predictor: the model.
-        classes: names in any mix of languages, or a vocabulary of this model.
+        classes: names in any mix of languages, with or without synonyms, or a vocabulary of this model.
         config: how; ``None`` for the defaults.
         templates: prompts with ``{}`` for the name, averaged; ``None`` takes the names alone.
 
@@ -152,7 +152,7 @@ class DenseSegmentor:
     def __init__(
         self,
         predictor: FGCLIP2,
-        classes: Vocabulary | Sequence[str],
+        classes: Vocabulary | ClassNames,
         config: SegmentationConfig | None = None,
         templates: Sequence[str] | None = None,
     ) -> None:
@@ -162,7 +162,7 @@ class DenseSegmentor:
             classes.require(predictor)
             vocabulary = classes
         else:
-            vocabulary = Vocabulary.build(predictor, check_names(classes), templates)
+            vocabulary = Vocabulary.build(predictor, classes, templates)
         self.names = vocabulary.names
         texts = vocabulary.embeddings.to(predictor.device)
         if self.config.background:

@@ -1,4 +1,4 @@
-"""FG-CLIP 2 in Detectron2: backbone, open-vocabulary segmentation head, data sets with names in two languages, metric.
+"""FG-CLIP 2 in Detectron2: backbone, segmentation head, Mask R-CNN, data sets with names in two languages, metrics.
 
 Only detectron2's Python is used, none of its compiled operations.
 """
@@ -27,8 +27,11 @@ from .backbone import FGCLIP2Backbone  # noqa: E402
 from .datasets import SegmentationSet, register_datasets, register_folder  # noqa: E402
 from .evaluator import OpenVocabSemSegEvaluator  # noqa: E402
 from .head import CostAggregationHead  # noqa: E402
+from .instance_evaluator import OpenVocabInstanceEvaluator  # noqa: E402
+from .instances import InstanceMapper, InstanceSet, register_coco  # noqa: E402
 from .mapper import SegmentationMapper  # noqa: E402
-from .scenes import register_scenes  # noqa: E402
+from .mask_rcnn import MaskRCNNConfig, OpenVocabMaskRCNN, build_mask_rcnn  # noqa: E402
+from .scenes import register_scene_instances, register_scenes  # noqa: E402
 from .segmentor import OpenVocabSegmentor, build_segmentor  # noqa: E402
 
 register_datasets()
@@ -37,12 +40,20 @@ __all__ = [
     "INSTALL",
     "CostAggregationHead",
     "FGCLIP2Backbone",
+    "InstanceMapper",
+    "InstanceSet",
+    "MaskRCNNConfig",
+    "OpenVocabInstanceEvaluator",
+    "OpenVocabMaskRCNN",
     "OpenVocabSegmentor",
     "OpenVocabSemSegEvaluator",
     "SegmentationMapper",
     "SegmentationSet",
+    "build_mask_rcnn",
     "build_segmentor",
+    "register_coco",
     "register_datasets",
     "register_folder",
+    "register_scene_instances",
     "register_scenes",
 ]

@@ -1,4 +1,4 @@
-"""Checkpoints of segmentors: written whole or not at all, and enough to build the segmentor again."""
+"""Checkpoints of segmentors and Mask R-CNNs: written whole or not at all, and enough to build the model again."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import io
 import pickle
 import zipfile
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import torch
 from fvcore.common.checkpoint import Checkpointer
@@ -16,7 +16,10 @@ from fgclip2.errors import Fgclip2Error
 from fgclip2.files import write_atomically
 from fgclip2.predictor import find_device
 
+from .mask_rcnn import OpenVocabMaskRCNN, build_mask_rcnn
 from .segmentor import OpenVocabSegmentor, build_segmentor
+
+Model: TypeAlias = OpenVocabSegmentor | OpenVocabMaskRCNN
 
 _FACTS: Final = "fgclip2"
 _LAST: Final = "last_checkpoint"
@@ -26,7 +29,7 @@ class SegmentorCheckpointer(Checkpointer):
     """fvcore's checkpointer with atomic writes, and facts about the model beside its weights.
 
     Args:
-        model: the segmentor, or its distributed wrapper.
+        model: the model, or its distributed wrapper.
         save_dir: the folder.
         facts: plain values to keep, see `facts_of`.
         **others: more to save, such as ``trainer``.
@@ -62,9 +65,10 @@ class SegmentorCheckpointer(Checkpointer):
         return content
 
 
-def facts_of(segmentor: OpenVocabSegmentor, **more: Any) -> dict[str, Any]:
+def facts_of(model: Model, **more: Any) -> dict[str, Any]:
     """What a checkpoint says of its model: how it was built, the tower's hash, and ``more`` plain values."""
-    return {"options": segmentor.options, "hash": segmentor.backbone.weights_hash, **more}
+    instances = isinstance(model, OpenVocabMaskRCNN)
+    return {"options": model.options, "hash": model.backbone.weights_hash, "instances": instances, **more}
 
 
 def find_checkpoint(path: str | Path) -> Path:
@@ -100,35 +104,63 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return content
 
 
-def load_segmentor(
-    path: str | Path, model: str | None = None, device: str | torch.device = "auto"
-) -> tuple[OpenVocabSegmentor, dict[str, Any]]:
-    """A trained segmentor, ready for `OpenVocabSegmentor.set_vocabularies`.
+def read_facts(path: str | Path) -> dict[str, Any]:
+    """What the checkpoint, or the newest one of a work directory, says of its model; see `facts_of`."""
+    return dict(read_checkpoint(find_checkpoint(path))[_FACTS])
+
+
+def load_model(
+    path: str | Path, model: str | None = None, device: str | torch.device = "auto", **changed: Any
+) -> tuple[Model, dict[str, Any]]:
+    """A trained segmentor or Mask R-CNN, ready for `OpenVocabulary.set_vocabularies`.
 
     Args:
         path: a checkpoint, or a work directory.
         model: where its FG-CLIP 2 is, when it has moved; ``None`` takes the one of the training.
         device: ``auto``, or a torch device.
+        **changed: arguments of its builder that no weight depends on, in place of those of the training.
 
     Returns:
-        The segmentor in evaluation mode, and the checkpoint's facts.
+        The model in evaluation mode, and the checkpoint's facts.
 
     Raises:
-        Fgclip2Error: no such checkpoint, or another FG-CLIP 2 than it was trained on.
+        Fgclip2Error: no such checkpoint, another FG-CLIP 2 than it was trained on, or ``changed`` that its weights do
+            not fit.
     """
     file = find_checkpoint(path)
     content = read_checkpoint(file)
     facts: dict[str, Any] = content[_FACTS]
-    segmentor = build_segmentor(**{**facts["options"], **({} if model is None else {"model": model})})
-    if segmentor.backbone.weights_hash != facts["hash"]:
+    options = {**facts["options"], **changed, **({} if model is None else {"model": model})}
+    built: Model
+    if facts.get("instances", False):
+        built = build_mask_rcnn(**options)
+        built.know(name for names in facts["names"].values() for name in names)
+    else:
+        built = build_segmentor(**options)
+    if built.backbone.weights_hash != facts["hash"]:
         raise Fgclip2Error(
             f"{file} was trained on FG-CLIP 2 {facts['options']['model']!r} (hash {facts['hash'][:12]}), but "
-            f"{segmentor.options['model']!r} has hash {segmentor.backbone.weights_hash[:12]}; name the right one"
+            f"{built.options['model']!r} has hash {built.backbone.weights_hash[:12]}; name the right one"
         )
     try:
-        segmentor.load_state_dict(content["model"])
+        built.load_state_dict(content["model"])
     except RuntimeError as error:
-        raise Fgclip2Error(
-            f"{file} does not fit its own description ({str(error).splitlines()[-1].strip()})"
-        ) from error
-    return segmentor.to(find_device(device)).eval(), facts
+        reason = str(error).splitlines()[-1].strip()
+        differing = [key for key, value in changed.items() if facts["options"].get(key) != value]
+        whose = f"what was changed ({', '.join(differing)})" if differing else "its own description"
+        raise Fgclip2Error(f"{file} does not fit {whose}: {reason}") from error
+    return built.to(find_device(device)).eval(), facts
+
+
+def load_segmentor(
+    path: str | Path, model: str | None = None, device: str | torch.device = "auto"
+) -> tuple[OpenVocabSegmentor, dict[str, Any]]:
+    """`load_model` of a segmentor.
+
+    Raises:
+        Fgclip2Error: as `load_model`, or a checkpoint of a Mask R-CNN.
+    """
+    found, facts = load_model(path, model, device)
+    if not isinstance(found, OpenVocabSegmentor):
+        raise Fgclip2Error(f"{str(path)!r} is a Mask R-CNN, which finds instances; load it with load_model")
+    return found, facts

@@ -29,20 +29,18 @@ BACKGROUND_NAMES: Final = {"en": "background", "zh": "背景"}
 
 
 @dataclass(frozen=True)
-class SegmentationSet:
-    """What a registered data set is, kept as ``MetadataCatalog.get(name).segmentation``.
+class ClassSet:
+    """What the classes of a registered data set are, kept as ``MetadataCatalog.get(name).class_set``.
 
     Attributes:
         names: class names by language, ``en``, ``zh`` or ``names`` for a user's own, each in label order.
-        background: whether label C means "none of the classes"; a segmentor then leaves pixels unnamed.
+        background: whether there is more to see than the classes; a segmentor then leaves pixels unnamed.
         novel: classes, by their names in the first language, that keep no training labels.
-        load: reads a record of the set: picture ``(H, W, 3)`` uint8 RGB and labels ``(H, W)`` int32.
     """
 
     names: dict[str, tuple[str, ...]]
     background: bool
     novel: frozenset[str]
-    load: Callable[[dict[str, Any]], tuple[np.ndarray, np.ndarray]]
 
     @property
     def main(self) -> tuple[str, ...]:
@@ -55,23 +53,46 @@ class SegmentationSet:
         return [index for index, name in enumerate(self.main) if name not in self.novel]
 
 
-def segmentation_set(name: str) -> SegmentationSet:
-    """A registered data set's description.
+@dataclass(frozen=True)
+class SegmentationSet(ClassSet):
+    """Data with a label a pixel; with ``background`` label C means "none of the classes".
+
+    Attributes:
+        load: reads a record of the set: picture ``(H, W, 3)`` uint8 RGB and labels ``(H, W)`` int32.
+    """
+
+    load: Callable[[dict[str, Any]], tuple[np.ndarray, np.ndarray]]
+
+
+def class_set(name: str) -> ClassSet:
+    """A registered data set's classes.
 
     Raises:
         Fgclip2Error: nothing is registered under the name, or not by this package.
     """
-    found = MetadataCatalog.get(name).get("segmentation") if name in DatasetCatalog else None
-    if not isinstance(found, SegmentationSet):
-        known = [entry for entry in DatasetCatalog.list() if "segmentation" in MetadataCatalog.get(entry).as_dict()]
+    found = MetadataCatalog.get(name).get("class_set") if name in DatasetCatalog else None
+    if not isinstance(found, ClassSet):
+        known = [entry for entry in DatasetCatalog.list() if "class_set" in MetadataCatalog.get(entry).as_dict()]
         raise Fgclip2Error(f"no segmentation data set {name!r}; registered are {', '.join(known)}")
+    return found
+
+
+def segmentation_set(name: str) -> SegmentationSet:
+    """A registered data set with a label a pixel.
+
+    Raises:
+        Fgclip2Error: it is none.
+    """
+    found = class_set(name)
+    if not isinstance(found, SegmentationSet):
+        raise Fgclip2Error(f"the data set {name!r} has instances, not a label a pixel; train it with build_mask_rcnn")
     return found
 
 
 def register(
     name: str,
     records: Callable[[], list[dict[str, Any]]],
-    data: SegmentationSet,
+    data: ClassSet,
 ) -> None:
     """Enter a data set into both catalogs, with what detectron2's own evaluator and drawings read.
 
@@ -93,14 +114,13 @@ def register(
     if unknown:
         raise Fgclip2Error(f"novel classes that the data set does not have: {', '.join(unknown[:5])}")
     DatasetCatalog.register(name, records)
-    classes = [*data.main, *([BACKGROUND_NAMES["en"]] if data.background else [])]
-    MetadataCatalog.get(name).set(
-        stuff_classes=classes,
-        stuff_colors=list(label_colours(classes).values()),
-        ignore_label=IGNORE,
-        evaluator_type="sem_seg",
-        segmentation=data,
-    )
+    pixels = isinstance(data, SegmentationSet)
+    kind = "stuff" if pixels else "thing"
+    classes = [*data.main, *([BACKGROUND_NAMES["en"]] if pixels and data.background else [])]
+    colours = list(label_colours(classes).values())
+    MetadataCatalog.get(name).set(**{f"{kind}_classes": classes, f"{kind}_colors": colours}, class_set=data)
+    if pixels:
+        MetadataCatalog.get(name).set(ignore_label=IGNORE, evaluator_type="sem_seg")
 
 
 def forget(name: str) -> None:

@@ -1,4 +1,4 @@
-"""Training and evaluation of segmentors with detectron2's loop, from a LazyConfig."""
+"""Training and evaluation of segmentors and Mask R-CNNs with detectron2's loop, from a LazyConfig."""
 
 from __future__ import annotations
 
@@ -25,17 +25,20 @@ from fgclip2.predictor import find_device
 from fgclip2.segmentation import DenseSegmentor, SegmentationConfig
 from fgclip2.vocabulary import load_names, parse_names
 
-from .checkpoint import SegmentorCheckpointer, facts_of, find_checkpoint
-from .datasets import forget, register_folder, segmentation_set
+from .checkpoint import Model, SegmentorCheckpointer, facts_of, find_checkpoint, load_model, read_facts
+from .datasets import SegmentationSet, class_set, forget, register_folder, segmentation_set
 from .evaluator import OpenVocabSemSegEvaluator
+from .instance_evaluator import OpenVocabInstanceEvaluator
+from .instances import InstanceMapper, InstanceSet, instance_set, register_coco
 from .mapper import SegmentationMapper
 from .masks import MaskFormat
-from .scenes import ScenesConfig, register_scenes
-from .segmentor import OpenVocabSegmentor
+from .scenes import ScenesConfig, register_scene_instances, register_scenes
 
 CONTROL: Final = "shuffled"
 """The vocabulary that gives every class the name of another."""
 BASELINE: Final = "training-free"
+_SEGMENTOR: Final = "fgclip2_detectron2.segmentor.build_segmentor"
+_MASK_RCNN: Final = "fgclip2_detectron2.mask_rcnn.build_mask_rcnn"
 
 
 def load_config(file: str | Path, overrides: Sequence[str] = ()) -> DictConfig:
@@ -47,6 +50,25 @@ def load_config(file: str | Path, overrides: Sequence[str] = ()) -> DictConfig:
     if not Path(file).is_file():
         raise Fgclip2Error(f"config {str(file)!r} does not exist; see apps/configs/seg")
     cfg = LazyConfig.load(str(file))
+    _override(cfg, overrides)
+    return cfg
+
+
+def as_trained(cfg: DictConfig, overrides: Sequence[str] = ()) -> DictConfig:
+    """A config whose model is that of the checkpoint in ``train.output_dir``, but for overrides of ``model``.
+
+    Raises:
+        Fgclip2Error: there is no checkpoint, or an override as for `load_config`.
+    """
+    facts = read_facts(cfg.train.output_dir)
+    target = _MASK_RCNN if facts.get("instances") else _SEGMENTOR
+    cfg = cfg.copy()
+    cfg.model = {"_target_": target, **facts["options"]}
+    _override(cfg, [text for text in overrides if text.startswith("model.")])
+    return cfg
+
+
+def _override(cfg: DictConfig, overrides: Sequence[str]) -> None:
     for text in overrides:
         key, separator, _ = text.partition("=")
         if not separator or not key:
@@ -59,49 +81,93 @@ def load_config(file: str | Path, overrides: Sequence[str] = ()) -> DictConfig:
         except Exception as error:  # omegaconf's, hydra's and its grammar's errors have no common base
             reason = str(error).strip().splitlines()[0]
             raise Fgclip2Error(f"override {text!r} cannot be applied ({reason:.120}); quote strings") from error
-    return cfg
 
 
-def register_data(cfg: DictConfig) -> None:
-    """Enter the data sets that a config describes itself, ``scenes`` and ``folders``, in place of earlier ones.
+def register_data(cfg: DictConfig, train: bool = True) -> None:
+    """Enter the data sets that a config describes itself (``scenes``, ``folders``, ``coco``), in place of earlier ones.
+
+    Args:
+        cfg: the config.
+        train: the training data too, which evaluation does without.
 
     Raises:
-        Fgclip2Error: a folder or names are missing or wrong.
+        Fgclip2Error: a folder, file or names are missing or wrong.
     """
+    parts = ("train", "val") if train else ("val",)
     if "scenes" in cfg:
         register_scenes(ScenesConfig(**_plain(cfg.scenes)))
-    if "folders" not in cfg:
-        return
-    folders = cfg.folders
-    lacking = [f"folders.{part}.{kind}" for part in ("train", "val") for kind in ("images", "masks")
-               if not folders[part][kind]]  # fmt: skip
+        register_scene_instances(ScenesConfig(**_plain(cfg.scenes)))
+    if "folders" in cfg:
+        _register_folders(cfg.folders, parts)
+    if "coco" in cfg:
+        _register_coco(cfg.coco, parts)
+
+
+def check_data(cfg: DictConfig, train: bool = True) -> None:
+    """Find the files of all data sets before the first is used, and whether the model can take them.
+
+    Raises:
+        Fgclip2Error: there are none, or a data set has instances where labels are needed, or the other way round.
+    """
+    target = cfg.model._target_
+    builder = target if isinstance(target, str) else f"{target.__module__}.{target.__name__}"
+    wanted = instance_set if builder == _MASK_RCNN else segmentation_set
+    for name in (*([cfg.data.train] if train else []), *cfg.data.test):
+        wanted(name)
+        if not len(DatasetCatalog.get(name)):
+            raise Fgclip2Error(f"the data set {name!r} has no pictures")
+
+
+def _lacking(given: Mapping[str, Any], what: str, parts: Sequence[str], kinds: Sequence[str]) -> list[str]:
+    return [f"{what}.{part}.{kind}" for part in parts for kind in kinds if not given[part][kind]]
+
+
+def _register_coco(coco: DictConfig, parts: Sequence[str]) -> None:
+    lacking = _lacking(coco, "coco", parts, ("annotations", "images"))
+    if lacking:
+        raise Fgclip2Error(f"your own data needs {', '.join(lacking)}: give key=value for each")
+    novel = parse_names(coco.novel) if coco.novel else []
+    chinese = load_names(coco.names_zh) if coco.names_zh else None
+    for part in parts:
+        forget(f"coco_{part}")
+        register_coco(f"coco_{part}", coco[part].annotations, coco[part].images, names_zh=chinese, novel=novel)
+
+
+def _register_folders(folders: DictConfig, parts: Sequence[str]) -> None:
+    lacking = _lacking(folders, "folders", parts, ("images", "masks"))
     if lacking or not folders.names:
         raise Fgclip2Error(f"your own data needs {', '.join(lacking or ['folders.names'])}: give key=value for each")
     names = load_names(folders.names)
     novel = parse_names(folders.novel) if folders.novel else []
     chinese = load_names(folders.names_zh) if folders.names_zh else None
     form = MaskFormat.of(len(names), first=folders.first, background=folders.background)
-    for part in ("train", "val"):
+    for part in parts:
         forget(f"folder_{part}")
         images, masks = folders[part].images, folders[part].masks
         register_folder(f"folder_{part}", images, masks, names, names_zh=chinese, form=form, novel=novel)
 
 
-def build_model(cfg: DictConfig) -> OpenVocabSegmentor:
-    """The segmentor of a config, on ``train.device``, seeded."""
+def build_model(cfg: DictConfig) -> Model:
+    """The model of a config, on ``train.device``, seeded."""
     torch.manual_seed(cfg.train.seed)
-    segmentor: OpenVocabSegmentor = instantiate(cfg.model)
-    return segmentor.to(find_device(cfg.train.device))
+    built: Model = instantiate(cfg.model)
+    return built.to(find_device(cfg.train.device))
 
 
-def set_training(segmentor: OpenVocabSegmentor, dataset: str) -> None:
-    """Give a segmentor the base classes of a data set, in each of its languages."""
-    data = segmentation_set(dataset)
+def load_trained(cfg: DictConfig) -> Model:
+    """The model in ``train.output_dir``, with what `as_trained` made of ``model``."""
+    changed = {key: value for key, value in _plain(cfg.model).items() if key != "_target_"}
+    return load_model(cfg.train.output_dir, device=cfg.train.device, **changed)[0]
+
+
+def set_training(model: Model, dataset: str) -> None:
+    """Give a model the base classes of a data set, in each of its languages."""
+    data = class_set(dataset)
     names = {language: [listed[index] for index in data.base] for language, listed in data.names.items()}
-    segmentor.set_training_classes(names, data.base)
+    model.set_training_classes(names, data.base)
 
 
-def train(cfg: DictConfig, segmentor: OpenVocabSegmentor, resume: bool = False) -> None:
+def train(cfg: DictConfig, segmentor: Model, resume: bool = False) -> None:
     """Train to ``train.iterations``, with checkpoints in ``train.output_dir``; on all ranks.
 
     Data are drawn anew from (seed, first iteration), so a resumed run is not the uninterrupted one bit for bit.
@@ -114,7 +180,7 @@ def train(cfg: DictConfig, segmentor: OpenVocabSegmentor, resume: bool = False) 
         segmentor,
         iterations=int(options.iterations),
         max_patches=int(cfg.data.test_max_patches),
-        background=segmentation_set(cfg.data.train).background,
+        background=class_set(cfg.data.train).background,
         names=segmentor.training_names,
     )
     optimizer = torch.optim.AdamW(parameter_groups(segmentor, cfg), lr=options.lr)
@@ -144,7 +210,7 @@ def train(cfg: DictConfig, segmentor: OpenVocabSegmentor, resume: bool = False) 
 def train_loader(cfg: DictConfig, start: int = 0) -> Any:
     """Endless batches of the training set."""
     data = cfg.data
-    mapper = SegmentationMapper(data.train, data.max_patches, train=True, crop=tuple(data.crop), flip=data.flip)
+    mapper = _mapper(data.train)(data.train, data.max_patches, train=True, crop=tuple(data.crop), flip=data.flip)
     records = DatasetCatalog.get(data.train)
     return build_detection_train_loader(
         dataset=records,
@@ -156,7 +222,7 @@ def train_loader(cfg: DictConfig, start: int = 0) -> Any:
     )
 
 
-def parameter_groups(segmentor: OpenVocabSegmentor, cfg: DictConfig) -> list[dict[str, Any]]:
+def parameter_groups(segmentor: Model, cfg: DictConfig) -> list[dict[str, Any]]:
     """What learns: the head, and at ``backbone_factor`` of its rate the tower; norms and biases do not decay."""
     options = cfg.train
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
@@ -168,21 +234,23 @@ def parameter_groups(segmentor: OpenVocabSegmentor, cfg: DictConfig) -> list[dic
     return [{"params": found, "lr": rate, "weight_decay": decay} for (rate, decay), found in groups.items()]
 
 
-def evaluate(cfg: DictConfig, segmentor: OpenVocabSegmentor) -> dict[str, dict[str, dict[str, float]]]:
+def evaluate(cfg: DictConfig, segmentor: Model) -> dict[str, dict[str, dict[str, float]]]:
     """Figures ``{data set: {vocabulary: {figure: value}}}`` of every data set in ``data.test``; empty off rank 0.
 
     Every language of a data set is a vocabulary; `CONTROL` gives each class the name of another. With
-    ``training_free`` in the config the same data are also segmented without the head, keys ``training-free (en)``, ...
+    ``training_free`` in the config pixels are also labelled without the head, keys ``training-free (en)``, ...
     """
     results: dict[str, dict[str, dict[str, float]]] = {}
     for name in cfg.data.test:
-        data = segmentation_set(name)
+        data = class_set(name)
+        pixels = isinstance(data, SegmentationSet)
+        evaluator = OpenVocabSemSegEvaluator if pixels else OpenVocabInstanceEvaluator
         vocabularies = vocabularies_of(name)
         segmentor.set_vocabularies(vocabularies, data.background)
         loader = test_loader(cfg, name)
-        evaluators = DatasetEvaluators([OpenVocabSemSegEvaluator(name, key) for key in vocabularies])
+        evaluators = DatasetEvaluators([evaluator(name, key) for key in vocabularies])
         found = dict(inference_on_dataset(segmentor, loader, evaluators) or {})
-        if cfg.get("training_free"):
+        if pixels and cfg.get("training_free"):
             options = SegmentationConfig(**_plain(cfg.training_free))
             baseline = TrainingFree(segmentor, data.names, options)
             evaluators = DatasetEvaluators([OpenVocabSemSegEvaluator(name, key) for key in baseline.segmentors])
@@ -193,7 +261,7 @@ def evaluate(cfg: DictConfig, segmentor: OpenVocabSegmentor) -> dict[str, dict[s
 
 def vocabularies_of(dataset: str) -> dict[str, list[str]]:
     """A data set's names by language, and with two or more classes the control."""
-    data = segmentation_set(dataset)
+    data = class_set(dataset)
     names = {language: list(listed) for language, listed in data.names.items()}
     half = len(data.main) // 2  # neighbours in a list are often alike
     return {**names, CONTROL: [*data.main[half:], *data.main[:half]]} if half else names
@@ -201,7 +269,7 @@ def vocabularies_of(dataset: str) -> dict[str, list[str]]:
 
 def test_loader(cfg: DictConfig, dataset: str) -> Any:
     """A data set's pictures, one at a time."""
-    mapper = SegmentationMapper(dataset, cfg.data.test_max_patches)
+    mapper = _mapper(dataset)(dataset, cfg.data.test_max_patches)
     return build_detection_test_loader(
         dataset=DatasetCatalog.get(dataset), mapper=mapper, num_workers=cfg.data.workers, batch_size=1
     )
@@ -216,9 +284,7 @@ class TrainingFree(nn.Module):
         config: of the segmentation.
     """
 
-    def __init__(
-        self, segmentor: OpenVocabSegmentor, vocabularies: Mapping[str, Sequence[str]], config: SegmentationConfig
-    ) -> None:
+    def __init__(self, segmentor: Model, vocabularies: Mapping[str, Sequence[str]], config: SegmentationConfig) -> None:
         super().__init__()
         # Its own copy, as training may have changed the segmentor's.
         predictor = fgclip2.load(segmentor.options["model"], device=segmentor.device)
@@ -237,6 +303,10 @@ class TrainingFree(nn.Module):
                 labels[key] = nn.functional.interpolate(found[None, None], size, mode="nearest-exact")[0, 0].long()
             results.append({"labels": labels})
         return results
+
+
+def _mapper(dataset: str) -> type[SegmentationMapper] | type[InstanceMapper]:
+    return InstanceMapper if isinstance(class_set(dataset), InstanceSet) else SegmentationMapper
 
 
 def _plain(node: Any) -> dict[str, Any]:
@@ -276,6 +346,6 @@ class _Progress(HookBase):
 
 def shown_records(cfg: DictConfig, dataset: str, count: int) -> Iterator[dict[str, Any]]:
     """The first records of a data set, prepared, for drawing."""
-    mapper = SegmentationMapper(dataset, cfg.data.test_max_patches)
+    mapper = _mapper(dataset)(dataset, cfg.data.test_max_patches)
     for record in DatasetCatalog.get(dataset)[:count]:
         yield mapper(record)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 
 from fgclip2.errors import Fgclip2Error
 from fgclip2.images import ImageLike, open_image
-from fgclip2.processing import MAX_PATCHES, grid_size
+from fgclip2.processing import MAX_PATCHES
 from fgclip2.segmentation import Segmentation
-from fgclip2.tower import PATCH
+from fgclip2.vocabulary import ClassNames, Vocabulary
 
 from .checkpoint import load_segmentor
+from .mapper import whole_patches
 from .segmentor import OpenVocabSegmentor
 
 _KEY = "asked"
@@ -26,7 +25,7 @@ class SegmentorInferencer:
 
     Args:
         segmentor: trained.
-        names: classes to look for, in any mix of languages.
+        names: classes to look for, in any mix of languages, with or without synonyms; or a vocabulary.
         max_patches: most patches of a picture, best those of the training.
         threshold: score, 0 to 1, below which a pixel is none of the classes; 0 gives every pixel one. ``None`` takes
             the segmentor's own.
@@ -36,23 +35,28 @@ class SegmentorInferencer:
     """
 
     def __init__(
-        self, segmentor: OpenVocabSegmentor, names: Sequence[str], max_patches: int, threshold: float | None = None
+        self,
+        segmentor: OpenVocabSegmentor,
+        names: Vocabulary | ClassNames,
+        max_patches: int,
+        threshold: float | None = None,
     ) -> None:
         if not 1 <= max_patches <= MAX_PATCHES:
             raise Fgclip2Error(f"max_patches {max_patches}: give 1 to {MAX_PATCHES:,}")
         if threshold is not None and not 0 <= threshold < 1:
             raise Fgclip2Error(f"threshold {threshold}: scores of a trained head are 0 to 1")
         self.segmentor = segmentor.eval()
-        self.names, self.max_patches = tuple(names), max_patches
+        self.max_patches = max_patches
         if threshold is not None:
             segmentor.threshold = threshold
-        segmentor.set_vocabularies({_KEY: self.names}, background=True)
+        segmentor.set_vocabularies({_KEY: names}, background=True)
+        self.names = segmentor.vocabularies()[_KEY].names
 
     @classmethod
     def from_checkpoint(
         cls,
         path: str | Path,
-        names: Sequence[str] | None = None,
+        names: Vocabulary | ClassNames | None = None,
         *,
         model: str | None = None,
         max_patches: int | None = None,
@@ -75,9 +79,7 @@ class SegmentorInferencer:
     def __call__(self, image: ImageLike) -> Segmentation:
         """Segment one picture; scores are 0..1."""
         opened = open_image(image)
-        rows, columns = grid_size(opened.width, opened.height, self.max_patches, PATCH)
-        resized = opened.resize((columns * PATCH, rows * PATCH), Image.Resampling.BILINEAR)
-        pixels = torch.from_numpy(np.array(resized).transpose(2, 0, 1).copy())
+        pixels = whole_patches(np.asarray(opened), self.max_patches)
         (found,) = self.segmentor([{"image": pixels, "height": opened.height, "width": opened.width}])
         labels, scores = found["labels"][_KEY], found["scores"][_KEY]
         return Segmentation(self.names, labels.int().cpu().numpy(), scores.cpu().numpy())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,41 @@ from fgclip2.processing import MAX_PATCHES, grid_size
 from fgclip2.tower import PATCH
 
 from .datasets import segmentation_set
+
+Cut = Callable[[np.ndarray], np.ndarray]
+"""Crops and mirrors anything of a picture's size ``(H, W, ...)``."""
+
+
+class Augmentation:
+    """Draws crops and mirrorings.
+
+    Args:
+        max_patches: most patches a picture may have, only checked.
+        crop: least and most share of the area that a crop keeps; (1, 1) keeps the picture.
+        flip: chance of a mirrored picture.
+
+    Raises:
+        Fgclip2Error: a number out of range.
+    """
+
+    def __init__(self, max_patches: int, crop: tuple[float, float], flip: float) -> None:
+        if not 1 <= max_patches <= MAX_PATCHES:
+            raise Fgclip2Error(f"max_patches {max_patches}: give 1 to {MAX_PATCHES:,}")
+        if not 0 < crop[0] <= crop[1] <= 1:
+            raise Fgclip2Error(f"crop {tuple(crop)}: give two shares, 0 < least <= most <= 1")
+        self.crop, self.flip = (float(crop[0]), float(crop[1])), flip
+
+    def draw(self, height: int, width: int) -> Cut:
+        """One for a picture; from numpy's global state, as everywhere in detectron2, which seeds it in every loader."""
+        side = math.sqrt(np.random.uniform(*self.crop))
+        h, w = max(1, round(side * height)), max(1, round(side * width))
+        top, left = np.random.randint(height - h + 1), np.random.randint(width - w + 1)
+        step = -1 if np.random.rand() < self.flip else 1
+
+        def cut(whole: np.ndarray) -> np.ndarray:
+            return np.ascontiguousarray(whole[top : top + h, left : left + w][:, ::step])
+
+        return cut
 
 
 class SegmentationMapper:
@@ -38,13 +74,9 @@ class SegmentationMapper:
         crop: tuple[float, float] = (1.0, 1.0),
         flip: float = 0.5,
     ) -> None:
-        if not 1 <= max_patches <= MAX_PATCHES:
-            raise Fgclip2Error(f"SegmentationMapper max_patches {max_patches}: give 1 to {MAX_PATCHES:,}")
-        if not 0 < crop[0] <= crop[1] <= 1:
-            raise Fgclip2Error(f"SegmentationMapper crop {tuple(crop)}: give two shares, 0 < least <= most <= 1")
+        self.augmentation = Augmentation(max_patches, crop, flip)
         self.load = segmentation_set(dataset).load
-        self.max_patches, self.train, self.flip = max_patches, train, flip
-        self.crop = (float(crop[0]), float(crop[1]))
+        self.max_patches, self.train = max_patches, train
 
     def __call__(self, record: dict[str, Any]) -> dict[str, Any]:
         """Read and prepare one record.
@@ -56,27 +88,23 @@ class SegmentationMapper:
         pixels, labels = self.load(record)
         height, width = labels.shape
         if self.train:
-            pixels, labels = self._augmented(pixels, labels)
-        rows, columns = grid_size(labels.shape[1], labels.shape[0], self.max_patches, PATCH)
-        size = (columns * PATCH, rows * PATCH)
-        picture = Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR)
+            cut = self.augmentation.draw(height, width)
+            pixels, labels = cut(pixels), cut(labels)
+        image = whole_patches(pixels, self.max_patches)
         if self.train:
+            size = (image.shape[-1], image.shape[-2])
             labels = np.asarray(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST))
         return {
             **record,
-            "image": torch.from_numpy(np.array(picture).transpose(2, 0, 1).copy()),
+            "image": image,
             "sem_seg": torch.from_numpy(labels.astype(np.int64)),
             "height": height,
             "width": width,
         }
 
-    def _augmented(self, pixels: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        # numpy's global state, as everywhere in detectron2, which seeds it in every loading process
-        height, width = labels.shape
-        side = math.sqrt(np.random.uniform(*self.crop))
-        h, w = max(1, round(side * height)), max(1, round(side * width))
-        top, left = np.random.randint(height - h + 1), np.random.randint(width - w + 1)
-        pixels, labels = (part[top : top + h, left : left + w] for part in (pixels, labels))
-        if np.random.rand() < self.flip:
-            pixels, labels = pixels[:, ::-1], labels[:, ::-1]
-        return np.ascontiguousarray(pixels), np.ascontiguousarray(labels)
+
+def whole_patches(pixels: np.ndarray, max_patches: int) -> torch.Tensor:
+    """A picture ``(H, W, 3)`` uint8 resized to whole patches, ``(3, h, w)`` uint8, aspect kept as far as they allow."""
+    rows, columns = grid_size(pixels.shape[1], pixels.shape[0], max_patches, PATCH)
+    picture = Image.fromarray(pixels).resize((columns * PATCH, rows * PATCH), Image.Resampling.BILINEAR)
+    return torch.from_numpy(np.array(picture).transpose(2, 0, 1).copy())

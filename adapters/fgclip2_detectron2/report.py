@@ -12,12 +12,13 @@ import torch
 from PIL import Image
 from rich.table import Table
 
-from fgclip2.visualize import draw_segmentation
+from fgclip2.visualize import draw_masks, draw_segmentation
 
-from .datasets import SegmentationSet, segmentation_set
+from .checkpoint import Model
+from .datasets import ClassSet, SegmentationSet, class_set
 from .engine import CONTROL
+from .instances import InstanceSet
 from .masks import IGNORE
-from .segmentor import OpenVocabSegmentor
 
 TITLES: Final = {
     "en": "English names",
@@ -28,24 +29,33 @@ TITLES: Final = {
     "training-free (zh)": "training-free, Chinese names",
     "training-free (names)": "training-free",
 }
-_COLUMNS: Final = ("mIoU_base", "mIoU_novel", "mIoU_all", "mIoU")
+_INSTANCE_COLUMNS: Final = {"mask_AP": "mask AP", "mask_AP50": "mask AP50", "box_AP": "box AP"}
+_SURE: Final = 0.3  # score of a detection that is drawn
 _SHOWN_SIDE: Final = 480  # pixels; letters on smaller pictures are hard to read
 
 
 def figures_table(dataset: str, figures: Mapping[str, Mapping[str, float]]) -> Table:
-    """Mean IoU of every vocabulary over base, novel and all classes.
+    """Mean IoU, or AP, of every vocabulary over all classes, and over base and novel ones where there are novel ones.
 
     Args:
         dataset: for the numbers of classes.
         figures: vocabulary -> figure -> 0..100, of `fgclip2_detectron2.engine.evaluate`.
     """
-    data = segmentation_set(dataset)
-    table = Table(title=f"Segmentation on {dataset} (mean IoU, in %)")
-    table.add_column("vocabulary")
+    data = class_set(dataset)
     base, novel = len(data.base), len(data.novel)
-    titles = [f"base ({base})", f"novel ({novel})", f"all ({base + novel})", "with background"]
-    columns = _COLUMNS if data.background else _COLUMNS[:3]
-    for title in titles[: len(columns)]:
+    groups = {"base": base, "novel": novel, "all": base + novel} if novel else {"all": base}
+    pixels = isinstance(data, SegmentationSet)
+    kinds = {"mIoU": ""} if pixels else _INSTANCE_COLUMNS
+    columns = {
+        f"{kind}_{group}": f"{title} {group} ({count})".strip()
+        for kind, title in kinds.items()
+        for group, count in groups.items()
+    }
+    if pixels and data.background:
+        columns["mIoU"] = "with background"
+    table = Table(title=f"Segmentation on {dataset} ({'mean IoU' if pixels else 'COCO AP'}, in %)")
+    table.add_column("vocabulary")
+    for title in columns.values():
         table.add_column(title, justify="right")
     for vocabulary, values in figures.items():
         cells = [values[name] for name in columns]
@@ -57,13 +67,13 @@ def figures_table(dataset: str, figures: Mapping[str, Mapping[str, float]]) -> T
 
 @torch.no_grad()
 def draw_predictions(
-    segmentor: OpenVocabSegmentor, records: Iterable[Mapping[str, Any]], data: SegmentationSet, directory: Path
+    segmentor: Model, records: Iterable[Mapping[str, Any]], data: ClassSet, directory: Path
 ) -> list[Path]:
     """Segment pictures and draw them: the truth, then one panel a language.
 
     Args:
-        segmentor: in evaluation mode, with the vocabularies of ``data``.
-        records: from `SegmentationMapper`.
+        segmentor: with the vocabularies of ``data``.
+        records: from the mapper of ``data``.
         data: names and truth's labels.
         directory: for ``0.jpg``, ``1.jpg``, ...; made when missing.
 
@@ -76,14 +86,41 @@ def draw_predictions(
     for index, record in enumerate(records):
         (found,) = segmentor([record])
         picture = Image.fromarray(record["image"].permute(1, 2, 0).numpy()).resize((record["width"], record["height"]))
-        truth = record["sem_seg"].numpy()
-        truth = np.where((truth == IGNORE) | (truth == len(data.main)), -1, truth)
-        panels = [_panel(picture, truth, data.main)]
-        panels += [_panel(picture, found["labels"][key].cpu().numpy(), names) for key, names in data.names.items()]
+        panels = _instance_panels if isinstance(data, InstanceSet) else _label_panels
         file = directory / f"{index}.jpg"
-        _beside(panels).save(file, quality=92)
+        _beside(panels(picture, record, found, data)).save(file, quality=92)
         files.append(file)
     return files
+
+
+def _label_panels(
+    picture: Image.Image, record: Mapping[str, Any], found: Mapping[str, Any], data: ClassSet
+) -> list[Image.Image]:
+    truth = record["sem_seg"].numpy()
+    truth = np.where((truth == IGNORE) | (truth == len(data.main)), -1, truth)
+    panels = [_panel(picture, truth, data.main)]
+    return panels + [_panel(picture, found["labels"][key].cpu().numpy(), names) for key, names in data.names.items()]
+
+
+def _instance_panels(
+    picture: Image.Image, record: Mapping[str, Any], found: Mapping[str, Any], data: ClassSet
+) -> list[Image.Image]:
+    things = record["things"]
+    panels = [_masks_panel(picture, [thing.mask for thing in things], [data.main[thing.label] for thing in things])]
+    for key, names in data.names.items():
+        sure = found["instances"][key].to("cpu")
+        sure = sure[sure.scores >= _SURE]
+        panels.append(
+            _masks_panel(picture, list(sure.pred_masks.numpy()), [names[k] for k in sure.pred_classes.tolist()])
+        )
+    return panels
+
+
+def _masks_panel(picture: Image.Image, masks: list[np.ndarray], labels: list[str]) -> Image.Image:
+    scale = max(1, round(_SHOWN_SIDE / max(picture.size)))
+    large = picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.BICUBIC)
+    enlarged = np.stack([mask.repeat(scale, 0).repeat(scale, 1) for mask in masks]) if masks else np.zeros((0, 1, 1))
+    return draw_masks(large, enlarged, labels)
 
 
 def _panel(picture: Image.Image, labels: np.ndarray, names: tuple[str, ...]) -> Image.Image:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,12 +19,10 @@ from fgclip2.vocabulary import TEMPLATES
 from .backbone import DENSE, INSIDE, FGCLIP2Backbone
 from .head import CostAggregationHead, segmentation_loss
 from .masks import IGNORE
-from .texts import PromptTexts
-
-_PIXEL = 127.5  # (x / 255 - 0.5) / 0.5, FG-CLIP 2's pixel values
+from .texts import OpenVocabulary, plain_value
 
 
-class OpenVocabSegmentor(nn.Module):
+class OpenVocabSegmentor(OpenVocabulary, nn.Module):
     """detectron2's calling convention: a list of records in, losses or a list of results out.
 
     Classes live outside the weights. Train with `set_training_classes`, segment with `set_vocabularies`.
@@ -42,14 +40,9 @@ class OpenVocabSegmentor(nn.Module):
         train_dtype: arithmetic of the head in training: ``float32``, ``bfloat16``, or ``auto`` (bfloat16 where the
             hardware has it). Weights, and everything outside training, stay float32.
 
-    Attributes:
-        options: what `build_segmentor` made it from; empty when it was made otherwise.
-
     Raises:
         Fgclip2Error: numbers out of range.
     """
-
-    training_ids: Tensor
 
     def __init__(
         self,
@@ -70,45 +63,10 @@ class OpenVocabSegmentor(nn.Module):
         if not 0 <= threshold < 1:
             raise Fgclip2Error(f"OpenVocabSegmentor threshold {threshold}: give a score from 0 to 1")
         self.backbone, self.head = backbone, head
-        self.templates = tuple(templates)
         self.train_classes, self.max_classes = train_classes, max_classes
         self.class_chunk, self.threshold = class_chunk, threshold
         self.train_arithmetic = arithmetic_of(train_dtype)
-        self.training_texts = nn.ModuleDict()
-        self.texts = nn.ModuleDict()
-        self.background = False
-        self.options: dict[str, Any] = {}
-        self.register_buffer("training_ids", torch.zeros(0, dtype=torch.int64), persistent=False)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the model computes."""
-        return self.training_ids.device
-
-    def set_training_classes(self, vocabularies: Mapping[str, Sequence[str]], ids: Sequence[int]) -> None:
-        """Choose what is trained.
-
-        Args:
-            vocabularies: names of the trained classes, by language; each batch draws one language.
-            ids: label of each class in the masks; other labels are negative for every class.
-        """
-        self.training_texts = self._embedded(vocabularies)
-        self.training_ids = torch.as_tensor(ids, dtype=torch.int64, device=self.device)
-
-    def set_vocabularies(self, vocabularies: Mapping[str, Sequence[str]], background: bool = False) -> None:
-        """Choose what is looked for.
-
-        Args:
-            vocabularies: class names by language, or by any key; a picture is encoded once for all of them.
-            background: leave pixels unnamed where no class reaches the threshold.
-        """
-        self.texts = self._embedded(vocabularies)
-        self.background = background
-
-    @property
-    def training_names(self) -> dict[str, list[str]]:
-        """Names of the trained classes, by language."""
-        return {key: list(cast(PromptTexts, texts).names) for key, texts in self.training_texts.items()}
+        self.init_texts(templates)
 
     def forward(self, batched_inputs: Sequence[Mapping[str, Any]]) -> Any:
         """Losses in training; otherwise results.
@@ -134,28 +92,22 @@ class OpenVocabSegmentor(nn.Module):
             vocabulary: its key.
             size: height and width of the result.
         """
-        features = self.backbone(self._pixels(image)[None])
-        texts: Any = self.texts[vocabulary]
+        features = self.backbone(self.pixels(image)[None])
+        texts = self.vocabularies()[vocabulary]
         chosen, logits = self._classified(features, texts.embeddings)
         scores = logits.new_zeros(len(texts), *size)
         scores[chosen] = _resized(logits, size).sigmoid()
         return scores
 
     def _losses(self, batched_inputs: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
-        if not self.training_texts:
-            raise Fgclip2Error("nothing to train: call set_training_classes first")
-        images = [self._pixels(item["image"]) for item in batched_inputs]
-        sizes = [(image.shape[-2], image.shape[-1]) for image in images]
-        height, width = (max(size[axis] for size in sizes) for axis in (0, 1))
-        padded = [F.pad(image, (0, width - image.shape[-1], 0, height - image.shape[-2])) for image in images]
-        targets = torch.full((len(images), height, width), IGNORE, dtype=torch.int64, device=self.device)
+        texts = self.drawn_training_texts()
+        images, sizes = self.batch([item["image"] for item in batched_inputs])
+        targets = torch.full((len(images), *images.shape[-2:]), IGNORE, dtype=torch.int64, device=self.device)
         for target, item, (h, w) in zip(targets, batched_inputs, sizes, strict=True):
             target[:h, :w] = item["sem_seg"].to(self.device)
-        features = self.backbone(torch.stack(padded), sizes)
-        keys = list(self.training_texts)
-        texts: Any = self.training_texts[keys[int(torch.randint(len(keys), ()))]]
-        chosen = self._training_choice(features, texts.embeddings, targets)
-        logits = self._logits(features, texts.embeddings[chosen], None)
+        features = self.backbone(images, sizes)
+        chosen = self._training_choice(features, texts, targets)
+        logits = self._logits(features, texts[chosen], None)
         return {"loss_sem_seg": segmentation_loss(logits, targets, self.training_ids[chosen], IGNORE)}
 
     def _training_choice(self, features: Mapping[str, Tensor], texts: Tensor, targets: Tensor) -> Tensor:
@@ -174,14 +126,13 @@ class OpenVocabSegmentor(nn.Module):
 
     @torch.no_grad()
     def _segment(self, item: Mapping[str, Any]) -> dict[str, dict[str, Tensor]]:
-        if not self.texts:
-            raise Fgclip2Error("nothing to look for: call set_vocabularies first")
-        image = self._pixels(item["image"])
+        vocabularies = self.vocabularies()
+        image = self.pixels(item["image"])
         size = (int(item.get("height", image.shape[-2])), int(item.get("width", image.shape[-1])))
         features = self.backbone(image[None])
         labels, scores = {}, {}
-        for name, texts in self.texts.items():
-            chosen, logits = self._classified(features, cast(PromptTexts, texts).embeddings)
+        for name, texts in vocabularies.items():
+            chosen, logits = self._classified(features, texts.embeddings)
             best = Best(*size, self.device)
             for part, indices in zip(logits.split(self.class_chunk), chosen.split(self.class_chunk), strict=True):
                 best.add(_resized(part, size), indices)
@@ -205,14 +156,6 @@ class OpenVocabSegmentor(nn.Module):
         mixed = self.training and dtype == torch.bfloat16
         with torch.autocast(self.device.type, torch.bfloat16, enabled=mixed):
             return self.head(features[DENSE], tokens, texts, features.get(INSIDE), class_chunk)
-
-    def _pixels(self, image: Tensor) -> Tensor:
-        return image.to(self.device).float() / _PIXEL - 1
-
-    def _embedded(self, vocabularies: Mapping[str, Sequence[str]]) -> nn.ModuleDict:
-        predictor = self.backbone.predictor
-        texts = {key: PromptTexts(predictor, names, self.templates) for key, names in vocabularies.items()}
-        return nn.ModuleDict(texts).to(self.device)
 
 
 @torch.no_grad()
@@ -255,7 +198,7 @@ def build_segmentor(
         Fgclip2Error: see these classes; an argument that none of them has.
     """
     parts = {"model": model, "backbone": backbone or {}, "head": head or {}, "templates": list(templates), **options}
-    plain = json.loads(json.dumps(parts, default=_plain))  # of a LazyConfig's nodes too
+    plain = json.loads(json.dumps(parts, default=plain_value))  # of a LazyConfig's nodes too
     guides = len(plain["head"].get("decoder", CostAggregationHead.DECODER))
     try:
         tower = FGCLIP2Backbone(model, **{"layers": guides, **plain["backbone"]})
@@ -265,10 +208,6 @@ def build_segmentor(
         raise Fgclip2Error(f"the segmentor's configuration does not fit: {error}") from error
     segmentor.options = plain
     return segmentor
-
-
-def _plain(value: Any) -> Any:
-    return dict(value) if isinstance(value, Mapping) else list(value)
 
 
 def _resized(logits: Tensor, size: tuple[int, int]) -> Tensor:

@@ -25,6 +25,8 @@ with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
     importlib.import_module("mmdet.models")
     importlib.import_module("mmdet.evaluation")
 
+from fgclip2.pyramid import FGCLIP2Pyramid  # noqa: E402
+
 from .backbone import FGCLIP2Backbone, ImageFeatures  # noqa: E402
 from .bbox_head import OpenVocabBBoxHead  # noqa: E402
 from .dataset import LoadPicture, OpenVocabDataset  # noqa: E402
@@ -37,7 +39,6 @@ from .one_stage import FGCLIP2OneStageDetector  # noqa: E402
 from .open_vocab import OpenVocabDetector  # noqa: E402
 from .preprocessor import FGCLIP2DataPreprocessor, PatchResize  # noqa: E402
 from .proposals import MMDetProposals  # noqa: E402
-from .pyramid import FGCLIP2Pyramid  # noqa: E402
 from .roi_extractor import FGCLIP2RoIExtractor  # noqa: E402
 from .roi_head import OpenVocabRoIHead  # noqa: E402
 from .rpn_head import FGCLIP2RPNHead  # noqa: E402

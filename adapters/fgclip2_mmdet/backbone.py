@@ -13,6 +13,7 @@ from torch import Tensor, nn
 import fgclip2
 from fgclip2.errors import Fgclip2Error
 from fgclip2.modeling import Fgclip2Model
+from fgclip2.pyramid import FGCLIP2Pyramid
 from fgclip2.tower import (
     PATCH,
     arithmetic_of,
@@ -23,8 +24,6 @@ from fgclip2.tower import (
     set_trainable,
     spread_layers,
 )
-
-from .pyramid import FGCLIP2Pyramid
 
 __all__ = ["PATCH", "FGCLIP2Backbone", "ImageFeatures", "patchify"]
 

@@ -13,8 +13,7 @@ from mmdet.registry import MODELS
 from torch import Tensor, nn
 
 from fgclip2.errors import Fgclip2Error
-
-from .scoring import chunked_probabilities
+from fgclip2.scoring import chunked_probabilities
 
 MAX_SCALE = 200.0  # above this the softmax is an argmax and its gradient vanishes
 _QUALITY: Final = {"type": "CrossEntropyLoss", "use_sigmoid": True, "loss_weight": 1.0}

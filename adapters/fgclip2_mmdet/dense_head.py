@@ -21,11 +21,11 @@ from mmengine.model import bias_init_with_prob
 from torch import Tensor, nn
 
 from fgclip2.errors import Fgclip2Error
+from fgclip2.pyramid import ChannelNorm, inside_cells
+from fgclip2.scoring import CHUNK, chunked_probabilities, region_features
 
 from .bbox_head import MAX_SCALE
 from .ensemble import Regions, TextClassifier
-from .pyramid import ChannelNorm, inside_cells
-from .scoring import CHUNK, chunked_probabilities, region_features
 from .vocabulary import ClassTexts
 
 _FREE: Final = 0.3  # a box that overlaps every object by less than this shows none of them

@@ -14,8 +14,8 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from fgclip2.errors import Fgclip2Error
+from fgclip2.scoring import CHUNK, chunked_probabilities, geometric_ensemble
 
-from .scoring import CHUNK, chunked_probabilities, geometric_ensemble
 from .vocabulary import ClassTexts
 
 

@@ -11,11 +11,11 @@ from mmdet.structures import SampleList
 from torch import Tensor
 
 from fgclip2.errors import Fgclip2Error
+from fgclip2.pyramid import replicate_edges
 
 from .backbone import PATCH
 from .ensemble import TextClassifier
 from .open_vocab import OpenVocabDetector, for_tower, picture_sizes
-from .pyramid import replicate_edges
 
 
 @MODELS.register_module()

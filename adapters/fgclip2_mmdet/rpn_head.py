@@ -9,7 +9,7 @@ from mmdet.registry import MODELS
 from mmdet.utils import InstanceList
 from torch import Tensor
 
-from .pyramid import inside_cells
+from fgclip2.pyramid import inside_cells
 
 _NEVER = -1e4  # a logit whose sigmoid is 0 in every float type used
 

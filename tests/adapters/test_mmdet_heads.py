@@ -20,10 +20,10 @@ from torchvision.ops import roi_align
 from fgclip2.errors import Fgclip2Error
 from fgclip2.features import DenseFeatures
 from fgclip2.predictor import FGCLIP2
+from fgclip2.scoring import chunked_probabilities, geometric_ensemble, region_features
 from fgclip2.vocabulary import Vocabulary
 from fgclip2_mmdet import Ensemble, OpenVocabBBoxHead, OpenVocabRoIHead
 from fgclip2_mmdet.ensemble import Regions, select_detections
-from fgclip2_mmdet.scoring import chunked_probabilities, geometric_ensemble, region_features
 from fgclip2_mmdet.vocabulary import ClassTexts, as_vocabulary, novel_flags, shuffled
 
 CODER = {"type": "DeltaXYWHBBoxCoder", "target_means": [0.0] * 4, "target_stds": [0.1, 0.1, 0.2, 0.2]}

@@ -13,10 +13,13 @@ from PIL import Image
 
 from apps import seg_predict
 from fgclip2.data.media import VideoReader, VideoWriter
+from fgclip2.errors import Fgclip2Error
 from fgclip2.segmentation import DenseSegmentor, SegmentationConfig
+from fgclip2.vocabulary import Vocabulary
 from fgclip2_detectron2.checkpoint import SegmentorCheckpointer, facts_of, load_segmentor
 from fgclip2_detectron2.inference import SegmentorInferencer
 from fgclip2_detectron2.segmentor import build_segmentor
+from fgclip2_detectron2.texts import PromptTexts
 
 NAMES = ["天空", "tree", "红色汽车"]
 HEAD = {"hidden": 8, "layers": 1, "window": 4, "heads": 2, "guidance": 8, "decoder": [6, 4], "decoder_guidance": [4, 2]}
@@ -105,6 +108,37 @@ def test_a_trained_head(trained: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert np.asarray(Image.open(out / "masks/a.png")).min() == 1
 
 
+def test_synonyms_and_ready_vocabularies(
+    tiny_dir: Path, trained: Path, tmp_path: Path, tiny: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A synonym takes part in its class, and a file of `fgclip2 vocabulary` gives what its names would have given."""
+    single, out = picture(tmp_path / "in" / "a.png"), tmp_path / "out"
+    classes = {"sky": ["天空", "blue"], "tree": [], "红色汽车": []}
+    entries = [{"name": name, "synonyms": synonyms} for name, synonyms in classes.items()]
+    (tmp_path / "names.json").write_text(json.dumps(entries), encoding="utf-8")
+    vocabulary = Vocabulary.build(tiny, classes)
+    vocabulary.save(tmp_path / "v.safetensors")
+    plain = DenseSegmentor(tiny, list(classes), SegmentationConfig(24)).score_maps(single)
+    meant = DenseSegmentor(tiny, vocabulary, SegmentationConfig(24)).score_maps(single)
+    assert (plain[0] - meant[0]).abs().max() > 1e-3
+    torch.testing.assert_close(plain[1:], meant[1:], atol=1e-5, rtol=1e-5)
+    free = ["--model", tiny_dir, "--max-patches", 24, "--device", "cpu"]
+    head = ["--checkpoint", trained, "--threshold", 0, "--device", "cpu"]
+    for options in (free, head):
+        masks = []
+        for given in (["--classes-file", tmp_path / "names.json"], ["--classes", tmp_path / "v.safetensors"]):
+            assert predict(single, *given, *options, "--out", out) == 0, capsys.readouterr().err
+            masks.append(np.asarray(Image.open(out / "masks/a.png")))
+            named = json.loads((out / "segments.json").read_text(encoding="utf-8"))[0]["segments"]
+            assert {area["name"] for area in named} <= set(classes)
+        np.testing.assert_array_equal(*masks)
+    capsys.readouterr()
+    assert predict(single, "--classes", tmp_path / "v.safetensors", "--model", "tiny", "--out", out) == 2
+    assert "this vocabulary was made by model" in capsys.readouterr().err
+    with pytest.raises(Fgclip2Error, match="takes 2 prompts a class"):
+        PromptTexts(tiny, vocabulary, ["{}", "a {}"])
+
+
 def test_candidates_only_leave_out(trained: Path) -> None:
     """With fewer classes computed than named, what is left out has no score, and one class is as good as alone."""
     segmentor, _ = load_segmentor(trained, device="cpu")
@@ -122,6 +156,7 @@ def test_candidates_only_leave_out(trained: Path) -> None:
         (["--classes", "dog"], "nothing to look at"),
         (["a.png", "--classes", "dog", "--classes-file", "b.txt"], "both given"),
         (["a.png", "--classes", "b.txt"], "--classes-file"),
+        (["a.png", "--classes", "nowhere.safetensors"], "does not exist"),
         (["a.png", "--classes", "dog, Dog"], "are the same"),
         (["a.png", "--classes", "dog", "--max-patches", "99999"], "max_patches 99999"),
         (["a.png", "--classes", "dog", "--tile", "3"], "tile 3"),

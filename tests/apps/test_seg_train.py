@@ -13,6 +13,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
 from apps import seg_train
+from fgclip2.errors import Fgclip2Error
 from fgclip2_detectron2 import register_datasets
 from fgclip2_detectron2.checkpoint import find_checkpoint, load_segmentor, read_checkpoint
 from fgclip2_detectron2.engine import load_config
@@ -22,6 +23,11 @@ SMALL = [
     "model.head.decoder=[6,4]", "model.head.decoder_guidance=[4,2]", "data.batch_size=2", "data.workers=0",
     "data.max_patches=16", "data.test_max_patches=16", "train.log_every=1", "train.checkpoint_every=1",
     "train.iterations=2", "train.device=cpu",
+]  # fmt: skip
+DETECTOR = [
+    "model.detector.channels=16", "model.detector.strides=[8,16]", "model.detector.proposals=[40,20]",
+    "model.detector.regions=16", "model.detector.hidden=16", "model.detector.mask_convs=1",
+    *(text for text in SMALL if not text.startswith("model.head.")),
 ]  # fmt: skip
 SCENES = ["scenes.train=4", "scenes.val=2", "scenes.base=30", "scenes.novel=10", "scenes.size=96"]
 
@@ -99,6 +105,113 @@ def test_scenes_train_resume_and_evaluate(tiny_dir: Path, tmp_path: Path, capsys
     assert list(again) == list(metrics)
 
 
+def test_evaluation_takes_what_was_trained(tiny_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """--eval-only needs neither the training's overrides nor its data, and obeys overrides of its own."""
+    out, options = tmp_path / "out", [*SCENES, "data.test_max_patches=16", "data.workers=0", "train.device=cpu"]
+    made = small(tiny_dir, out, *SCENES, "model.train_classes=8", "train.iterations=1")
+    assert train(*made, "--pictures", 0) == 0, capsys.readouterr().err
+    shown = capsys.readouterr().out
+    assert "base (30)" in shown
+    assert "novel (10)" in shown
+    first = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+    evaluation = [f"train.output_dir={out}", "--eval-only", "--pictures", 0, *options]
+    assert train(*evaluation, "data.train=unknown") == 0, capsys.readouterr().err
+    again = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+    assert (again["model"], again["iterations"]) == (str(tiny_dir), 1)
+    assert again["metrics"] == first["metrics"]
+    assert train(*evaluation, "model.threshold=0.9999", "model.class_chunk=3") == 0, capsys.readouterr().err
+    unsure = json.loads((out / "metrics.json").read_text(encoding="utf-8"))["metrics"]["openmoji_val"]["en"]
+    assert unsure["mIoU_all"] == 0  # no pixel reaches the threshold
+    assert unsure["IoU-background"] > 20
+    capsys.readouterr()
+    assert train(*evaluation, "model.head.hidden=16") == 2
+    assert "does not fit what was changed (head)" in capsys.readouterr().err
+
+
+def coco_miniature(root: Path) -> list[str]:
+    """A COCO JSON a part, two pictures each, with a polygon and run lengths; the overrides that name them."""
+    rng, overrides = np.random.default_rng(0), []
+    for part in ("train", "val"):
+        images, annotations = [], []
+        for number in (1, 2):
+            save(root / part / f"{number}.jpg", rng.integers(0, 256, (48, 64, 3)))
+            images.append({"id": number, "file_name": f"{number}.jpg", "width": 64, "height": 48})
+            corners = [8.0, 4.0, 40.0, 4.0, 40.0, 30.0]
+            shapes = ([corners], {"size": [48, 64], "counts": [48 * 40 + 10, 30, 18, 30, 48 * 24 - 88]})
+            for label, (box, shape) in enumerate(zip(([8, 4, 32, 26], [40, 10, 2, 30]), shapes, strict=True), start=1):
+                annotations.append({"id": len(annotations) + 1, "image_id": number, "category_id": label, "bbox": box,
+                                    "segmentation": shape, "area": 400, "iscrowd": 0})  # fmt: skip
+        content = {"images": images, "annotations": annotations,
+                   "categories": [{"id": 1, "name": "dog"}, {"id": 2, "name": "cat"}]}  # fmt: skip
+        (root / f"{part}.json").write_text(json.dumps(content), encoding="utf-8")
+        overrides += [f"coco.{part}.annotations={root / f'{part}.json'}", f"coco.{part}.images={root / part}"]
+    return overrides
+
+
+def test_instances_train_resume_and_evaluate(
+    tiny_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, config = tmp_path / "out", ["--config", seg_train.CONFIGS / "instances.py"]
+    data = coco_miniature(tmp_path)
+    options = [*config, f"model.model={tiny_dir}", f"train.output_dir={out}", *DETECTOR, *data]
+    assert train(*options, "--pictures", 1) == 0, capsys.readouterr().err
+    shown = capsys.readouterr().out
+    assert "2/2: loss" in shown
+    assert "mask AP all (2)" in shown
+    assert "novel" not in shown.partition("Segmentation on")[2]
+    metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))["metrics"]["coco_val"]
+    assert list(metrics) == ["en", "zh", "shuffled"]
+    assert all(0 <= metrics[key]["mask_AP_all"] <= 100 for key in metrics)
+    assert (out / "predictions/0.jpg").is_file()
+    (out / "last_checkpoint").write_text("model_0000000.pth")
+    assert train(*options, "--resume", "--pictures", 0) == 0, capsys.readouterr().err
+    assert "1/2: loss" not in capsys.readouterr().out
+    evaluation = [*config, f"train.output_dir={out}", "--eval-only", "--pictures", 0, *data[2:], "train.device=cpu"]
+    evaluation += ["data.test_max_patches=16", "data.workers=0"]
+    assert train(*evaluation) == 0, capsys.readouterr().err
+    first = json.loads((out / "metrics.json").read_text(encoding="utf-8"))["metrics"]["coco_val"]
+    assert train(*evaluation, "model.detector.most=1") == 0, capsys.readouterr().err
+    fewer = json.loads((out / "metrics.json").read_text(encoding="utf-8"))["metrics"]["coco_val"]
+    assert fewer["en"]["box_AP50_all"] <= first["en"]["box_AP50_all"]
+    with pytest.raises(Fgclip2Error, match="is a Mask R-CNN, which finds instances"):
+        load_segmentor(out)
+
+
+def test_instances_of_scenes(tiny_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config, out = ["--config", seg_train.CONFIGS / "instances_tiny.py"], tmp_path / "out"
+    options = [f"model.model={tiny_dir}", f"train.output_dir={out}", *DETECTOR, *SCENES]
+    assert train(*config, *options, "--pictures", 1) == 0, capsys.readouterr().err
+    shown = capsys.readouterr().out
+    assert "mask AP novel (10)" in shown
+    metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))["metrics"]
+    assert list(metrics["openmoji_instances_val"]) == ["en", "zh", "shuffled"]
+
+
+def test_real_instances(shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Fifty iterations on photographs with the embedded model: the loss falls, and COCO's mask AP is computed."""
+    root, out = shared / "data" / "coco-instances-open", tmp_path / "out"
+    data = [f"coco.{part}.annotations={root / f'instances_{part}2017.json'}" for part in ("train", "val")]
+    data += [f"coco.{part}.images={root / 'images'}" for part in ("train", "val")]
+    options = [text for text in DETECTOR if not text.startswith(("train.iterations", "data.max", "data.test"))]
+    options += ["train.iterations=50", "data.max_patches=100", "data.test_max_patches=100", "train.lr=0.001"]
+    config = ["--config", seg_train.CONFIGS / "instances.py", "model.model=tiny", f"train.output_dir={out}"]
+    assert train(*config, *options, *data, "train.warm_up=5", "--pictures", 0) == 0, capsys.readouterr().err
+    lines = [line for line in capsys.readouterr().out.splitlines() if ": loss" in line]
+    losses = [float(line.split("loss ")[1].split(",")[0]) for line in lines]
+    assert len(losses) == 50
+    assert np.mean(losses[-10:]) < 0.8 * np.mean(losses[:10])
+    metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))["metrics"]["coco_val"]
+    assert list(metrics) == ["en", "zh", "shuffled"]
+    assert all(0 <= metrics[key]["mask_AP_all"] <= metrics[key]["mask_AP50_all"] for key in metrics)
+
+
+def test_every_config_is_tried_here() -> None:
+    """A new config needs a miniature above."""
+    assert sorted(path.stem for path in seg_train.CONFIGS.glob("*.py")) == [
+        "coco_stuff", "folder", "instances", "instances_tiny", "openmoji_tiny",
+    ]  # fmt: skip
+
+
 def test_every_benchmark_config_runs(
     tiny_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,6 +263,10 @@ def test_a_folder_of_ones_own(tiny_dir: Path, tmp_path: Path, capsys: pytest.Cap
         (["scenes.base=5000"], "ask for fewer"),
         (["--config", str(seg_train.CONFIGS / "folder.py")], "folders.train.images"),
         (["--config", str(seg_train.CONFIGS / "coco_stuff.py")], "does not exist"),
+        (["--config", str(seg_train.CONFIGS / "instances.py")], "coco.train.annotations"),
+        (["data.train=openmoji_instances_train"], "has instances, not a label a pixel"),
+        (["--config", str(seg_train.CONFIGS / "instances_tiny.py"), "data.test=[openmoji_val]"], "no instances"),
+        (["--config", str(seg_train.CONFIGS / "instances_tiny.py"), "model.detector.strides=[8,32]"], "strides"),
     ],
 )
 def test_what_is_refused(

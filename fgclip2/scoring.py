@@ -10,8 +10,7 @@ from torch import Tensor
 from torchvision.ops import roi_align
 
 from fgclip2.features import roi_means
-
-from .backbone import PATCH
+from fgclip2.tower import PATCH
 
 CHUNK = 2048
 """Classes scored at a time, so that memory does not grow with their number."""

@@ -7,7 +7,6 @@ from typing import Final
 
 import torch
 import torch.nn.functional as F
-from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from fgclip2.errors import Fgclip2Error
@@ -27,7 +26,7 @@ class ChannelNorm(nn.Module):
         return self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
-class FGCLIP2Pyramid(BaseModule):
+class FGCLIP2Pyramid(nn.Module):
     """Tokens of several encoder blocks, side by side on one grid, to maps of several strides.
 
     Args:

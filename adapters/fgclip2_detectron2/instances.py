@@ -1,0 +1,226 @@
+"""Instance data in detectron2's catalogs: COCO JSON files, read strictly, and what a model takes of their pictures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from detectron2.structures import BitMasks, Instances
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+from fgclip2.data.coco import CocoAnnotation, CocoImage, load_coco
+from fgclip2.errors import Fgclip2Error
+from fgclip2.images import open_image
+
+from .class_names import COCO_STUFF
+from .datasets import ClassSet, class_set, register
+from .mapper import Augmentation, whole_patches
+
+_LEAST: Final = 4  # pixels of a training mask that a crop leaves; less says nothing about a thing
+
+
+@dataclass(frozen=True)
+class Thing:
+    """One object of a picture.
+
+    Attributes:
+        label: index of its class.
+        box: x1, y1, x2, y2 in pixels.
+        rle: its mask, COCO's compressed run lengths of the picture's size.
+        crowd: several objects that nobody told apart: not trained, and neither a hit nor a miss.
+    """
+
+    label: int
+    box: tuple[float, float, float, float]
+    rle: dict[str, Any] = field(repr=False)
+    crowd: bool = False
+
+    @property
+    def mask(self) -> np.ndarray:
+        """``(H, W)`` bool."""
+        return np.asarray(coco_mask.decode(self.rle), dtype=bool)
+
+
+@dataclass(frozen=True)
+class InstanceSet(ClassSet):
+    """Data with things, each with a mask of its own.
+
+    Attributes:
+        load: reads a record of the set: picture ``(H, W, 3)`` uint8 RGB and its things.
+    """
+
+    load: Callable[[dict[str, Any]], tuple[np.ndarray, list[Thing]]]
+
+
+def instance_set(name: str) -> InstanceSet:
+    """A registered data set with instances.
+
+    Raises:
+        Fgclip2Error: it is none.
+    """
+    found = class_set(name)
+    if not isinstance(found, InstanceSet):
+        raise Fgclip2Error(f"the data set {name!r} has a label a pixel, no instances; train it with build_segmentor")
+    return found
+
+
+def register_coco(
+    name: str,
+    annotations: str | Path,
+    images: str | Path,
+    *,
+    names_zh: Sequence[str] | None = None,
+    novel: Collection[str] = (),
+) -> None:
+    """Enter a COCO instance file.
+
+    Args:
+        name: in the catalogs.
+        annotations: JSON with polygons or run lengths; see `fgclip2.data.coco.load_coco`.
+        images: folder that its ``file_name`` are relative to.
+        names_zh: its classes in Chinese, to train and evaluate with too; those of COCO's own are known.
+        novel: classes to keep out of training.
+
+    Raises:
+        Fgclip2Error: the file is missing or wrong, an object has no mask, or names are wrong; masks and sizes are
+            checked when a picture is read.
+    """
+    data = load_coco(annotations, images)
+    bare = [item.id for item in data.annotations if not item.segmentation]
+    if bare:
+        raise Fgclip2Error(
+            f"{annotations}: {len(bare)} annotations have no 'segmentation', the first has id {bare[0]}; instance "
+            "segmentation needs polygons or run lengths (COCO's RLE) of every object"
+        )
+    known = dict(zip(*COCO_STUFF, strict=True))
+    chinese = names_zh
+    if chinese is None and all(word in known for word in data.names):
+        chinese = [known[word] for word in data.names]
+    languages = {"names": data.names} if chinese is None else {"en": data.names, "zh": tuple(chinese)}
+    labels = {category.id: index for index, category in enumerate(data.categories)}
+    records = [
+        {"file_name": str(data.path(image)), "image_id": image.id, "coco": image, "things": data.by_image[image.id]}
+        for image in data.images
+    ]
+    register(name, lambda: records, InstanceSet(languages, True, frozenset(novel), _CocoLoader(labels)))
+
+
+@dataclass(frozen=True)
+class _CocoLoader:
+    """Reads picture and things of a record; picklable, for loading processes."""
+
+    labels: dict[int, int]
+
+    def __call__(self, record: dict[str, Any]) -> tuple[np.ndarray, list[Thing]]:
+        picture, image = open_image(record["file_name"]), record["coco"]
+        if picture.size != (image.width, image.height):
+            raise Fgclip2Error(
+                f"{record['file_name']!r} is {picture.width} x {picture.height} pixels, its annotations are for "
+                f"{image.width} x {image.height}; they must be of one size (a picture's EXIF rotation is applied)"
+            )
+        things = [
+            Thing(self.labels[item.category_id], item.box, run_lengths(item, image), item.is_crowd)
+            for item in record["things"]
+        ]
+        return np.asarray(picture), things
+
+
+def run_lengths(item: CocoAnnotation, image: CocoImage) -> dict[str, Any]:
+    """An annotation's polygons or run lengths as compressed run lengths.
+
+    Raises:
+        Fgclip2Error: they are damaged, or of another size than the picture.
+    """
+    given = item.segmentation
+    try:
+        if isinstance(given, list):
+            rle = coco_mask.merge(coco_mask.frPyObjects(given, image.height, image.width))
+        elif isinstance(given["counts"], list):
+            rle = coco_mask.frPyObjects(given, image.height, image.width)
+        else:
+            counts = given["counts"]
+            rle = {"size": given["size"], "counts": counts.encode() if isinstance(counts, str) else counts}
+        pixels = float(coco_mask.area(rle))
+    except Exception as error:  # pycocotools' errors have no common base
+        raise Fgclip2Error(f"the mask of annotation {item.id} cannot be read ({error}); write it again") from error
+    if list(rle["size"]) != [image.height, image.width]:
+        raise Fgclip2Error(
+            f"the mask of annotation {item.id} is {rle['size'][1]} x {rle['size'][0]} pixels, its picture "
+            f"{image.width} x {image.height}; they must be of one size"
+        )
+    return dict(rle) if pixels else _box_mask(item, image)
+
+
+def _box_mask(item: CocoAnnotation, image: CocoImage) -> dict[str, Any]:
+    """What is thinner than a pixel leaves an empty mask; its box stands for it."""
+    mask = np.zeros((image.height, image.width), np.uint8, order="F")
+    x1, y1, x2, y2 = item.box
+    mask[math.floor(y1) : max(math.floor(y1) + 1, round(y2)), math.floor(x1) : max(math.floor(x1) + 1, round(x2))] = 1
+    return dict(coco_mask.encode(mask))
+
+
+class InstanceMapper:
+    """detectron2's mapper for open-vocabulary instance segmentation; arguments as `SegmentationMapper`'s.
+
+    Args:
+        dataset: name of the registered set.
+        max_patches: most patches a picture may have; it is resized to whole ones, aspect kept.
+        train: flip and crop at random, and resize masks along with the picture.
+        crop: least and most share of the area that a training crop keeps; (1, 1) keeps the picture.
+        flip: chance of a mirrored training picture.
+
+    Raises:
+        Fgclip2Error: no such data set, or a number out of range.
+    """
+
+    def __init__(
+        self,
+        dataset: str,
+        max_patches: int = 1024,
+        train: bool = False,
+        crop: tuple[float, float] = (1.0, 1.0),
+        flip: float = 0.5,
+    ) -> None:
+        self.load = instance_set(dataset).load
+        self.max_patches, self.train = max_patches, train
+        self.augmentation = Augmentation(max_patches, crop, flip)
+
+    def __call__(self, record: dict[str, Any]) -> dict[str, Any]:
+        """Read and prepare one record.
+
+        Returns:
+            ``image_id``; ``image`` ``(3, h, w)`` uint8 RGB of whole patches; original ``height`` and ``width``; in
+            training ``instances`` with ``gt_boxes``, ``gt_classes`` and ``gt_masks`` of the image's size, without
+            crowds; otherwise the picture's ``things``.
+        """
+        pixels, things = self.load(record)
+        height, width = pixels.shape[:2]
+        prepared = {"image_id": record["image_id"], "height": height, "width": width}
+        if not self.train:
+            return {**prepared, "image": whole_patches(pixels, self.max_patches), "things": things}
+        kept = [thing for thing in things if not thing.crowd]
+        cut = self.augmentation.draw(height, width)
+        image = whole_patches(cut(pixels), self.max_patches)
+        size = (image.shape[-2], image.shape[-1])
+        masks = [_resized_mask(cut(thing.mask), size) for thing in kept]
+        return {**prepared, "image": image, "instances": _instances(kept, masks, size)}
+
+
+def _instances(things: Sequence[Thing], masks: Sequence[np.ndarray], size: tuple[int, int]) -> Instances:
+    left = [index for index, mask in enumerate(masks) if mask.sum() >= _LEAST]
+    stack = np.stack([masks[index] for index in left]) if left else np.zeros((0, *size), bool)
+    instances = Instances(size)
+    instances.gt_masks = BitMasks(stack)
+    instances.gt_boxes = instances.gt_masks.get_bounding_boxes()
+    instances.gt_classes = torch.tensor([things[index].label for index in left], dtype=torch.int64)
+    return instances
+
+
+def _resized_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    return np.asarray(Image.fromarray(mask).resize(size[::-1], Image.Resampling.NEAREST), dtype=bool)
