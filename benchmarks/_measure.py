@@ -6,11 +6,14 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from fgclip2.attention import attention
+
+_Result = TypeVar("_Result")
 
 
 def milliseconds(run: Callable[[], object]) -> float:
@@ -28,7 +31,7 @@ def medians(runs: Mapping[str, Callable[[], object]], repeats: int, warm: int = 
     Args:
         runs: name -> what to call.
         repeats: calls of each that count.
-        warm: calls of each before, that do not.
+        warm: calls of each before, that do not; none where each has run for another measurement.
     """
     times: dict[str, list[float]] = {name: [] for name in runs}
     for repeat in range(warm + repeats):
@@ -63,8 +66,8 @@ def resident(key: str) -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith(key)) / 1024
 
 
-def peak_of(run: Callable[[], object]) -> float:
-    """The most MiB that this process held during one call, with all that it held before."""
+def with_peak(run: Callable[[], _Result]) -> tuple[_Result, float]:
+    """What one call returns, and the most MiB that this process held meanwhile, with all that it held before."""
     Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the kernel's way to start VmHWM again
-    run()
-    return resident("VmHWM")
+    result = run()
+    return result, resident("VmHWM")

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from benchmarks._measure import attend, matmul, medians, peak_of
+from benchmarks._measure import attend, matmul, medians, with_peak
 from benchmarks._models import Plain, image_flops, random_model
 from benchmarks._report import command, report
 
@@ -50,15 +50,14 @@ def main(arguments: Arguments) -> None:
             "product": product,
             "attention": attend(patches, heads, width, model.dtype, model.device),
         }
-        peaks = {"ours": peak_of(ours)}
-        cosines = None
+        features, peak = with_peak(ours)
+        reference, plain_peak = None, 0.0
         if patches <= arguments.plain_patches:
             plain = plain or Plain(model.model)
-            runs["plain"] = partial(plain.dense, picture, patches)
-            runs["float32 product"] = matmul(torch.float32, model.device)[0]
-            peaks["plain"] = peak_of(runs["plain"])
-            cosines = F.cosine_similarity(ours().map.flatten(0, 1), plain.dense(picture, patches))
-        times = medians(runs, arguments.repeats, warm=0 if patches > 4096 else 1)
+            theirs = partial(plain.dense, picture, patches)
+            runs |= {"plain": theirs, "float32 product": matmul(torch.float32, model.device)[0]}
+            reference, plain_peak = with_peak(theirs)
+        times = medians(runs, arguments.repeats, warm=0)
         weights, attention = image_flops(config, patches)
         rate = product_flops / times["product"] * 1000
         attention_rate = attention / (config.vision_config.num_hidden_layers + 1) / times["attention"] * 1000
@@ -67,13 +66,14 @@ def main(arguments: Arguments) -> None:
         row |= {"dtype": str(model.dtype).removeprefix("torch."), "ours, ms": round(times["ours"], 1)}
         row |= {"GFLOP/s": round((weights + attention) / times["ours"] * 1000), "matmul GFLOP/s": round(rate)}
         row |= {"attention GFLOP/s": round(attention_rate), "to floor": round(times["ours"] / floor, 2)}
-        row |= {"peak MiB": round(peaks["ours"]), "plain, ms": "", "float32 matmul GFLOP/s": "", "plain peak MiB": ""}
+        row |= {"peak MiB": round(peak), "plain, ms": "", "float32 matmul GFLOP/s": "", "plain peak MiB": ""}
         row |= {"plain to ours": "", "cosine, mean": "", "cosine, min": "", "repeats": arguments.repeats}
         figures[f"dense_{patches}_to_floor"] = round(times["ours"] / floor, 3)
-        figures[f"dense_{patches}_peak_mib"] = round(peaks["ours"])
-        if cosines is not None:
+        figures[f"dense_{patches}_peak_mib"] = round(peak)
+        if reference is not None:
+            cosines = F.cosine_similarity(features.map.flatten(0, 1), reference)
             ratio = times["plain"] / times["ours"]
-            row |= {"plain, ms": round(times["plain"], 1), "plain peak MiB": round(peaks["plain"])}
+            row |= {"plain, ms": round(times["plain"], 1), "plain peak MiB": round(plain_peak)}
             row |= {"float32 matmul GFLOP/s": round(product_flops / times["float32 product"] * 1000)}
             row |= {"plain to ours": round(ratio, 2)}
             row |= {"cosine, mean": f"{cosines.mean():.6f}", "cosine, min": f"{cosines.min():.6f}"}

@@ -10,7 +10,7 @@ import numpy as np
 import torch.nn.functional as F
 from PIL import Image
 
-from benchmarks._measure import matmul, medians, peak_of
+from benchmarks._measure import matmul, medians, with_peak
 from benchmarks._models import Plain, image_flops, random_model
 from benchmarks._report import command, report
 
@@ -42,6 +42,7 @@ def main(arguments: Arguments) -> None:
             partial(plain.image, picture, patches),
         )
         product, product_flops = matmul(model.dtype, model.device)
+        (features, peak), (reference, plain_peak) = with_peak(ours), with_peak(theirs)
         times = medians({"ours": ours, "plain": theirs, "product": product}, arguments.repeats)
         # Pooling leaves the dense head out, and with it one part of the layers and one.
         layers = model.model.config.vision_config.num_hidden_layers
@@ -51,8 +52,8 @@ def main(arguments: Arguments) -> None:
         rows[-1] |= {f"{name}, ms": round(times[name], 1) for name in ("ours", "plain")}
         rows[-1] |= {"plain to ours": round(ratio, 2), "GFLOP/s": round(flops / times["ours"] * 1000)}
         rows[-1] |= {"matmul GFLOP/s": round(product_flops / times["product"] * 1000)}
-        rows[-1] |= {"peak MiB": round(peak_of(ours)), "plain peak MiB": round(peak_of(theirs))}
-        rows[-1]["cosine"] = f"{F.cosine_similarity(ours()[0], theirs(), dim=0):.6f}"
+        rows[-1] |= {"peak MiB": round(peak), "plain peak MiB": round(plain_peak)}
+        rows[-1]["cosine"] = f"{F.cosine_similarity(features[0], reference, dim=0):.6f}"
         rows[-1]["repeats"] = arguments.repeats
         figures[f"image_{patches}_plain_to_ours"] = round(ratio, 3)
     report("image", rows, figures, case=("model", "patches"))

@@ -75,6 +75,7 @@ def mlp(tokens: Tensor, first: nn.Module, activation: nn.Module, second: nn.Modu
 def _multiplies_bf16(layer: nn.Module, tokens: Tensor) -> bool:
     return (
         type(layer) is nn.Linear
+        and tokens.ndim > 1
         and tokens.dtype == layer.weight.dtype == torch.bfloat16
         and tokens.numel() > 0
         and torch.backends.mkldnn.is_available()

@@ -83,6 +83,8 @@ class Fgclip2VisionModel(Siglip2VisionModel):
     """SigLIP 2's vision tower with batched heads and intermediate tokens on request."""
 
     config: Fgclip2VisionConfig
+    leaves_padding_out = True
+    """On a processor; a compiled tower computes it, so that shapes repeat."""
 
     def __init__(self, config: Fgclip2VisionConfig) -> None:
         super().__init__(config)
@@ -130,7 +132,8 @@ class Fgclip2VisionModel(Siglip2VisionModel):
 
     def _packs(self, tokens: Tensor) -> bool:
         """Whether to leave padding out: where reading the mask costs nothing, and without gradients."""
-        return infers(tokens) and self.config._attn_implementation == ATTENTION
+        ours = self.config._attn_implementation == ATTENTION
+        return ours and self.leaves_padding_out and infers(tokens)
 
     def forward(
         self,
