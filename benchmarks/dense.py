@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from torch import Tensor
 
 from benchmarks._measure import attend, matmul, medians, with_peak
 from benchmarks._models import Plain, image_flops, random_model
@@ -51,7 +52,8 @@ def main(arguments: Arguments) -> None:
             "attention": attend(patches, heads, width, model.dtype, model.device),
         }
         features, peak = with_peak(ours)
-        reference, plain_peak = None, 0.0
+        reference: Tensor | None = None
+        plain_peak = 0.0
         if patches <= arguments.plain_patches:
             plain = plain or Plain(model.model)
             theirs = partial(plain.dense, picture, patches)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeGuard
 from weakref import WeakKeyDictionary
 
 import torch
@@ -22,7 +22,7 @@ class _Packed(NamedTuple):
 
 
 # Not in the modules: packed tensors can be neither copied nor saved.
-_packed: WeakKeyDictionary[nn.Module, _Packed] = WeakKeyDictionary()
+_packed: WeakKeyDictionary[nn.Linear, _Packed] = WeakKeyDictionary()
 
 
 def has_bf16() -> bool:
@@ -72,7 +72,7 @@ def mlp(tokens: Tensor, first: nn.Module, activation: nn.Module, second: nn.Modu
     return (parts[0] if len(parts) == 1 else torch.cat(parts)).view(*tokens.shape[:-1], -1)
 
 
-def _multiplies_bf16(layer: nn.Module, tokens: Tensor) -> bool:
+def _multiplies_bf16(layer: nn.Module, tokens: Tensor) -> TypeGuard[nn.Linear]:
     return (
         type(layer) is nn.Linear
         and tokens.ndim > 1
@@ -84,8 +84,8 @@ def _multiplies_bf16(layer: nn.Module, tokens: Tensor) -> bool:
     )
 
 
-def _laid_out(layer: nn.Module) -> Tensor:
-    """The weight of a linear layer, packed if it is a frozen parameter; copies made for one pass are not worth it."""
+def _laid_out(layer: nn.Linear) -> Tensor:
+    """The weight of a layer, packed if it is a frozen parameter; copies made for one pass are not worth it."""
     weight = layer.weight
     if not isinstance(weight, nn.Parameter) or weight.requires_grad or weight.is_inference():
         return weight

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, cast
 
 from torch import Tensor, nn
@@ -52,7 +53,7 @@ class Fgclip2Attention(Siglip2Attention):
         return linear(attended, self.out_proj), None
 
 
-def lighten(blocks: nn.ModuleList) -> None:
+def lighten(blocks: Iterable[Any]) -> None:
     """Put the parts above into a tower's blocks, in place; names of parameters stay."""
     for block in blocks:
         block.self_attn, block.mlp = Fgclip2Attention(block.self_attn), Fgclip2MLP(block.mlp)

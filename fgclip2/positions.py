@@ -79,8 +79,6 @@ class Fgclip2VisionEmbeddings(Siglip2VisionEmbeddings):
         tokens = self.patch_embedding(pixel_values.to(self.patch_embedding.weight.dtype))
         return tokens + torch.stack(rows)
 
-    @torch.inference_mode(False)
-    @torch.no_grad()
     def _table(self, rows: int, columns: int) -> Tensor:
         """``(rows * columns, D)``, kept as long as the weight stays what it is."""
         weight = self.position_embedding.weight
@@ -93,7 +91,11 @@ class Fgclip2VisionEmbeddings(Siglip2VisionEmbeddings):
         if table is None:
             side = self.position_embedding_size
             grid = torch.tensor([[rows, columns]])
-            table = self.resize_positional_embeddings(weight.unflatten(0, (side, side)), grid, rows * columns)[0]
+            with (
+                torch.inference_mode(False),
+                torch.no_grad(),
+            ):  # ordinary, so that it can be copied
+                table = self.resize_positional_embeddings(weight.unflatten(0, (side, side)), grid, rows * columns)[0]
             if sum(len(kept) for kept in list(tables.values())) + len(table) > _ROWS_KEPT:
                 tables.clear()
             tables[rows, columns] = table

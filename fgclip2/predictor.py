@@ -119,11 +119,10 @@ class FGCLIP2:
             This object.
         """
         model = self.model
-        vision, head = model.vision_model, model.dense_feature_head
-        vision.run_blocks = torch.compile(vision.run_blocks, **options)  # type: ignore[method-assign]
-        head.dense = torch.compile(head.dense, **options)  # type: ignore[method-assign]
-        model.text_model.encode = torch.compile(model.text_model.encode, **options)  # type: ignore[method-assign]
-        vision.leaves_padding_out = False
+        compiled = (model.vision_model, "run_blocks"), (model.dense_feature_head, "dense"), (model.text_model, "encode")
+        for module, name in compiled:
+            setattr(module, name, torch.compile(getattr(module, name), **options))
+        model.vision_model.leaves_padding_out = False
         return self
 
     def image_features(
