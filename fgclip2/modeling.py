@@ -168,11 +168,11 @@ class Fgclip2TextModel(Siglip2TextModel):
 
         No attention mask: the tower was trained to see its padding.
         """
-        *blocks, last = self.encoder.layers
+        blocks = list(self.encoder.layers)
         states = self._embed(input_ids, long)
-        for block in blocks:
+        for block in blocks[:-1]:
             states = block(states, None)
-        return self.final_layer_norm(last(states, None, pooled=True))
+        return self.final_layer_norm(blocks[-1](states, None, pooled=True))
 
     def forward(
         self,
