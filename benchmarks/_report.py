@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import datetime
 import io
 import json
 import platform
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
+import transformers
 import tyro
 from rich.console import Console
 from rich.table import Table
@@ -37,13 +39,17 @@ def machine() -> str:
     return f"{models[0] if models else platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
 
 
-def report(name: str, rows: Sequence[Mapping[str, object]], figures: Mapping[str, float]) -> None:
+def report(
+    name: str, rows: Sequence[Mapping[str, object]], figures: Mapping[str, float], case: Sequence[str] = ()
+) -> None:
     """Print ``rows`` as a table, write them to ``results/NAME.csv``, and print ``figures`` as the last line, in JSON.
 
     Args:
         name: of the benchmark.
         rows: at least one; all with the same keys, which are the columns.
         figures: name -> number, the ones a script may watch.
+        case: columns that tell cases apart. Rows of the file whose case was not measured this time stay in it, so that
+            cases can be measured one by one; without, the file is written anew.
     """
     where = machine()
     table = Table(title=f"{name} ({where}, torch {torch.__version__})")
@@ -52,10 +58,27 @@ def report(name: str, rows: Sequence[Mapping[str, object]], figures: Mapping[str
     for row in rows:
         table.add_row(*map(str, row.values()))
     Console(width=120).print(table)
+    measured = {"machine": where, "torch": torch.__version__, "transformers": transformers.__version__}
+    measured["date"] = datetime.datetime.now(datetime.UTC).date().isoformat()
+    found = [{**row, **measured} for row in rows]
     text = io.StringIO()
-    writer = csv.DictWriter(text, [*rows[0], "machine", "torch"], lineterminator="\n")
+    writer = csv.DictWriter(text, list(found[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows({**row, "machine": where, "torch": torch.__version__} for row in rows)
+    writer.writerows(_with_others(RESULTS / f"{name}.csv", found, case))
     write_atomically(RESULTS / f"{name}.csv", text.getvalue().encode())
     print(RESULTS / f"{name}.csv")
     print(json.dumps({"name": name, "figures": dict(figures)}))
+
+
+def _with_others(file: Path, rows: Sequence[Mapping[str, object]], case: Sequence[str]) -> list[Mapping[str, object]]:
+    """``rows``, among the file's rows of other cases; a file with other columns is of another version."""
+    cases: dict[tuple[str, ...], Mapping[str, object]] = {}
+    if case and file.exists():
+        with file.open(encoding="utf-8", newline="") as stream:
+            reader = csv.DictReader(stream)
+            if reader.fieldnames == list(rows[0]):
+                cases = {tuple(row[column] for column in case): row for row in reader}
+    if not case:
+        return list(rows)
+    cases |= {tuple(str(row[column]) for column in case): row for row in rows}
+    return list(cases.values())

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 import tyro
 from torch import Tensor
 
+from benchmarks._measure import resident
 from benchmarks._report import report
 from fgclip2.losses import sigmoid_loss
 
@@ -60,12 +60,6 @@ def seconds(loss: Loss, leaves: tuple[Tensor, Tensor, Tensor, Tensor]) -> float:
     start = time.perf_counter()
     loss(*leaves).backward()
     return time.perf_counter() - start
-
-
-def resident(key: str) -> float:
-    """MiB of this process, from the kernel: ``VmRSS`` is what it holds now, ``VmHWM`` the most it ever held."""
-    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(key)) / 1024
 
 
 def extra_memory(loss: Loss, batch: int, width: int, threads: int) -> tuple[float, float]:

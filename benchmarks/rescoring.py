@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -15,13 +13,10 @@ import torch.nn.functional as F
 from PIL import Image
 
 import fgclip2
+from benchmarks._measure import medians
+from benchmarks._models import random_model
 from benchmarks._report import command, report
-from fgclip2.config import preset
 from fgclip2.fusion import FusionConfig, FusionRescorer
-from fgclip2.modeling import Fgclip2Model
-from fgclip2.predictor import FGCLIP2, choose_dtype, find_device
-from fgclip2.pretrained import resolve
-from fgclip2.processing import Processor
 
 
 @dataclass
@@ -38,25 +33,6 @@ class Arguments:
     """Patches of the dense map; 1,024 are what a photograph gets."""
     repeats: int = 9
     """Runs of each in turn, of whose times the median counts."""
-
-
-def random_model(size: str, vocabulary: int = 4096) -> FGCLIP2:
-    """A released model's shape without its weights; its processor is the embedded model's, whose pictures are alike."""
-    device = find_device("auto")
-    config = preset(size)
-    config.text_config.vocab_size = vocabulary  # no text is embedded here, and the whole table's first values take long
-    torch.manual_seed(0)
-    model = Fgclip2Model(config).to(device, choose_dtype("auto", device)).requires_grad_(False)
-    return FGCLIP2(model, Processor.from_pretrained(resolve("tiny")), name=f"random {size}")
-
-
-def milliseconds(run: Callable[[], object]) -> float:
-    """Of one call."""
-    start = time.perf_counter()
-    run()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return 1000 * (time.perf_counter() - start)
 
 
 def main(arguments: Arguments) -> None:
@@ -78,17 +54,11 @@ def main(arguments: Arguments) -> None:
             "encode and rescore": partial(rescorer, picture, boxes, scores),
             "rescore": partial(rescorer, model.dense_features(picture, max_patches=patches), boxes, scores),
         }
-        times: dict[str, list[float]] = {name: [] for name in runs}
-        for repeat in range(arguments.repeats + 1):
-            for name, run in runs.items():
-                spent = milliseconds(run)
-                if repeat:  # the first one warms up
-                    times[name].append(spent)
-        medians = {name: statistics.median(values) for name, values in times.items()}
-        quotient = medians["encode and rescore"] / medians["encode"]
+        times = medians(runs, arguments.repeats)
+        quotient = times["encode and rescore"] / times["encode"]
         rows.append({"model": arguments.size, "dtype": str(model.dtype).removeprefix("torch."), "patches": patches})
         rows[-1] |= {"boxes": arguments.boxes, "classes": arguments.classes}
-        rows[-1] |= {f"{name}, ms": round(value, 1) for name, value in medians.items()}
+        rows[-1] |= {f"{name}, ms": round(value, 1) for name, value in times.items()}
         rows[-1]["to encoding once"] = round(quotient, 3)
         figures[f"rescoring_to_encoding_{patches}"] = round(quotient, 3)
     report("rescoring", rows, figures)

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from PIL import Image
 
 import fgclip2
+from benchmarks._models import random_model
 from benchmarks._report import command, report
-from benchmarks.rescoring import random_model
 from fgclip2.segmentation import BACKGROUND, DenseSegmentor, SegmentationConfig
 
 _WORDS = 256_000  # of the released text towers, whose table counts too

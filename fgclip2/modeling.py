@@ -11,7 +11,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,18 +19,16 @@ from torch import Tensor, nn
 from torchvision.ops import roi_align
 from transformers import PreTrainedConfig, Siglip2Model, Siglip2TextModel, Siglip2VisionModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
-from transformers.models.siglip2.modeling_siglip2 import (
-    Siglip2EncoderLayer,
-    Siglip2MultiheadAttentionPoolingHead,
-    Siglip2PreTrainedModel,
-    Siglip2VisionEmbeddings,
-)
+from transformers.models.siglip2.modeling_siglip2 import Siglip2MultiheadAttentionPoolingHead, Siglip2PreTrainedModel
 
 from fgclip2.attention import NAME as ATTENTION
-from fgclip2.attention import attention, key_mask
+from fgclip2.attention import Visible, attention, key_mask
 from fgclip2.config import Fgclip2Config, Fgclip2TextConfig, Fgclip2VisionConfig
+from fgclip2.cpu import infers
 from fgclip2.errors import Fgclip2Error
-from fgclip2.positions import stretch_positions
+from fgclip2.layers import Fgclip2LastTextLayer, Fgclip2MLP, lighten
+from fgclip2.packing import lengths_of, pack, unpack
+from fgclip2.positions import Fgclip2VisionEmbeddings, stretch_positions
 from fgclip2.processing import TEXT_KINDS, TextKind
 
 
@@ -42,42 +40,21 @@ class ImageEncoding:
         last_hidden_state: tokens after the final norm, ``(B, N, D)``.
         hidden_states: outputs of the encoder blocks that were asked for, each ``(B, N, D)``.
         key_mask: bool ``(B, 1, 1, N)``, or ``None`` when no position is padding.
+        lengths: tokens of every picture where the tower packed them, and padding is zero; else ``None``.
     """
 
     last_hidden_state: Tensor
     hidden_states: tuple[Tensor, ...]
     key_mask: Tensor | None
-
-
-class Fgclip2VisionEmbeddings(Siglip2VisionEmbeddings):
-    """Patch embedding with position tables resized once for every *distinct* grid of a batch."""
-
-    @staticmethod
-    def resize_positional_embeddings(positional_embeddings: Tensor, spatial_shapes: Tensor, max_length: int) -> Tensor:
-        """Resize the square position table to each picture's grid.
-
-        Args:
-            positional_embeddings: ``(side, side, D)``.
-            spatial_shapes: patch rows and columns, int64 ``(B, 2)``; keep it on the CPU, its values are read here.
-            max_length: tokens a picture, N.
-
-        Returns:
-            ``(B, N, D)``; padding takes a picture's first row, as released.
-        """
-        shapes = [tuple(shape) for shape in spatial_shapes.tolist()]
-        # The antialiased kernel has no bf16 form on the CPU; fp32 everywhere keeps devices alike.
-        table = positional_embeddings.float().permute(2, 0, 1)[None]
-        rows: dict[tuple[int, ...], Tensor] = {}
-        for height, width in set(shapes):
-            resized = F.interpolate(table, size=(height, width), mode="bilinear", align_corners=False, antialias=True)
-            flat = resized[0].flatten(1).T  # (h w, D)
-            padding = flat[:1].expand(max_length - len(flat), -1)
-            rows[height, width] = torch.cat([flat, padding]).to(positional_embeddings.dtype)
-        return torch.stack([rows[shape] for shape in shapes])
+    lengths: tuple[int, ...] | None = None
 
 
 class Fgclip2AttentionHead(Siglip2MultiheadAttentionPoolingHead):
     """The MAP head's weights in its two uses: pooling by a probe, and the dense head's self-attention."""
+
+    def __init__(self, config: Fgclip2VisionConfig) -> None:
+        super().__init__(config)
+        self.mlp = Fgclip2MLP(self.mlp)
 
     def forward(self, hidden_state: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """Pool tokens ``(B, N, D)`` under a ``(B, N)`` mask to ``(B, D)``."""
@@ -87,17 +64,17 @@ class Fgclip2AttentionHead(Siglip2MultiheadAttentionPoolingHead):
         """``(B, N, D)`` and key mask ``(B, 1, 1, N)`` to ``(B, D)``: attention of the learned probe over the tokens."""
         return self._attend(self.probe.expand(tokens.shape[0], -1, -1), tokens, mask)[:, 0]
 
-    def dense(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
+    def dense(self, tokens: Tensor, visible: Visible) -> Tensor:
         """``(B, N, D)`` to ``(B, N, D)``: self-attention, no residual from the input, the probe unused."""
-        return self._attend(tokens, tokens, mask)
+        return self._attend(tokens, tokens, visible)
 
-    def _attend(self, query: Tensor, tokens: Tensor, mask: Tensor | None) -> Tensor:
+    def _attend(self, query: Tensor, tokens: Tensor, visible: Visible) -> Tensor:
         weight, bias = self.attention.in_proj_weight, self.attention.in_proj_bias
         width = weight.shape[1]
         projected_query = F.linear(query, weight[:width], bias[:width])
         key, value = F.linear(tokens, weight[width:], bias[width:]).chunk(2, dim=-1)
         q, k, v = (part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for part in (projected_query, key, value))
-        attended = attention(q, k, v, mask).transpose(1, 2).flatten(2)
+        attended = attention(q, k, v, visible).transpose(1, 2).flatten(2)
         attended = self.attention.out_proj(attended)
         return attended + self.mlp(self.layernorm(attended))
 
@@ -106,11 +83,14 @@ class Fgclip2VisionModel(Siglip2VisionModel):
     """SigLIP 2's vision tower with batched heads and intermediate tokens on request."""
 
     config: Fgclip2VisionConfig
+    leaves_padding_out = True
+    """On a processor; a compiled tower computes it, so that shapes repeat."""
 
     def __init__(self, config: Fgclip2VisionConfig) -> None:
         super().__init__(config)
         self.embeddings = Fgclip2VisionEmbeddings(config)
         self.head = Fgclip2AttentionHead(config)
+        lighten(self.encoder.layers)
         self.post_init()
 
     def encode(
@@ -121,16 +101,39 @@ class Fgclip2VisionModel(Siglip2VisionModel):
         layers: Sequence[int] = (),
     ) -> ImageEncoding:
         """Run the tower once; see :meth:`Fgclip2Model.encode_image`."""
-        blocks = self.encoder.layers
-        wanted = [_layer_index(layer, len(blocks)) for layer in layers]
+        wanted = [_layer_index(layer, len(self.encoder.layers)) for layer in layers]
         tokens = self.embeddings(pixel_values, spatial_shapes)
         mask = key_mask(pixel_attention_mask)
+        lengths = lengths_of(mask[:, 0, 0]) if mask is not None and self._packs(tokens) else None
+        if lengths is None:
+            last, *kept = self.run_blocks(tokens, mask, wanted)
+        else:
+            outputs = self.run_blocks(pack(tokens, lengths), lengths, wanted)
+            last, *kept = (unpack(output, lengths, tokens.shape[1]) for output in outputs)
+        return ImageEncoding(last, tuple(kept), mask, lengths)
+
+    def run_blocks(self, tokens: Tensor, visible: Visible, wanted: Sequence[int] = ()) -> list[Tensor]:
+        """The part of the tower whose values the host never looks at, and that compiles to one graph.
+
+        Args:
+            tokens: embedded patches ``(B, N, D)``.
+            visible: what each may attend to; see :func:`fgclip2.attention.attention`.
+            wanted: blocks whose outputs to return too, counted from 0.
+
+        Returns:
+            Tokens after the final norm ``(B, N, D)``, then the output of every wanted block.
+        """
         kept: dict[int, Tensor] = {}
-        for index, block in enumerate(blocks):
-            tokens = block(tokens, mask)
+        for index, block in enumerate(self.encoder.layers):
+            tokens = block(tokens, visible)
             if index in wanted:
                 kept[index] = tokens
-        return ImageEncoding(self.post_layernorm(tokens), tuple(kept[index] for index in wanted), mask)
+        return [self.post_layernorm(tokens), *(kept[index] for index in wanted)]
+
+    def _packs(self, tokens: Tensor) -> bool:
+        """Whether to leave padding out: where reading the mask costs nothing, and without gradients."""
+        ours = self.config._attn_implementation == ATTENTION
+        return ours and self.leaves_padding_out and infers(tokens)
 
     def forward(
         self,
@@ -147,27 +150,6 @@ class Fgclip2VisionModel(Siglip2VisionModel):
         )
 
 
-class Fgclip2LastTextLayer(Siglip2EncoderLayer):
-    """The text tower's last block, which can leave out what nobody reads."""
-
-    def forward(
-        self, hidden_states: Tensor, attention_mask: Tensor | None = None, *, pooled: bool = False, **kwargs: Any
-    ) -> Tensor:
-        """``(T, L, D)`` to the same, or ``pooled`` to the last position alone, ``(T, D)``.
-
-        Nothing reads the other positions, and leaving them out saves five sixths of the block's arithmetic. It is done
-        in here, not from outside, because FSDP gathers a block's weights when the block is called.
-        """
-        if not pooled:
-            return cast(Tensor, super().forward(hidden_states, attention_mask, **kwargs))
-        layer = self.self_attn
-        normed = self.layer_norm1(hidden_states)
-        projected = (layer.q_proj(normed[:, -1:]), layer.k_proj(normed), layer.v_proj(normed))
-        query, key, value = (part.unflatten(-1, (layer.num_heads, -1)).transpose(1, 2) for part in projected)
-        last = hidden_states[:, -1:] + layer.out_proj(attention(query, key, value).transpose(1, 2).flatten(2))
-        return cast(Tensor, (last + self.mlp(self.layer_norm2(last)))[:, 0])
-
-
 class Fgclip2TextModel(Siglip2TextModel):
     """SigLIP 2's text tower plus the two stretched position tables of long texts."""
 
@@ -178,6 +160,7 @@ class Fgclip2TextModel(Siglip2TextModel):
         for name in ("position_embedding_ori", "position_embedding_res"):
             setattr(self.embeddings, name, nn.Embedding(config.longtext_len, config.hidden_size))
         self.encoder.layers[-1] = Fgclip2LastTextLayer(config)
+        lighten(self.encoder.layers)
         self.post_init()
 
     def encode(self, input_ids: Tensor, long: bool = False) -> Tensor:
@@ -185,11 +168,11 @@ class Fgclip2TextModel(Siglip2TextModel):
 
         No attention mask: the tower was trained to see its padding.
         """
-        *blocks, last = self.encoder.layers
+        blocks = list(self.encoder.layers)
         states = self._embed(input_ids, long)
-        for block in blocks:
+        for block in blocks[:-1]:
             states = block(states, None)
-        return self.final_layer_norm(last(states, None, pooled=True))
+        return self.final_layer_norm(blocks[-1](states, None, pooled=True))
 
     def forward(
         self,
@@ -345,7 +328,10 @@ class Fgclip2Model(Siglip2Model):
 
     def dense(self, encoding: ImageEncoding) -> Tensor:
         """Dense features ``(B, N, D)``, pairing with box texts; rows of padding carry no meaning."""
-        return self.dense_feature_head.dense(encoding.last_hidden_state, encoding.key_mask)
+        tokens, lengths = encoding.last_hidden_state, encoding.lengths
+        if lengths is None:
+            return self.dense_feature_head.dense(tokens, encoding.key_mask)
+        return unpack(self.dense_feature_head.dense(pack(tokens, lengths), lengths), lengths, tokens.shape[1])
 
     def get_image_features(
         self, pixel_values: Tensor, pixel_attention_mask: Tensor | None = None, spatial_shapes: Tensor | None = None

@@ -1,11 +1,18 @@
-"""The text tower's position table, stretched for long captions."""
+"""Both towers' position tables: the text's, stretched for long captions, and the pictures', resized to their grids."""
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from typing import Final, cast
 
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers.models.siglip2.modeling_siglip2 import Siglip2VisionEmbeddings
+
+from fgclip2.cpu import traced
 from fgclip2.errors import Fgclip2Error
+
+_ROWS_KEPT: Final = 32_768  # of resized tables, two of the largest: 50 MB in bf16 at 768 numbers a row
 
 
 def stretch_positions(table: Tensor, keep: int = 20) -> Tensor:
@@ -29,3 +36,67 @@ def stretch_positions(table: Tensor, keep: int = 20) -> Tensor:
     beyond = tail[-1:] + quarters * (table[-1] - table[-2]) / 4
     stretched = torch.cat([between, beyond])  # (L - keep, 4, D)
     return torch.cat([table[:keep], stretched.flatten(0, 1)])
+
+
+class Fgclip2VisionEmbeddings(Siglip2VisionEmbeddings):
+    """Patch embedding with position tables resized once for every *distinct* grid."""
+
+    # The weight, its state and the tables made of it; in one tuple, so that threads see all or nothing of a change.
+    _kept: tuple[Tensor, tuple[object, ...], dict[tuple[int, int], Tensor]] | None = None
+
+    @staticmethod
+    def resize_positional_embeddings(positional_embeddings: Tensor, spatial_shapes: Tensor, max_length: int) -> Tensor:
+        """Resize the square position table to each picture's grid.
+
+        Args:
+            positional_embeddings: ``(side, side, D)``.
+            spatial_shapes: patch rows and columns, int64 ``(B, 2)``; keep it on the CPU, its values are read here.
+            max_length: tokens a picture, N.
+
+        Returns:
+            ``(B, N, D)``; padding takes a picture's first row, as released.
+        """
+        shapes = [tuple(shape) for shape in spatial_shapes.tolist()]
+        # The antialiased kernel has no bf16 form on the CPU; fp32 everywhere keeps devices alike.
+        table = positional_embeddings.float().permute(2, 0, 1)[None]
+        rows: dict[tuple[int, ...], Tensor] = {}
+        for height, width in set(shapes):
+            resized = F.interpolate(table, size=(height, width), mode="bilinear", align_corners=False, antialias=True)
+            flat = resized[0].flatten(1).T  # (h w, D)
+            padding = flat[:1].expand(max_length - len(flat), -1)
+            rows[height, width] = torch.cat([flat, padding]).to(positional_embeddings.dtype)
+        return torch.stack([rows[shape] for shape in shapes])
+
+    def forward(self, pixel_values: Tensor, spatial_shapes: Tensor) -> Tensor:
+        """Patches ``(B, N, 768)`` and grids ``(B, 2)`` to tokens ``(B, N, D)``; a grid's table is resized once."""
+        if torch.is_grad_enabled() or traced() or self.position_embedding.weight.is_inference():
+            return cast(Tensor, super().forward(pixel_values, spatial_shapes))
+        length = pixel_values.shape[1]
+        rows = []
+        for height, width in spatial_shapes.tolist():
+            table = self._table(height, width)
+            rows.append(torch.cat([table, table[:1].expand(length - len(table), -1)]))
+        tokens = self.patch_embedding(pixel_values.to(self.patch_embedding.weight.dtype))
+        return tokens + torch.stack(rows)
+
+    def _table(self, rows: int, columns: int) -> Tensor:
+        """``(rows * columns, D)``, kept as long as the weight stays what it is."""
+        weight = self.position_embedding.weight
+        # The object itself, as a new one may get its address; and what changes when it is written to or moved.
+        state = (weight._version, weight.data_ptr(), weight.dtype, weight.device)
+        if self._kept is None or self._kept[0] is not weight or self._kept[1] != state:
+            self._kept = weight, state, {}
+        tables = self._kept[2]
+        table = tables.get((rows, columns))
+        if table is None:
+            side = self.position_embedding_size
+            grid = torch.tensor([[rows, columns]])
+            with (
+                torch.inference_mode(False),
+                torch.no_grad(),
+            ):  # ordinary, so that it can be copied
+                table = self.resize_positional_embeddings(weight.unflatten(0, (side, side)), grid, rows * columns)[0]
+            if sum(len(kept) for kept in list(tables.values())) + len(table) > _ROWS_KEPT:
+                tables.clear()
+            tables[rows, columns] = table
+        return table

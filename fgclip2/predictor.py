@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from fgclip2.ahead import map_ahead
+from fgclip2.cpu import has_bf16
 from fgclip2.errors import Fgclip2Error
 from fgclip2.features import Boxes, DenseFeatures, TextFeatures
 from fgclip2.images import ImageLike, open_image
@@ -25,8 +27,10 @@ if TYPE_CHECKING:
     from fgclip2.modeling import Fgclip2Model
 
 _IMAGE_BATCH: Final = 32
-_PATCHES_A_BATCH: Final = 32_768  # 32 pictures of the largest bucket, 2 of the largest grid
-_TOKENS_A_BATCH: Final = 16_384  # 256 short texts
+# Of an accelerator: 32 pictures of the largest bucket or 2 of the largest grid, and 256 short texts. A processor gains
+# nothing beyond the batch whose numbers stay in its cache, and pays for the memory of larger ones page by page.
+_TOKENS_A_BATCH: Final = {"accelerator": (32_768, 16_384), "cpu": (4096, 4096)}
+_THREADS: Final = min(4, os.cpu_count() or 1)  # that read pictures while the model computes
 
 _DTYPES: Final = {
     "float32": torch.float32,
@@ -102,6 +106,25 @@ class FGCLIP2:
         digest.update(self.processor.text.tokenizer.to_str().encode())
         return digest.hexdigest()
 
+    def compile(self, **options: Any) -> FGCLIP2:
+        """Compile both towers and the dense head, in place, and pad every batch to its bucket, so that shapes repeat.
+
+        Meant for GPUs, where ``mode="reduce-overhead"`` replays CUDA graphs. A processor computes the padding too then,
+        which it otherwise leaves out, and loses its packed weights.
+
+        Args:
+            **options: of ``torch.compile``.
+
+        Returns:
+            This object.
+        """
+        model = self.model
+        compiled = (model.vision_model, "run_blocks"), (model.dense_feature_head, "dense"), (model.text_model, "encode")
+        for module, name in compiled:
+            setattr(module, name, torch.compile(getattr(module, name), **options))
+        model.vision_model.leaves_padding_out = False
+        return self
+
     def image_features(
         self,
         images: ImageLike | Iterable[ImageLike],
@@ -112,13 +135,13 @@ class FGCLIP2:
         """Features of whole pictures, to compare with ``short`` and ``long`` texts.
 
         Pictures of one patch budget are computed together, whatever their order; a generator is read as it goes, and at
-        most a batch of each budget is held.
+        most a batch of each budget is held, and a few pictures that are read while the model computes.
 
         Args:
             images: one picture, or a list or generator of them: path, bytes, ``PIL.Image``, (H, W, 3) uint8 array or
                 tensor, in any mixture of sizes.
             max_patches: patch budget of every picture, 1 to 16,384; ``None`` takes each one's own bucket.
-            batch_size: pictures a batch; ``None`` takes up to 32, fewer for large budgets.
+            batch_size: pictures a batch; ``None`` takes up to 32, fewer for large budgets and on a processor.
 
         Returns:
             (N, D) in the order given; N is 1 for one picture.
@@ -145,7 +168,8 @@ class FGCLIP2:
             texts: one text, or several.
             kind: ``"short"`` (up to 64 tokens) or ``"long"`` (up to 196) to compare with whole pictures; ``"box"`` to
                 compare with regions and dense features.
-            batch_size: texts a batch; ``None`` takes 256 short or box texts, 83 long ones.
+            batch_size: texts a batch; ``None`` takes 256 short or box texts and 83 long ones, a quarter of it on a
+                processor.
 
         Returns:
             (T, D) in the order given, carrying ``kind``; T is 1 for one text.
@@ -160,7 +184,7 @@ class FGCLIP2:
         if len(ids) == 0:
             return TextFeatures.of(torch.zeros(0, self.width, device=self.device), kind)
         distinct, inverse = torch.unique(ids, dim=0, return_inverse=True)
-        size = batch_size or max(1, _TOKENS_A_BATCH // ids.shape[1])
+        size = batch_size or max(1, self._tokens_a_batch[1] // ids.shape[1])
         with torch.inference_mode():
             parts = [
                 self.model.get_text_features(batch.to(self.device), walk_type=kind) for batch in distinct.split(size)
@@ -180,7 +204,8 @@ class FGCLIP2:
         """
         opened = open_image(image)
         processor = self.processor.image
-        inputs = processor.collate([processor.patches(opened, processor.budget([opened], max_patches))])
+        budget = processor.budget([opened], max_patches)
+        inputs = processor.collate([processor.patches(opened, budget)], self._length(budget))
         with torch.inference_mode():
             tokens = self.model.dense(self.model.encode_image(**self.model_inputs(inputs)))
         rows, columns = inputs["spatial_shapes"][0].tolist()
@@ -217,13 +242,28 @@ class FGCLIP2:
         return self.dense_features(image, max_patches=max_patches).similarity_map(text)
 
     def model_inputs(self, inputs: dict[str, Tensor]) -> dict[str, Any]:
-        """Model arguments; grids stay on the CPU, where their values are read, and a mask of ones is left out."""
-        mask = inputs["pixel_attention_mask"]
+        """Model arguments; grids stay on the CPU, where their values are read, and a mask of ones is left out.
+
+        Copies to a GPU start from pinned memory, so that the next batch is made meanwhile.
+        """
+        values, mask = inputs["pixel_values"].to(self.dtype), inputs["pixel_attention_mask"]
+        padded = not bool(mask.all())
+        if self.device.type == "cuda":
+            values, mask = values.pin_memory(), mask.pin_memory()
         return {
-            "pixel_values": inputs["pixel_values"].to(self.device, self.dtype),
-            "pixel_attention_mask": None if bool(mask.all()) else mask.to(self.device),
+            "pixel_values": values.to(self.device, non_blocking=True),
+            "pixel_attention_mask": mask.to(self.device, non_blocking=True) if padded else None,
             "spatial_shapes": inputs["spatial_shapes"],
         }
+
+    def _length(self, budget: int) -> int | None:
+        """Patches that a batch is padded to; ``None`` for those of its largest picture."""
+        return None if self.model.vision_model.leaves_padding_out else budget
+
+    @property
+    def _tokens_a_batch(self) -> tuple[int, int]:
+        """Patches and text tokens that are computed at a time, unless a batch size is asked for."""
+        return _TOKENS_A_BATCH["cpu" if self.device.type == "cpu" else "accelerator"]
 
     def _batches(
         self, images: Iterable[ImageLike], max_patches: int | None, batch_size: int | None
@@ -234,16 +274,20 @@ class FGCLIP2:
 
         def flush(budget: int) -> tuple[list[int], list[tuple[int, int]], dict[str, Tensor]]:
             indices, sizes, patches = zip(*waiting.pop(budget), strict=True)
-            return list(indices), list(sizes), processor.collate(patches)
+            return list(indices), list(sizes), processor.collate(patches, self._length(budget))
 
-        for index, image in enumerate(images):
+        def read(numbered: tuple[int, ImageLike]) -> tuple[int, tuple[int, tuple[int, int], Patches]]:
+            index, image = numbered
             try:
                 opened = open_image(image)
             except Fgclip2Error as error:
                 raise Fgclip2Error(f"image {index}: {error}") from error
             budget = processor.budget([opened], max_patches)
-            waiting.setdefault(budget, []).append((index, opened.size, processor.patches(opened, budget)))
-            limit = batch_size or max(1, min(_IMAGE_BATCH, _PATCHES_A_BATCH // budget))
+            return budget, (index, opened.size, processor.patches(opened, budget))
+
+        for budget, item in map_ahead(read, enumerate(images), threads=_THREADS, ahead=_THREADS):
+            waiting.setdefault(budget, []).append(item)
+            limit = batch_size or max(1, min(_IMAGE_BATCH, self._tokens_a_batch[0] // budget))
             if len(waiting[budget]) >= limit:
                 yield flush(budget)
         for budget in sorted(waiting):
@@ -261,8 +305,8 @@ def load(
         name: ``"tiny"`` (embedded), a directory, also one that ``fgclip2 export`` has written, or a hub id such as
             ``"qihoo360/fg-clip2-base"``. ``None`` takes ``$FGCLIP2_MODEL``, else ``qihoo360/fg-clip2-base``.
         device: ``"auto"`` (CUDA when there is one, else the CPU), or a torch device or its name.
-        dtype: ``"auto"`` (bfloat16 on CUDA and on processors with AVX512-BF16 or AMX, else float32), or a floating
-            torch dtype or its name.
+        dtype: ``"auto"`` (bfloat16 on GPUs since Ampere and on processors with AVX512-BF16 or AMX, else float32), or a
+            floating torch dtype or its name.
 
     Returns:
         The model in evaluation mode. ``load()`` without any argument loads once and returns the same object again.
@@ -331,25 +375,23 @@ def find_device(device: str | torch.device) -> torch.device:
 def choose_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
     """A dtype by name; ``auto`` is bfloat16 where the hardware multiplies it, else float32.
 
+    That is on CUDA from compute capability 8.0 (Ampere) on, and on processors with AVX512-BF16 or AMX.
+
     Raises:
         Fgclip2Error: any other.
     """
     if dtype == "auto":
-        return torch.bfloat16 if device.type == "cuda" or _cpu_has_bf16(device) else torch.float32
+        return torch.bfloat16 if _has_bf16(device) else torch.float32
     chosen = _DTYPES.get(dtype) if isinstance(dtype, str) else dtype
     if not isinstance(chosen, torch.dtype) or chosen not in _DTYPES.values():
         raise Fgclip2Error(f"dtype {dtype!r} cannot be used; choose 'auto', {', '.join(map(repr, _DTYPES))}")
     return chosen
 
 
-def _cpu_has_bf16(device: torch.device) -> bool:
-    """Whether the processor multiplies bfloat16 matrices in hardware; without, bfloat16 is slower than float32."""
-    if device.type != "cpu":
-        return False
-    probes: list[Callable[[], bool] | None] = [
-        getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    ]
-    return any(probe() for probe in probes if probe is not None)
+def _has_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return device.type == "cpu" and has_bf16()
 
 
 def _listed(images: ImageLike | Iterable[ImageLike]) -> Iterable[ImageLike]:

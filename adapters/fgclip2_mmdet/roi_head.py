@@ -19,7 +19,6 @@ from torch import Tensor
 from torchvision.ops import clip_boxes_to_image
 
 from fgclip2.errors import Fgclip2Error
-
 from fgclip2.scoring import region_features
 
 from .ensemble import Regions, TextClassifier

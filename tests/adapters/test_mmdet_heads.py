@@ -89,7 +89,7 @@ def test_any_chunks_give_the_softmax(classes: int, chunk: int, rows: int, backgr
     regions, texts, last = unit(rows, 8), unit(classes, 8, seed=1), unit(1, 8, seed=2)
     every = torch.cat([texts, last]) if background else texts
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fgclip2_mmdet.scoring.CHUNK", chunk)
+        patch.setattr("fgclip2.scoring.CHUNK", chunk)
         rest = 20 * regions @ last[0] if background else None
         parts = list(chunked_probabilities(regions, texts, 20.0, rest))
     assert all(part.shape[1] <= chunk for part in parts)

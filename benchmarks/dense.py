@@ -1,0 +1,89 @@
+"""Dense features of one picture, ours and plain, to 16,384 patches: ``python -m benchmarks.dense --patches 1024``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from benchmarks._measure import attend, matmul, medians, with_peak
+from benchmarks._models import Plain, image_flops, random_model
+from benchmarks._report import command, report
+
+
+@dataclass
+class Arguments:
+    """Encode one picture by both ways in turn, and measure what this machine multiplies a second between them."""
+
+    size: Literal["base", "large", "so400m"] = "base"
+    """Of the model, whose weights are random."""
+    patches: tuple[int, ...] = (1024, 4096, 16384)
+    """Square numbers: patches of a picture."""
+    plain_patches: int = 4096
+    """Most patches at which the plain way runs; at 16,384 its mask and weights take over 24 GiB."""
+    repeats: int = 5
+    """Runs of each in turn, of whose times the median counts."""
+
+
+def main(arguments: Arguments) -> None:
+    """Measure ratios, rates, memory and cosines."""
+    model = random_model(arguments.size)
+    config = model.model.config
+    width, heads = config.vision_config.hidden_size, config.vision_config.num_attention_heads
+    plain = None
+    rows: list[dict[str, object]] = []
+    figures: dict[str, float] = {}
+    for patches in arguments.patches:
+        side = 16 * round(patches**0.5)
+        pixels = np.random.default_rng(0).integers(0, 256, (side // 4, side // 4, 3), dtype=np.uint8)
+        picture = Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC)
+        product, product_flops = matmul(model.dtype, model.device)
+        ours = partial(model.dense_features, picture, max_patches=patches)
+        runs: dict[str, Callable[[], object]] = {
+            "ours": ours,
+            "product": product,
+            "attention": attend(patches, heads, width, model.dtype, model.device),
+        }
+        features, peak = with_peak(ours)
+        reference: Tensor | None = None
+        plain_peak = 0.0
+        if patches <= arguments.plain_patches:
+            plain = plain or Plain(model.model)
+            theirs = partial(plain.dense, picture, patches)
+            runs |= {"plain": theirs, "float32 product": matmul(torch.float32, model.device)[0]}
+            reference, plain_peak = with_peak(theirs)
+        times = medians(runs, arguments.repeats, warm=0)
+        weights, attention = image_flops(config, patches)
+        rate = product_flops / times["product"] * 1000
+        attention_rate = attention / (config.vision_config.num_hidden_layers + 1) / times["attention"] * 1000
+        floor = 1000 * (weights / rate + attention / attention_rate)
+        row: dict[str, object] = {"model": arguments.size, "patches": patches}
+        row |= {"dtype": str(model.dtype).removeprefix("torch."), "ours, ms": round(times["ours"], 1)}
+        row |= {"GFLOP/s": round((weights + attention) / times["ours"] * 1000), "matmul GFLOP/s": round(rate)}
+        row |= {"attention GFLOP/s": round(attention_rate), "to floor": round(times["ours"] / floor, 2)}
+        row |= {"peak MiB": round(peak), "plain, ms": "", "float32 matmul GFLOP/s": "", "plain peak MiB": ""}
+        row |= {"plain to ours": "", "cosine, mean": "", "cosine, min": "", "repeats": arguments.repeats}
+        figures[f"dense_{patches}_to_floor"] = round(times["ours"] / floor, 3)
+        figures[f"dense_{patches}_peak_mib"] = round(peak)
+        if reference is not None:
+            cosines = F.cosine_similarity(features.map.flatten(0, 1), reference)
+            ratio = times["plain"] / times["ours"]
+            row |= {"plain, ms": round(times["plain"], 1), "plain peak MiB": round(plain_peak)}
+            row |= {"float32 matmul GFLOP/s": round(product_flops / times["float32 product"] * 1000)}
+            row |= {"plain to ours": round(ratio, 2)}
+            row |= {"cosine, mean": f"{cosines.mean():.6f}", "cosine, min": f"{cosines.min():.6f}"}
+            figures |= {f"dense_{patches}_plain_to_ours": round(ratio, 3)}
+            figures |= {f"dense_{patches}_cosine_min": round(float(cosines.min()), 6)}
+        rows.append(row)
+    report("dense", rows, figures, case=("model", "patches"))
+
+
+if __name__ == "__main__":
+    command(main, Arguments)

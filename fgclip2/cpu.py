@@ -1,0 +1,97 @@
+"""What inference does otherwise on a processor: frozen bf16 weights in its own layout, GELU within the product."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, NamedTuple, TypeGuard
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+_ROWS: Final = 2048  # tokens of an MLP at a time: their 3,072 numbers stay in the cache, and memory stays bounded
+_FUSED: Final = "gelu_pytorch_tanh"
+
+
+class _Packed(NamedTuple):
+    """A weight in oneDNN's layout, with what tells whether it still is that weight."""
+
+    source: Tensor
+    state: tuple[int, int]
+    weight: Tensor
+
+
+# Not in the modules: packed tensors can be neither copied nor saved.
+_packed: WeakKeyDictionary[nn.Linear, _Packed] = WeakKeyDictionary()
+
+
+def has_bf16() -> bool:
+    """Whether the processor multiplies bfloat16 matrices in hardware; without, bfloat16 is slower than float32."""
+    probes: list[Callable[[], bool] | None] = [
+        getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    ]
+    return any(probe() for probe in probes if probe is not None)
+
+
+def traced() -> bool:
+    """Whether the code runs to be compiled or exported, so that Python may decide nothing by the size of a batch."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
+
+
+def infers(tokens: Tensor) -> bool:
+    """Whether ``tokens`` may take the ways of this module: on the CPU, without gradients, not traced."""
+    return tokens.device.type == "cpu" and not torch.is_grad_enabled() and not traced()
+
+
+def linear(tokens: Tensor, layer: nn.Module, gelu: bool = False) -> Tensor:
+    """``layer(tokens)``; a frozen bf16 weight is laid out for the processor once, which costs its size again.
+
+    Args:
+        tokens: ``(..., D)``, where ``infers(tokens)``.
+        layer: ``nn.Linear``; anything else, such as an adapter around one, is called as it is.
+        gelu: apply the tanh form of GELU, in bf16 before the product's sums are rounded.
+
+    Returns:
+        ``(..., M)``.
+    """
+    if not _multiplies_bf16(layer, tokens):
+        output: Tensor = layer(tokens)
+        return nn.functional.gelu(output, approximate="tanh") if gelu else output
+    weight, bias = _laid_out(layer), layer.bias
+    what, how = ("gelu", "tanh") if gelu else ("none", "")
+    result: Tensor = torch.ops.mkldnn._linear_pointwise(tokens, weight, bias, what, [], how)
+    return result
+
+
+def mlp(tokens: Tensor, first: nn.Module, activation: nn.Module, second: nn.Module, name: str) -> Tensor:
+    """``second(activation(first(tokens)))``, some tokens at a time; ``name`` is the activation's in transformers."""
+    parts = []
+    for part in tokens.flatten(0, -2).split(_ROWS):
+        inner = linear(part, first, gelu=True) if name == _FUSED else activation(linear(part, first))
+        parts.append(linear(inner, second))
+    return (parts[0] if len(parts) == 1 else torch.cat(parts)).view(*tokens.shape[:-1], -1)
+
+
+def _multiplies_bf16(layer: nn.Module, tokens: Tensor) -> TypeGuard[nn.Linear]:
+    return (
+        type(layer) is nn.Linear
+        and tokens.ndim > 1
+        and tokens.dtype == layer.weight.dtype == torch.bfloat16
+        and tokens.numel() > 0
+        and torch.backends.mkldnn.is_available()
+        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+        and has_bf16()
+    )
+
+
+def _laid_out(layer: nn.Linear) -> Tensor:
+    """The weight of a layer, packed if it is a frozen parameter; copies made for one pass are not worth it."""
+    weight = layer.weight
+    if not isinstance(weight, nn.Parameter) or weight.requires_grad or weight.is_inference():
+        return weight
+    state = weight._version, weight.data_ptr()
+    known = _packed.get(layer)
+    if known is None or known.source is not weight or known.state != state:
+        known = _Packed(weight, state, torch.ops.mkldnn._reorder_linear_weight(weight.detach(), None))
+        _packed[layer] = known
+    return known.weight
