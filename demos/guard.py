@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 from urllib.parse import unquote
 
+from starlette.formparsers import MultiPartException
+
 from demos.limits import REQUEST_BYTES, UPLOAD_BYTES
 
 Message = MutableMapping[str, Any]
@@ -64,14 +66,16 @@ class Guard:
         await self.app(scope, _replayed(body, receive), send)
 
     async def _upload(self, scope: Message, receive: Receive, send: Send, limit: int) -> None:
-        """Pass an upload on while it is read; one that grows too large unannounced ends like a lost connection."""
+        """Pass an upload on while it is read; for one that grows too large Gradio answers 413 and removes its files."""
         seen = 0
 
         async def counted() -> Message:
             nonlocal seen
             message = await receive()
             seen += len(message.get("body", b""))
-            return message if seen <= limit else {"type": "http.disconnect"}
+            if seen > limit:
+                raise MultiPartException(f"The upload is over the maximum allowed size of {limit:,} bytes.")
+            return message
 
         await self.app(scope, counted, send)
 

@@ -15,7 +15,7 @@ from gradio.processing_utils import save_bytes_to_cache, save_pil_to_cache
 from PIL import Image, ImageDraw
 
 from demos.labels import Switch, text
-from demos.limits import PHRASES, Refusal, check_number, check_text, clicked, explained, picture_input, read_upload
+from demos.limits import PHRASES, Picture, Refusal, check_number, check_text, clicked, explained, read_upload
 from demos.search_tab import MODEL
 from fgclip2.features import DenseFeatures
 from fgclip2.highlight import Highlights, highlight, patch_box, self_similarity
@@ -240,7 +240,7 @@ def build_highlight_tab(model: FGCLIP2, switch: Switch, language: gr.Radio) -> H
     with gr.Row():
         with gr.Column(scale=2):
             picture = switch(
-                picture_input, {"label": "highlight_picture", "placeholder": "drop"},
+                Picture, {"label": "highlight_picture", "placeholder": "drop"},
                 sources=["upload", "clipboard"], height=420, format="png", elem_id="picture",
             )  # fmt: skip
             phrases = switch(

@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 import inspect
 import math
+from abc import ABCMeta
 from collections.abc import Callable
 from html import escape
 from typing import Any, Final, TypeVar
 
 import gradio as gr
+from gradio.component_meta import ComponentMeta
 
 from demos.labels import LANGUAGES, text
 from fgclip2.errors import Fgclip2Error
@@ -92,23 +94,22 @@ def check_number(given: Any, low: float, high: float) -> float:
     return given
 
 
-def picture_input(**options: Any) -> gr.Image:
-    """A ``gr.Image`` whose events are given the path of an uploaded file, not decoded yet.
-
-    Gradio itself would decode it with every reader that Pillow has, whatever its size.
-    """
-    component = gr.Image(**options)
-    component.preprocess = _uploaded  # of this one only: a subclass would get a .pyi file written beside it
-    return component
-
-
-def _uploaded(payload: Any) -> str | None:
-    """The file's path; Gradio has checked that it is in the folder of uploads."""
+def _uploaded(_: gr.Image, payload: Any) -> str | None:
+    """The path of an uploaded file, not decoded yet; Gradio has checked that it is in the folder of uploads."""
     if payload is None:
         return None
     if not payload.path or (payload.url or "").startswith("data:"):
         raise gr.Error("upload the picture as a file", print_exception=False)
     return str(payload.path)
+
+
+# Gradio itself would decode it, with every reader that Pillow has and whatever its size. A class of its own, since
+# visitors who switch the language get components made anew; not by a class statement, for which Gradio writes a file
+# beside this one. ``is_template`` lets the browser show a gr.Image.
+Picture: Any = ABCMeta.__new__(
+    ComponentMeta, "Picture", (gr.Image,), {"preprocess": _uploaded, "is_template": True, "__module__": __name__}
+)
+"""A ``gr.Image`` whose events are given the path of the visitor's file."""
 
 
 def read_upload(path: str | None) -> Any:

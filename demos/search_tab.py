@@ -9,7 +9,7 @@ import gradio as gr
 from PIL import Image
 
 from demos.labels import Switch, text
-from demos.limits import TOP, Refusal, check_number, check_text, clicked, explained, picture_input, read_upload
+from demos.limits import TOP, Picture, Refusal, check_number, check_text, clicked, explained, read_upload
 from fgclip2.errors import Fgclip2Error
 from fgclip2.search.hits import Hit, Hits
 from fgclip2.search.query import Query
@@ -180,7 +180,7 @@ def build_search_tab(index: Index, switch: Switch, language: gr.Radio) -> Search
         top = switch(gr.Slider, {"label": "top"}, minimum=1, maximum=TOP, value=12, step=1, elem_id="top")
     with switch(gr.Accordion, {"label": "by_picture"}, open=False, elem_id="by_picture"), gr.Row():
         picture = switch(
-            picture_input, {"label": "picture", "placeholder": "drop"},
+            Picture, {"label": "picture", "placeholder": "drop"},
             sources=["upload", "clipboard"], height=240, elem_id="query_picture",
         )  # fmt: skip
         search_picture = switch(gr.Button, {"value": "search_picture"}, variant="primary", elem_id="search_picture")
