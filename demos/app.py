@@ -72,8 +72,10 @@ def run(arguments: Arguments) -> None:
             index = scene_index(model, arguments.work_dir, arguments.scenes)
         else:
             index = Index.open(arguments.index, model, root=arguments.root)
-        print(f"{len(index):,} pictures; stop with Ctrl-C")
-        serve(build_demo(model, index), arguments.host, arguments.port)
+        demo = build_demo(model, index)
+        address = serve(demo, arguments.host, arguments.port)
+        print(f"{len(index):,} pictures at {address} (stop with Ctrl-C)", flush=True)
+        demo.block_thread()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

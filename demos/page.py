@@ -59,14 +59,13 @@ def build_demo(model: FGCLIP2, index: Index) -> gr.Blocks:
     return demo
 
 
-def serve(demo: gr.Blocks, host: str = "127.0.0.1", port: int | None = 7860, *, wait: bool = True) -> str:
-    """Serve a page within the limits of ``demos.limits``.
+def serve(demo: gr.Blocks, host: str = "127.0.0.1", port: int | None = 7860) -> str:
+    """Serve a page within the limits of ``demos.limits``, in threads of this process.
 
     Args:
         demo: of ``build_demo``.
         host: address to listen on; only this machine reaches 127.0.0.1.
         port: to listen on; ``None`` for any that is free.
-        wait: until the server is stopped; otherwise it runs in threads of this process.
 
     Returns:
         The page's address.
@@ -91,9 +90,7 @@ def serve(demo: gr.Blocks, host: str = "127.0.0.1", port: int | None = 7860, *, 
         "css": _CSS,
     }
     try:
-        _, address, _ = demo.launch(
-            server_name=host, server_port=port, prevent_thread_lock=not wait, quiet=not wait, **options
-        )
+        _, address, _ = demo.launch(server_name=host, server_port=port, prevent_thread_lock=True, quiet=True, **options)
     except OSError as error:
         raise Fgclip2Error(f"{host}:{port} cannot be listened on ({error}); give another --host or --port") from error
     return str(address)

@@ -48,7 +48,7 @@ def served(cache: Path) -> Iterator[Callable[[fgclip2.FGCLIP2, Index], str]]:
     def start(model: fgclip2.FGCLIP2, index: Index) -> str:
         demo = build_demo(model, index)
         started.append(demo)
-        return serve(demo, port=None, wait=False)
+        return serve(demo, port=None)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADIO_TEMP_DIR", str(cache))

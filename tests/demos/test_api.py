@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
+import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -243,3 +248,34 @@ def test_the_command_line_refuses(arguments: list[str], said: str, capsys: pytes
     assert printed.startswith("error: ")
     assert said in printed
     assert len(printed.splitlines()) == 1
+
+
+def test_the_program_from_start_to_stop(tmp_path: Path) -> None:
+    """As a person runs it, from another folder: scenes, index, page, and an end by Ctrl-C."""
+    program = Path(app.__file__).resolve()
+    port = _free_port()
+    command = [sys.executable, str(program), "--scenes", "6", "--work-dir", str(tmp_path / "work"), "--port", str(port)]
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as started:
+        try:
+            assert started.stdout is not None
+            first = started.stdout.readline()
+            assert first.startswith(f"6 pictures at http://127.0.0.1:{port}"), first or started.stderr
+            gallery, *_ = Client(f"http://127.0.0.1:{port}", verbose=False).predict(
+                "狗", "", 3, "zh", api_name="/search"
+            )
+            assert len(gallery) == 3
+        finally:
+            started.send_signal(signal.SIGINT)
+            _, said = started.communicate(timeout=30)
+    assert started.returncode == 0
+    assert "Traceback" not in said
+    assert sorted(file.name for file in (tmp_path / "work" / "6" / "images").iterdir())[5] == "0005.png"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -287,7 +287,7 @@ def test_a_queue_that_is_full_says_so(embedded: fgclip2.FGCLIP2, index: Index) -
 
     slow = Slow(index.store, index.model, index.root, index._pictures, index._regions)
     demo = build_demo(embedded, slow)
-    address = serve(demo, port=None, wait=False)
+    address = serve(demo, port=None)
     try:
         with httpx.Client(base_url=address, timeout=60) as visitor:
             body = {"data": ["a dog", "", 3, "en"]}
@@ -313,4 +313,4 @@ def test_the_server_is_for_this_machine(embedded: fgclip2.FGCLIP2, index: Index,
     assert "default-src 'self'" in httpx.get(address).headers["content-security-policy"]
     port = int(address.rstrip("/").rpartition(":")[2])
     with pytest.raises(Fgclip2Error, match=f"127.0.0.1:{port} cannot be listened on"):
-        serve(build_demo(embedded, index), port=port, wait=False)
+        serve(build_demo(embedded, index), port=port)
