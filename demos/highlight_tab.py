@@ -181,14 +181,14 @@ def described(found: Highlights, size: tuple[int, int], threshold: float) -> Ans
 
 
 def region_table(answer: Answer, language: str) -> dict[str, Any]:
-    """The regions of every phrase as a table."""
+    """The regions of every phrase as a table; without rows when nothing was highlighted yet."""
     headers = [text(key, language) for key in ("phrase", "number", "box", "share", "mean", "peak")]
     rows = [
         [
             phrase["text"], number, ", ".join(f"{value:.0f}" for value in region["box"]),
             f"{100 * region['share']:.1f}", f"{region['mean']:.3f}", f"{region['peak']:.3f}",
         ]
-        for phrase in answer["phrases"]
+        for phrase in answer.get("phrases", ())
         for number, region in enumerate(phrase["regions"], 1)
     ]  # fmt: skip
     return {"headers": headers, "data": rows}
@@ -201,7 +201,9 @@ def phrase_table(ranked: Sequence[tuple[str, float]], language: str) -> dict[str
 
 
 def summary(answer: Answer, language: str) -> str:
-    """How many phrases on how many patches, and how long it took."""
+    """How many phrases on how many patches, and how long it took; nothing when nothing was highlighted yet."""
+    if not answer:
+        return ""
     rows, columns = answer["grid"]
     count = len(answer["phrases"])
     return text("highlight_summary", language, count=count, rows=rows, columns=columns, seconds=answer["seconds"])
@@ -236,7 +238,7 @@ class HighlightTab:
 
 def build_highlight_tab(model: FGCLIP2, switch: Switch, language: gr.Radio) -> HighlightTab:
     """Lay out the tab and connect its events; call it within the tab."""
-    found, asked = gr.State(None), gr.State(None)
+    found, asked = gr.State({}), gr.State([])
     with gr.Row():
         with gr.Column(scale=2):
             picture = switch(

@@ -138,7 +138,7 @@ class Switch:
         return component
 
     def follow(self, component: Any, state: Any, render: Callable[[Any, str], Any]) -> None:
-        """Let ``component`` show ``render(state, language)`` when the language changes, unless the state is empty."""
+        """Let ``component`` show ``render(state, language)`` in the current language; nothing for ``None``."""
         self._shown.append((component, state, render))
 
     def connect(self, demo: gr.Blocks, language: gr.Radio) -> None:
@@ -146,23 +146,21 @@ class Switch:
         fixed = [component for component, _ in self._fixed]
         shown = [component for component, _, _ in self._shown]
 
-        def choose(language: str, *states: Any) -> list[Any]:
+        def choose(language: str, *values: Any) -> list[Any]:
             results = [
-                gr.skip() if state is None else render(state, language)
-                for (_, _, render), state in zip(self._shown, states, strict=True)
+                gr.skip() if value is None else render(value, language)
+                for (_, _, render), value in zip(self._shown, values, strict=True)
             ]
             return [*self._updates(language), *results]
 
-        def open_page(request: gr.Request) -> list[Any]:
+        def open_page(request: gr.Request, *values: Any) -> list[Any]:
             first = preferred(request.headers.get("accept-language", ""))
-            return [first, *self._updates(first)]
+            return [first, *choose(first, *values)]
 
         # Neither waits for the model.
-        states = [state for _, state, _ in self._shown]
-        language.input(
-            choose, [language, *states], fixed + shown, api_name="language", queue=False, show_progress="hidden"
-        )
-        demo.load(open_page, None, [language, *fixed], api_name="open", queue=False, show_progress="hidden")
+        states, changed = [state for _, state, _ in self._shown], fixed + shown
+        language.input(choose, [language, *states], changed, api_name="language", queue=False, show_progress="hidden")
+        demo.load(open_page, states, [language, *changed], api_name="open", queue=False, show_progress="hidden")
 
     def _updates(self, language: str) -> list[Any]:
         return [gr.update(**self._properties(texts, language)) for _, texts in self._fixed]

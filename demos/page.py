@@ -24,6 +24,7 @@ _CSS: Final = """
 .gradio-container { max-width: 1280px !important; margin: 0 auto; }
 #head { align-items: center; }
 #picture img { cursor: crosshair; }
+.gallery-container .grid-wrap { max-height: none; overflow: visible; }
 """
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any, Final
 
 import gradio as gr
@@ -110,7 +111,7 @@ def thumbnails(hits: Hits, language: str) -> Items:
     """Small pictures with the region of every part outlined; a grey one where the file cannot be read any more."""
     items = []
     for number, hit in enumerate(hits, 1):
-        caption = f"{number} · {hit.score:.2f} · {hit.name:.60}"
+        caption = f"{number} · {hit.score:.2f} · {PurePosixPath(hit.name).name:.40}"
         try:
             items.append((hit.drawn(THUMBNAIL), caption))
         except Fgclip2Error:
@@ -199,7 +200,7 @@ def build_search_tab(index: Index, switch: Switch, language: gr.Radio) -> Search
                 chinese_results, chinese_told = _results(switch, "chinese_results", "chinese_results", 3)
 
     detail = switch(
-        gr.Gallery, {"label": "detail"}, columns=2, object_fit="contain", height="auto", format="jpeg",
+        gr.Gallery, {"label": "detail"}, columns=3, object_fit="contain", height="auto", format="jpeg",
         allow_preview=True, interactive=False, buttons=["download", "fullscreen"], elem_id="detail",
     )  # fmt: skip
     take = switch(gr.Button, {"value": "take"}, elem_id="take")

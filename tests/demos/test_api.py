@@ -79,7 +79,7 @@ def test_search(client: Client, index: Index, query: str) -> None:
     gallery, told, *_ = client.predict(query, "objects >= 4", 7, "zh", api_name="/search")
     hits = index.search(query, top=7, where=[("objects", ">=", 4)], rerank=7)
     assert 0 < len(hits) == len(gallery)
-    assert names(gallery) == [hit.name for hit in hits]
+    assert names(gallery) == [Path(hit.name).name for hit in hits]
     assert re.match(rf"找到 \*\*{len(hits)}\*\* 张，搜索了 {hits.allowed} 张（索引共 40 张）", told)
     shown = np.asarray(Image.open(gallery[0]["image"]).convert("RGB"), float)
     assert np.abs(shown - np.asarray(hits[0].drawn(320), float)).mean() < 4  # JPEG
@@ -101,7 +101,7 @@ def test_search(client: Client, index: Index, query: str) -> None:
 def test_search_with_a_picture(client: Client, index: Index, picture: Path) -> None:
     gallery, told, *_ = client.predict(handle_file(picture), "", 5, "en", api_name="/search_picture")
     hits = index.search(Query(image=picture), top=5, rerank=5)
-    assert names(gallery) == [hit.name for hit in hits]
+    assert names(gallery) == [Path(hit.name).name for hit in hits]
     assert hits[0].name == "images/0003.png"
     assert told.startswith("**5** pictures of 40 searched")
     with pytest.raises(AppError, match="请先选择图片"):
@@ -110,13 +110,13 @@ def test_search_with_a_picture(client: Client, index: Index, picture: Path) -> N
 
 def test_both_languages_side_by_side(client: Client, index: Index) -> None:
     english, first, chinese, second, shared, *_ = client.predict("a dog", "一只狗", "", 6, "en", api_name="/compare")
-    expected = [[hit.name for hit in index.search(query, top=6, rerank=6)] for query in ("a dog", "一只狗")]
+    expected = [[Path(hit.name).name for hit in index.search(query, top=6, rerank=6)] for query in ("a dog", "一只狗")]
     assert [names(english), names(chinese)] == expected
     assert first.startswith("**6** pictures")
     assert second.startswith("**6** pictures")
     assert f"**{len(set(expected[0]) & set(expected[1]))}** of 6" in shared
     for number, (source, name) in enumerate((("english", "/show_english"), ("chinese", "/show_chinese"))):
-        assert client.predict(source, 1, "en", api_name=name)[1]["name"] == expected[number][0]
+        assert client.predict(source, 1, "en", api_name=name)[1]["name"] == f"images/{expected[number][0]}"
     assert client.predict(api_name="/pick_search") == ("search", 1)
     assert client.predict(api_name="/pick_english") == ("english", 1)
     assert client.predict(api_name="/pick_chinese") == ("chinese", 1)
@@ -180,7 +180,7 @@ def test_the_switch(client: Client) -> None:
     for language in LANGUAGES:
         updates = client.predict(language, api_name="/language")
         shown = json.dumps(updates, ensure_ascii=False)
-        for key in ("query", "top", "opacity", "take", "download_png", "regions"):
+        for key in ("query", "top", "opacity", "regions", "view", "alike"):
             assert text(key, language) in shown, key
         assert text("found", language, count=3, allowed=40, total=40, seconds=0).split("·")[0] in shown
     first, *updates = client.predict(api_name="/open")

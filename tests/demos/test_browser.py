@@ -128,7 +128,7 @@ def test_search_then_highlight(page: Page, shot: Shot, language: str, index: Ind
 
     page.locator("#picture img").click(position={"x": 150, "y": 200})
     page.wait_for_function("() => document.querySelector('#alike img')?.naturalWidth > 0")
-    page.locator("#nearest").get_by_text(hits.parts[0], exact=True).first.wait_for()
+    page.wait_for_function("text => document.querySelector('#nearest').innerText.includes(text)", arg=hits.parts[0])
     x, y = (int(page.locator(f"#{name} input").input_value()) for name in ("x", "y"))
     assert 0 < x < 320
     assert 0 < y < 320
@@ -150,7 +150,7 @@ def test_pictures_of_ones_own(page: Page, shot: Shot, language: str, collection:
     page.locator("#query_picture img").wait_for()
     page.locator("#search_picture").click()
     pictures(page, "results", 12)
-    assert "images/0005.png" in page.locator("#results").inner_text()
+    assert "0005.png" in page.locator("#results").inner_text()
     shot("picture")
 
     page.get_by_role("tab", name=text("highlight_tab", language), exact=True).click()
