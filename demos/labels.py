@@ -106,7 +106,7 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
     "bad_picture": (
         "This is no picture that can be used; give a JPEG, PNG, WebP, AVIF, GIF, BMP or TIFF of at most {pixels} "
         "million pixels. {reason}",
-        "这不是可用的图片；请给 JPEG、PNG、WebP、AVIF、GIF、BMP 或 TIFF，至多 {pixels} 百万像素。{reason}",
+        "这不是可用的图片；请给 JPEG、PNG、WebP、AVIF、GIF、BMP 或 TIFF，至多 {pixels}00 万像素。{reason}",
     ),
 }  # fmt: skip
 

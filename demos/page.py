@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _HOUR: Final = 3600
 _FONTS: Final = ("system-ui", "Noto Sans", "Noto Sans CJK SC", "PingFang SC", "Microsoft YaHei", "sans-serif")
 _CSS: Final = """
-.gradio-container { max-width: 1280px !important; margin: 0 auto; }
+.gradio-container { max-width: 1280px !important; width: 100%; margin: 0 auto; }
 #head { align-items: center; }
 #picture img { cursor: crosshair; }
 .gallery-container .grid-wrap { max-height: none; overflow: visible; }
