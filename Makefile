@@ -37,7 +37,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PIP) install --no-compile --no-deps --force-reinstall -c constraints.txt opencv-python-headless
 # Compiles the bytecode of what will be imported (pip's --no-compile saves a minute on all the rest) and checks the whole.
 	PYTHONDONTWRITEBYTECODE= $(PY) -c 'import fgclip2, fgclip2_mmdet, transformers.models.siglip2.modeling_siglip2, \
-	  mmdet.apis, mmdet.models, detectron2.modeling, cv2, gradio, faiss, ray, pyarrow, webdataset, pytest'
+	  mmdet.apis, mmdet.models, detectron2.modeling, cv2, gradio, faiss, ray, pyarrow, webdataset, playwright, pytest'
 	@touch $@
 	@echo "$(VENV) is ready"
 

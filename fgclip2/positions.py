@@ -61,7 +61,9 @@ class Fgclip2VisionEmbeddings(Siglip2VisionEmbeddings):
         table = positional_embeddings.float().permute(2, 0, 1)[None]
         rows: dict[tuple[int, ...], Tensor] = {}
         for height, width in set(shapes):
-            resized = F.interpolate(table, size=(height, width), mode="bilinear", align_corners=False, antialias=True)
+            # On CPUs torch's kernel repeats the first row when there is one column only; one row only is right.
+            size, given = ((width, height), table.mT) if width == 1 else ((height, width), table)
+            resized = F.interpolate(given, size=size, mode="bilinear", align_corners=False, antialias=True)
             flat = resized[0].flatten(1).T  # (h w, D)
             padding = flat[:1].expand(max_length - len(flat), -1)
             rows[height, width] = torch.cat([flat, padding]).to(positional_embeddings.dtype)

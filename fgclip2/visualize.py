@@ -213,6 +213,16 @@ def heat_map(
     return canvas
 
 
+def shrunk(image: ImageLike, side: int) -> Image.Image:
+    """The picture with a longest side of at most ``side`` pixels, as it is when it is no larger."""
+    opened = open_image(image)
+    if max(opened.size) <= side:
+        return opened
+    factor = side / max(opened.size)
+    size = max(1, round(opened.width * factor)), max(1, round(opened.height * factor))
+    return opened.resize(size, Image.Resampling.LANCZOS)
+
+
 def label_colours(labels: Sequence[str]) -> dict[str, Colour]:
     """A bright colour for every distinct label, in order of first use; neighbours in that order differ most."""
     golden_ratio = 0.618033988749895

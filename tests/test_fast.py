@@ -22,6 +22,7 @@ from fgclip2.config import Fgclip2Config
 from fgclip2.cpu import linear, mlp
 from fgclip2.modeling import Fgclip2Model
 from fgclip2.packing import lengths_of, pack, unpack
+from fgclip2.positions import Fgclip2VisionEmbeddings
 
 HALF = {"atol": 8e-2, "rtol": 0}  # bf16 through three blocks
 BF16 = {"atol": 3e-2, "rtol": 2e-2}  # 8 bits of values of order 1
@@ -264,6 +265,22 @@ class TestThePathOfAGpu:
 
 class TestPositionTables:
     @torch.no_grad()
+    @pytest.mark.parametrize(("rows", "columns"), [(128, 1), (1, 128), (16, 1), (3, 1), (1, 1), (20, 31)])
+    def test_each_axis_is_averaged_under_a_triangle(self, rows: int, columns: int):
+        """Written out in numpy; torch's own kernel gives every row of a single column the first one's values."""
+        table = np.random.default_rng(0).standard_normal((16, 16, 8))
+
+        def along(cells: int) -> np.ndarray:
+            reach = max(16 / cells, 1)
+            middles = (np.arange(cells) + 0.5) * 16 / cells
+            weights = np.maximum(1 - abs(np.arange(16) + 0.5 - middles[:, None]) / reach, 0)
+            return weights / weights.sum(1, keepdims=True)
+
+        expected = np.einsum("rh,cw,hwd->rcd", along(rows), along(columns), table).reshape(-1, 8)
+        given = torch.tensor(table, dtype=torch.float32), torch.tensor([[rows, columns]]), rows * columns
+        resized = Fgclip2VisionEmbeddings.resize_positional_embeddings(*given)[0]
+        np.testing.assert_allclose(resized.numpy(), expected, atol=1e-5)  # float32 sums of up to 256 terms
+
     def test_kept_ones_are_the_resized_ones_and_follow_the_weight(self, model: Fgclip2Model):
         embeddings = model.vision_model.embeddings
         inputs = ragged()

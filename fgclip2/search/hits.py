@@ -68,23 +68,28 @@ class Hit:
 
         return open_image(read_picture(self.root, self.name, span_of(self.metadata)))
 
-    def drawn(self) -> Image.Image:
-        """The picture with the box of every part."""
-        from fgclip2.visualize import draw_boxes
+    def drawn(self, side: int | None = None) -> Image.Image:
+        """The picture with the box of every part; with ``side`` shrunk to at most so many pixels before it is drawn."""
+        from fgclip2.visualize import draw_boxes, shrunk
 
-        return draw_boxes(self.image(), self.boxes, self.parts)
+        image = self.image()
+        small = image if side is None else shrunk(image, side)
+        factors = np.array([small.width / image.width, small.height / image.height] * 2)
+        return draw_boxes(small, np.array(self.boxes) * factors, self.parts)
 
-    def heat_map(self, part: int = 0) -> Image.Image:
-        """The picture under the similarity of its patches to a part.
+    def heat_map(self, part: int = 0, side: int | None = None) -> Image.Image:
+        """The picture under the similarity of its patches to a part; ``side`` as in ``drawn``.
 
         Raises:
             Fgclip2Error: the hit was not looked at again, so there is no map.
         """
-        from fgclip2.visualize import heat_map
+        from fgclip2.visualize import heat_map, shrunk
 
         if self.similarity is None:
             raise Fgclip2Error(f"{self.name!r} has no heat-map: {self.problem or 'search with rerank above its place'}")
-        return heat_map(self.image(), self.similarity[part], label=self.parts[part])
+        image = self.image()
+        small = image if side is None else shrunk(image, side)
+        return heat_map(small, self.similarity[part], label=self.parts[part])
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the similarity, as plain values."""

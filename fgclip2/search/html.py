@@ -13,7 +13,7 @@ from PIL import Image
 from fgclip2.errors import Fgclip2Error
 from fgclip2.files import write_atomically
 from fgclip2.search.hits import Hit, Hits
-from fgclip2.visualize import draw_boxes, heat_map, label_colours
+from fgclip2.visualize import heat_map, label_colours, shrunk
 
 _SIDE: Final = 360  # longest side of a thumbnail in pixels
 
@@ -92,14 +92,10 @@ def _card(hit: Hit, number: int) -> str:
 
 def _pictures(hit: Hit) -> str:
     """Thumbnails: with boxes, and with the heat-map of the part that was found best on top."""
-    image = hit.image()
-    factor = min(1.0, _SIDE / max(image.size))
-    small = image.resize([max(1, round(side * factor)) for side in image.size], Image.Resampling.LANCZOS)
-    scaled = [[value * factor for value in box] for box in hit.boxes]
-    shown = [draw_boxes(small, scaled, hit.parts)]
+    shown = [hit.drawn(_SIDE)]
     if hit.similarity is not None:
         joined = hit.similarity.astype(float).max(0)
-        shown.append(heat_map(small, joined))
+        shown.append(heat_map(shrunk(hit.image(), _SIDE), joined))
     names = ("boxes", "heat")
     return "".join(
         f'<img class="{name}" alt="{escape(hit.name)}" src="data:image/jpeg;base64,{_jpeg(picture)}">'

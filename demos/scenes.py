@@ -1,0 +1,60 @@
+"""The collection that the page shows when none is given: scenes of the embedded world, made once and kept."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from fgclip2.data.openmoji import Scene, SceneConfig, World
+from fgclip2.files import write_atomically
+from fgclip2.search.build import build_store
+from fgclip2.search.config import BuildConfig
+from fgclip2.search.search import Index
+
+if TYPE_CHECKING:
+    from fgclip2.predictor import FGCLIP2
+
+
+def scene_index(model: FGCLIP2, folder: Path, count: int = 500, *, progress: bool = True) -> Index:
+    """An index of scenes that the embedded model was not trained on.
+
+    What is in the folder is used, and a run that was killed goes on.
+
+    Args:
+        model: embeds the scenes.
+        folder: gets ``COUNT/images``, ``COUNT/scenes.jsonl`` and an index a model.
+        count: scenes.
+        progress: show bars.
+    """
+    home = folder / str(count)
+    listing = home / "scenes.jsonl"
+    if not listing.exists():
+        _write(home, listing, count, progress)
+    store = home / f"index-{model.hash[:12]}"
+    build_store(listing, store, model, BuildConfig(), progress=progress)
+    return Index.open(store, model)
+
+
+def _write(home: Path, listing: Path, count: int, progress: bool) -> None:
+    world, config = World(), SceneConfig(size=320, objects=(3, 6))
+    lines = []
+    for seed in tqdm(range(count), unit="scene", disable=not progress):
+        scene = world.scene(seed, config)
+        file = home / "images" / f"{seed:04d}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        scene.image.save(file)
+        lines.append(json.dumps(_record(scene, f"images/{file.name}"), ensure_ascii=False) + "\n")
+    write_atomically(listing, "".join(lines).encode())  # last, so that it says that all pictures are there
+
+
+def _record(scene: Scene, name: str) -> dict[str, str | int]:
+    """Columns to filter by."""
+    return {
+        "image": name,
+        "objects": len(scene.objects),
+        "english": ", ".join(thing.phrases["en"] for thing in scene.objects),
+        "chinese": "，".join(thing.phrases["zh"] for thing in scene.objects),
+    }

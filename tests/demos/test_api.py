@@ -1,0 +1,281 @@
+"""The page's parts and every one of its endpoints, with the values that a visitor is shown."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+from PIL import Image
+
+import fgclip2
+from demos import app
+from demos.labels import LANGUAGES, TEXTS, preferred, text
+from demos.page import build_demo
+from demos.scenes import scene_index
+from fgclip2 import Index, Query
+from fgclip2.highlight import highlight, self_similarity
+
+PHRASES = "red\n狗"
+
+
+@pytest.fixture(scope="module")
+def client(address: str) -> Client:
+    return Client(address, verbose=False)
+
+
+@pytest.fixture(scope="module")
+def picture(collection: Path) -> Path:
+    return collection / "40" / "images" / "0003.png"
+
+
+def names(gallery: list[dict[str, str]]) -> list[str]:
+    return [item["caption"].split(" · ")[-1] for item in gallery]
+
+
+def test_build_demo_is_pure_and_every_event_has_a_name(embedded: fgclip2.FGCLIP2, index: Index) -> None:
+    demo = build_demo(embedded, index)
+    assert isinstance(demo, gr.Blocks)
+    assert not demo.is_running
+    events = list(demo.fns.values())
+    called = [event.api_name for event in events]
+    assert all(isinstance(name, str) and name for name in called)
+    assert len(set(called)) == len(called)
+    model = {"search", "search_picture", "compare", "highlight", "redraw", "ask", "ask_point", "highlight_taken"}
+    assert {event.api_name for event in events if event.concurrency_id == "model"} == model
+    assert all(event.concurrency_limit == 1 for event in events if event.api_name in model)
+
+
+def test_every_label_is_in_both_languages() -> None:
+    for key, (english, chinese) in TEXTS.items():
+        assert set(re.findall(r"{(\w+)", english)) == set(re.findall(r"{(\w+)", chinese)), key
+        if key not in ("english_hint", "chinese_hint", "language", "phrases_hint"):
+            assert not re.search("[\u4e00-\u9fff]", english), key
+            assert re.search("[\u4e00-\u9fff]", chinese), key
+    assert preferred("zh-CN,zh;q=0.9,en;q=0.8") == "zh"
+    assert preferred("de,en;q=0.5,zh;q=0.3") == "en"
+    assert preferred("") == "en"
+
+
+def test_every_endpoint_is_called_below(client: Client) -> None:
+    listed = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
+    source = Path(__file__).read_text(encoding="utf-8")
+    assert [name for name in listed if f'"{name}"' not in source] == []
+
+
+@pytest.mark.parametrize("query", ["red, dog", "狗，红色"])
+def test_search(client: Client, index: Index, query: str) -> None:
+    gallery, told, *_ = client.predict(query, "objects >= 4", 7, "zh", api_name="/search")
+    hits = index.search(query, top=7, where=[("objects", ">=", 4)], rerank=7)
+    assert 0 < len(hits) == len(gallery)
+    assert names(gallery) == [Path(hit.name).name for hit in hits]
+    assert re.match(rf"找到 \*\*{len(hits)}\*\* 张，搜索了 {hits.allowed} 张（索引共 40 张）", told)
+    shown = np.asarray(Image.open(gallery[0]["image"]).convert("RGB"), float)
+    assert np.abs(shown - np.asarray(hits[0].drawn(320), float)).mean() < 4  # JPEG
+    pictures, facts = client.predict("search", 2, "en", api_name="/show_search")
+    assert facts == hits[1].to_json()
+    assert [item["caption"] for item in pictures][1:] == [
+        f"{part} · {score:.3f}" for part, score in zip(hits[1].parts, hits[1].part_scores, strict=True)
+    ]
+    for item, expected in zip(pictures, [hits[1].drawn(), hits[1].heat_map(0), hits[1].heat_map(1)], strict=True):
+        drawn = np.asarray(Image.open(item["image"]).convert("RGB"), float)
+        assert np.abs(drawn - np.asarray(expected, float)).mean() < 4
+    taken, phrases = client.predict("search", 2, "en", api_name="/take")
+    assert phrases.splitlines() == list(hits.parts)
+    np.testing.assert_array_equal(np.asarray(Image.open(taken)), np.asarray(hits[1].image()))
+    items, *_ = client.predict(handle_file(taken), phrases, "heat", 0.5, 0.6, "auto", "en", api_name="/highlight_taken")
+    assert [item["caption"].split(" · ")[0] for item in items] == list(hits.parts)
+
+
+def test_search_with_a_picture(client: Client, index: Index, picture: Path) -> None:
+    gallery, told, *_ = client.predict(handle_file(picture), "", 5, "en", api_name="/search_picture")
+    hits = index.search(Query(image=picture), top=5, rerank=5)
+    assert names(gallery) == [Path(hit.name).name for hit in hits]
+    assert hits[0].name == "images/0003.png"
+    assert told.startswith("**5** pictures of 40 searched")
+    with pytest.raises(AppError, match="请先选择图片"):
+        client.predict(None, "", 5, "zh", api_name="/search_picture")
+
+
+def test_both_languages_side_by_side(client: Client, index: Index) -> None:
+    english, first, chinese, second, shared, *_ = client.predict("a dog", "一只狗", "", 6, "en", api_name="/compare")
+    expected = [[Path(hit.name).name for hit in index.search(query, top=6, rerank=6)] for query in ("a dog", "一只狗")]
+    assert [names(english), names(chinese)] == expected
+    assert first.startswith("**6** pictures")
+    assert second.startswith("**6** pictures")
+    assert f"**{len(set(expected[0]) & set(expected[1]))}** of 6" in shared
+    for number, (source, name) in enumerate((("english", "/show_english"), ("chinese", "/show_chinese"))):
+        assert client.predict(source, 1, "en", api_name=name)[1]["name"] == f"images/{expected[number][0]}"
+    assert client.predict(api_name="/pick_search") == ("search", 1)
+    assert client.predict(api_name="/pick_english") == ("english", 1)
+    assert client.predict(api_name="/pick_chinese") == ("chinese", 1)
+
+
+@pytest.mark.parametrize("name", ["/highlight", "/redraw"])
+def test_highlight(client: Client, embedded: fgclip2.FGCLIP2, picture: Path, name: str) -> None:
+    view, patches = ("boxes", "256") if name == "/highlight" else ("mask", "auto")
+    arguments = (handle_file(picture), PHRASES, view, 0.5, 0.7, patches, "zh")
+    gallery, table, told, png, listing, *_ = client.predict(*arguments, api_name=name)
+    dense = embedded.dense_features(picture, max_patches=256 if patches == "256" else None)
+    found = highlight(embedded, dense, ["red", "狗"])
+    answer = json.loads(Path(listing).read_text(encoding="utf-8"))
+    assert (answer["size"], answer["grid"], answer["threshold"]) == ([320, 320], list(dense.grid), 0.7)
+    for number, phrase in enumerate(answer["phrases"]):
+        regions = found.regions(number, 0.7, (320, 320))
+        assert phrase["text"] == found.phrases[number]
+        assert phrase["highest"] == pytest.approx(found.similarity[number].max(), abs=1e-4)
+        assert phrase["level"] == pytest.approx(found.level(number, 0.7), abs=1e-4)
+        assert [tuple(region["box"]) for region in phrase["regions"]] == [region.box for region in regions]
+        assert sum(region["share"] for region in phrase["regions"]) == pytest.approx(
+            found.mask(number, 0.7, (320, 320)).mean(), abs=1e-4
+        )
+    assert table["headers"] == ["短语", "序号", "框 (x1, y1, x2, y2)", "面积 %", "平均相似度", "最高"]
+    assert len(table["data"]) == sum(len(phrase["regions"]) for phrase in answer["phrases"])
+    assert told.startswith(f"2 个短语 · {dense.grid[0]} x {dense.grid[1]} 个图块")
+    assert [item["caption"] for item in gallery] == [
+        f"{phrase['text']} · {phrase['highest']:.3f}" for phrase in answer["phrases"]
+    ]
+    sheet = Image.open(png)
+    assert sheet.size == (648, 320)
+    if view == "mask":  # what is outside the mask is the picture itself, but for the label
+        outside = ~found.mask(0, 0.7, (320, 320))
+        same = (np.asarray(sheet)[:, :320] == np.asarray(Image.open(picture).convert("RGB"))).all(-1)
+        assert same[outside].mean() > 0.9
+        assert not same[~outside].all()
+
+
+def test_redraw_without_anything_does_nothing(client: Client) -> None:
+    answers = client.predict(None, "", "heat", 0.5, 0.5, "auto", "en", api_name="/redraw")
+    assert all(answer in (None, []) or "value" not in answer for answer in answers)
+
+
+@pytest.mark.parametrize("name", ["/ask", "/ask_point"])
+def test_a_place_in_the_picture(client: Client, embedded: fgclip2.FGCLIP2, picture: Path, name: str) -> None:
+    assert client.predict(api_name="/point") == (0, 0)
+    shown, table, *_ = client.predict(handle_file(picture), PHRASES, 200, 30, 0.5, "auto", "en", api_name=name)
+    dense = embedded.dense_features(picture)
+    expected = highlight(embedded, dense, ["red", "狗"]).at(200, 30)
+    assert table["headers"] == ["Phrase", "Similarity"]
+    assert table["data"] == [[phrase, f"{cosine:.3f}"] for phrase, cosine in expected]
+    heat = fgclip2.heat_map(picture, self_similarity(dense, 200, 30), opacity=0.5)
+    drawn = np.asarray(Image.open(shown).convert("RGB"), float)
+    assert np.abs(drawn - np.asarray(heat, float)).mean() < 6
+    _, table, *_ = client.predict(handle_file(picture), "", 0, 0, 0.5, "auto", "en", api_name=name)
+    assert table["data"] == []
+
+
+def test_the_switch(client: Client) -> None:
+    client.predict("a dog", "", 3, "en", api_name="/search")
+    for language in LANGUAGES:
+        updates = client.predict(language, api_name="/language")
+        shown = json.dumps(updates, ensure_ascii=False)
+        for key in ("query", "top", "opacity", "regions", "view", "alike"):
+            assert text(key, language) in shown, key
+        assert text("found", language, count=3, allowed=40, total=40, seconds=0).split("·")[0] in shown
+    first, *updates = client.predict(api_name="/open")
+    assert first == "en"
+    assert text("query", "en") in json.dumps(updates)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "said"),
+    [
+        ("/search", ("", "", 5, "en"), "Type what to look for first"),
+        ("/search", ("", "", 5, "zh"), "请先输入查找内容"),
+        ("/search", ("a", "", 61, "en"), "61"),
+        ("/search", ("a", "colour = 3", 5, "en"), "no column 'colour'"),
+        ("/search", ("a", "width", 5, "en"), "not understood"),
+        ("/search", (",".join("abcdefgh" * 5), "", 5, "en"), "at most 32"),
+        ("/show_search", ("nowhere", 1, "zh"), "请先搜索"),
+        ("/show_search", ("search", 1e9, "en"), "give 1 to 3"),
+        ("/ask", (None, "", 0, 0, 0.5, "auto", "en"), "Choose a picture first"),
+    ],
+)
+def test_what_is_refused_says_why(client: Client, name: str, arguments: tuple[Any, ...], said: str) -> None:
+    client.predict("a dog", "", 3, "en", api_name="/search")
+    with pytest.raises(AppError, match=said):
+        client.predict(*arguments, api_name=name)
+
+
+def test_phrases_and_places_that_are_refused(client: Client, picture: Path) -> None:
+    file = handle_file(picture)
+    for phrases, said in (
+        ("", "Type at least one phrase"),
+        ("a\na", "are the same"),
+        ("\n".join(f"phrase {number}" for number in range(17)), "17 phrases are too many; give at most 16"),
+    ):
+        with pytest.raises(AppError, match=said):
+            client.predict(file, phrases, "heat", 0.5, 0.5, "auto", "en", api_name="/highlight")
+    with pytest.raises(AppError, match="give 0 to 319"):
+        client.predict(file, "a", 320, 0, 0.5, "auto", "en", api_name="/ask")
+
+
+def test_a_second_start_uses_what_is_there(embedded: fgclip2.FGCLIP2, index: Index, collection: Path) -> None:
+    before = {file: file.stat().st_mtime_ns for file in collection.rglob("*") if file.is_file()}
+    again = scene_index(embedded, collection, 40, progress=False)
+    assert len(again) == len(index) == 40
+    after = {file: file.stat().st_mtime_ns for file in collection.rglob("*") if file.is_file()}
+    assert {file: time for file, time in after.items() if file.suffix != ".lock"} == {
+        file: time for file, time in before.items() if file.suffix != ".lock"
+    }
+    fields = again.store.metadata.to_pylist()[7]
+    assert fields["objects"] == len(fields["english"].split(", ")) == len(fields["chinese"].split("，"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--scenes", "0"], "--scenes 0"),
+        (["--port", "99999"], "--port 99999"),
+        (["--root", "."], "--root is where"),
+        (["--index", "nowhere"], "nowhere"),
+    ],
+)
+def test_the_command_line_refuses(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.main(arguments) == 2
+    printed = capsys.readouterr().err.strip()
+    assert printed.startswith("error: ")
+    assert said in printed
+    assert len(printed.splitlines()) == 1
+
+
+def test_the_program_from_start_to_stop(tmp_path: Path) -> None:
+    """As a person runs it, from another folder: scenes, index, page, and an end by Ctrl-C."""
+    program = Path(app.__file__).resolve()
+    port = _free_port()
+    command = [sys.executable, str(program), "--scenes", "6", "--work-dir", str(tmp_path / "work"), "--port", str(port)]
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as started:
+        try:
+            assert started.stdout is not None
+            first = started.stdout.readline()
+            assert first.startswith(f"6 pictures at http://127.0.0.1:{port}"), first or started.stderr
+            gallery, *_ = Client(f"http://127.0.0.1:{port}", verbose=False).predict(
+                "狗", "", 3, "zh", api_name="/search"
+            )
+            assert len(gallery) == 3
+        finally:
+            started.send_signal(signal.SIGINT)
+            _, said = started.communicate(timeout=30)
+    assert started.returncode == 0
+    assert "Traceback" not in said
+    assert sorted(file.name for file in (tmp_path / "work" / "6" / "images").iterdir())[5] == "0005.png"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
