@@ -115,8 +115,8 @@ def position_weights(grids: Tensor, length: int, side: int) -> Tensor:
 def _axis_weights(place: Tensor, cells: Tensor, side: int) -> Tensor:
     """``(B, N, side)``: a triangle around the middle of cell ``place`` of ``cells``, at least one entry wide.
 
-    Distances are whole numbers, in units of half an entry and half a cell. A runtime that rounds them to bfloat16 blurs the
-    positions of large grids all the same: see docs/export.md.
+    Distances are whole numbers, in units of half an entry and half a cell. A runtime that rounds them to bfloat16 blurs
+    the positions of large grids all the same: see docs/export.md.
     """
     entries = 2 * torch.arange(side) + 1
     distance = (entries * cells[..., None] - ((2 * place + 1) * side)[..., None]).abs()

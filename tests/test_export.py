@@ -18,11 +18,12 @@ from PIL import Image
 
 import fgclip2
 from fgclip2.cli import main
+from fgclip2.cpu import has_bf16
 from fgclip2.errors import Fgclip2Error
 from fgclip2.export import compare, export
 from fgclip2.graphs import position_weights
 from fgclip2.positions import Fgclip2VisionEmbeddings
-from fgclip2.predictor import FGCLIP2, _cpu_has_bf16
+from fgclip2.predictor import FGCLIP2
 from fgclip2.pretrained import resolve
 from fgclip2.runtime import FORMATS, ExportedModel, Format, Manifest
 
@@ -92,7 +93,7 @@ class TestPositions:
             torch.tensor([[rows, columns]]),
         )
         expected = Fgclip2VisionEmbeddings.resize_positional_embeddings(table, grid, rows * columns)[0]
-        weights = position_weights(torch.tensor([[rows, columns]]), rows * columns + padding, 16)
+        weights = position_weights(grid, rows * columns + padding, 16)
         found = (weights @ table.flatten(0, 1))[0]
         assert torch.allclose(found[: rows * columns], expected, atol=SAME)
         assert torch.allclose(found[rows * columns :], found[:1].expand(padding, -1), atol=SAME)
@@ -160,7 +161,7 @@ class TestEqualsTorch:
         ours.require(model)
         assert_close(ours.embeddings, theirs.embeddings)
 
-    @pytest.mark.skipif(not _cpu_has_bf16(torch.device("cpu")), reason="no bfloat16 in this processor")
+    @pytest.mark.skipif(not has_bf16(), reason="no bfloat16 in this processor")
     def test_openvino_in_bfloat16(self, exports: dict[str, Path], model: FGCLIP2):
         loaded, low = fgclip2.load(exports["openvino"]), fgclip2.load(model.directory, device="cpu", dtype="bfloat16")
         assert loaded.dtype == torch.bfloat16
