@@ -247,6 +247,18 @@ class ExportedModel(FGCLIP2):
         """What the graphs compute in; features are float32 all the same."""
         return self._network.dtype
 
+    def compile(self, **options: Any) -> FGCLIP2:
+        """Refused: a graph is compiled already.
+
+        Raises:
+            Fgclip2Error: always.
+        """
+        raise Fgclip2Error(f"compile() of {self.name!r}: an export is compiled already; load the model itself")
+
+    def _length(self, budget: int) -> int | None:
+        """Graphs take any length, so no batch is padded beyond its largest picture."""
+        return None
+
     @property
     def width(self) -> int:
         """Length D of every feature vector."""
