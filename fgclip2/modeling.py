@@ -54,7 +54,7 @@ class Fgclip2AttentionHead(Siglip2MultiheadAttentionPoolingHead):
 
     def __init__(self, config: Fgclip2VisionConfig) -> None:
         super().__init__(config)
-        self.mlp = Fgclip2MLP(self.mlp)
+        self.mlp: Any = Fgclip2MLP(self.mlp)
 
     def forward(self, hidden_state: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """Pool tokens ``(B, N, D)`` under a ``(B, N)`` mask to ``(B, D)``."""
