@@ -54,14 +54,18 @@ def figures_table(dataset: str, figures: Mapping[str, Mapping[str, float]]) -> T
     if pixels and data.background:
         columns["mIoU"] = "with background"
     table = Table(title=f"Segmentation on {dataset} ({'mean IoU' if pixels else 'COCO AP'}, in %)")
-    table.add_column("vocabulary")
-    for title in columns.values():
-        table.add_column(title, justify="right")
+    grid = [["", *columns.values()]]
     for vocabulary, values in figures.items():
         cells = [values[name] for name in columns]
-        table.add_row(
-            TITLES.get(vocabulary, vocabulary), *("-" if math.isnan(cell) else f"{cell:.1f}" for cell in cells)
+        grid.append(
+            [TITLES.get(vocabulary, vocabulary), *("-" if math.isnan(cell) else f"{cell:.1f}" for cell in cells)]
         )
+    # The longer side goes down: many vocabularies with few figures, or three with nine.
+    head, *rows = grid if pixels else zip(*grid, strict=True)
+    for title in head:
+        table.add_column(title, justify="right" if title else "left")
+    for row in rows:
+        table.add_row(*row)
     return table
 
 

@@ -175,12 +175,15 @@ def test_scenes_are_instances_too() -> None:
         assert thing.box == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
 
 
-def test_it_learns(tiny_dir: Path, tmp_path: Path) -> None:
-    """A few steps on two squares: every loss falls, and both are found, named and outlined."""
+def test_it_learns(tmp_path: Path) -> None:
+    """A few steps on two squares: every loss falls, and both are found, named and outlined.
+
+    With the embedded model: an untrained text tower puts all names in one place.
+    """
     torch.manual_seed(0)
     np.random.seed(0)
     register_coco("things", coco_file(tmp_path), tmp_path, novel=["cat"])
-    built = build_mask_rcnn(str(tiny_dir), {"layers": 2, "dtype": "float32"}, {**SMALL, "channels": 32})
+    built = build_mask_rcnn("tiny", {"layers": 2, "dtype": "float32"}, {**SMALL, "channels": 32})
     built.set_training_classes({"en": NAMES[:2], "zh": ["狗", "红色汽车"]}, [0, 1])
     mapper = InstanceMapper("things", 24, train=True)
     records = DatasetCatalog.get("things")
@@ -209,7 +212,7 @@ def test_it_learns(tiny_dir: Path, tmp_path: Path) -> None:
     for key, evaluator in evaluators.items():
         figures = evaluator.evaluate()
         assert figures is not None
-        assert figures[key]["mask_AP50_base"] > 60
+        assert figures[key]["mask_AP50_base"] > 80
         assert np.isnan(figures[key]["mask_AP_novel"])  # its only object is a crowd
 
 

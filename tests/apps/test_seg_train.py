@@ -114,7 +114,7 @@ def test_evaluation_takes_what_was_trained(tiny_dir: Path, tmp_path: Path, capsy
     assert "base (30)" in shown
     assert "novel (10)" in shown
     first = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
-    evaluation = [f"train.output_dir={out}", "--eval-only", "--pictures", 0, *options]
+    evaluation = ["--eval-only", "--pictures", 0, f"train.output_dir={out}", *options]
     assert train(*evaluation, "data.train=unknown") == 0, capsys.readouterr().err
     again = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
     assert (again["model"], again["iterations"]) == (str(tiny_dir), 1)
@@ -166,7 +166,7 @@ def test_instances_train_resume_and_evaluate(
     (out / "last_checkpoint").write_text("model_0000000.pth")
     assert train(*options, "--resume", "--pictures", 0) == 0, capsys.readouterr().err
     assert "1/2: loss" not in capsys.readouterr().out
-    evaluation = [*config, f"train.output_dir={out}", "--eval-only", "--pictures", 0, *data[2:], "train.device=cpu"]
+    evaluation = [*config, "--eval-only", "--pictures", 0, f"train.output_dir={out}", *data[2:], "train.device=cpu"]
     evaluation += ["data.test_max_patches=16", "data.workers=0"]
     assert train(*evaluation) == 0, capsys.readouterr().err
     first = json.loads((out / "metrics.json").read_text(encoding="utf-8"))["metrics"]["coco_val"]
