@@ -10,7 +10,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -189,7 +188,8 @@ def test_what_was_renamed_and_changed_by_the_command(
     Image.open(folder / "005.png").rotate(90).save(folder / "005.png")
     common = ["index", str(folder), "--shard-size", str(SIZE), "--out"]
     with one_thread(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fgclip2.load", partial(fgclip2.load, dtype="float32"))
+        load = fgclip2.load
+        patch.setattr("fgclip2.load", lambda name, device, dtype: load(name, device, "float32"))
         assert main([*common, str(one)]) == 0
         assert main([*common, str(two), "--engine", "ray", "--address", str(cluster.address)]) == 0
     told = "72 pictures (1 embedded, 2 renamed or copied, 67 unchanged, 2 not in the collection any more"
