@@ -7,7 +7,7 @@ import resource
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -94,13 +94,17 @@ def mean_iou(scenes: int, categories: int, patches: int) -> dict[str, dict[str, 
     for record in DatasetCatalog.get(name):
         pixels, labels = data.load(record)
         for language, segmentor in segmentors.items():
-            found = segmentor(pixels).labels
-            evaluators["all"][language].add(found, labels)
-            evaluators["things"][language].add(np.where(labels < len(data.main), found, BACKGROUND), labels)
-    return {
-        where: {language: (evaluator.evaluate() or {})[language]["mIoU_all"] for language, evaluator in each.items()}
-        for where, each in evaluators.items()
-    }
+            seen = segmentor(pixels).labels
+            evaluators["all"][language].add(seen, labels)
+            evaluators["things"][language].add(np.where(labels < len(data.main), seen, BACKGROUND), labels)
+    found: dict[str, dict[str, float]] = {}
+    for where, each in evaluators.items():
+        # One process: every evaluator answers.
+        answers = {
+            language: cast("dict[str, dict[str, float]]", evaluator.evaluate()) for language, evaluator in each.items()
+        }
+        found[where] = {language: answer[language]["mIoU_all"] for language, answer in answers.items()}
+    return found
 
 
 def main(arguments: Arguments) -> None:

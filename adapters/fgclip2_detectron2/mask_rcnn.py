@@ -195,7 +195,9 @@ def build_mask_rcnn(
     plain = json.loads(json.dumps(parts, default=plain_value))  # of a LazyConfig's nodes too
     try:
         tower = FGCLIP2Backbone(model, **plain["backbone"])
-        values = {key: tuple(value) if isinstance(value, list) else value for key, value in plain["detector"].items()}
+        values: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in plain["detector"].items()
+        }
         built = OpenVocabMaskRCNN(tower, MaskRCNNConfig(**values), plain["templates"])
     except TypeError as error:
         raise Fgclip2Error(f"the Mask R-CNN's configuration does not fit: {error}") from error

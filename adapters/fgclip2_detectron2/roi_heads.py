@@ -38,7 +38,7 @@ class TextBoxPredictor(FastRCNNOutputLayers):
 
     def __init__(self, input_shape: ShapeSpec, width: int, temperature: float = 50.0, **kwargs: Any) -> None:
         super().__init__(input_shape, num_classes=0, cls_agnostic_bbox_reg=True, **kwargs)
-        self.cls_score = nn.Linear(self.cls_score.in_features, width)
+        self.cls_score: nn.Linear = nn.Linear(self.bbox_pred.in_features, width)
         nn.init.zeros_(self.cls_score.weight)
         nn.init.zeros_(self.cls_score.bias)
         self.log_scale = nn.Parameter(torch.tensor(math.log(temperature)))
