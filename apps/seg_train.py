@@ -8,7 +8,8 @@
     python apps/seg_train.py --config apps/configs/seg/instances.py model.model=qihoo360/fg-clip2-base \
         coco.train.annotations=train.json coco.train.images=images coco.val.annotations=... coco.val.images=...
 
-Everything in a config can be overridden as key=value. The result finds any class you name:
+Everything in a config can be overridden as key=value. A segmentor finds any class you name; instances are for
+`fgclip2_detectron2.checkpoint.load_model` in code so far:
 
     python apps/seg_predict.py picture.jpg --checkpoint work_dirs/seg --classes "天空, tree, 红色汽车"
 """

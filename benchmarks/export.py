@@ -99,7 +99,7 @@ def main(arguments: Arguments) -> None:
         assert openvino.directory is not None
         low = load_export(openvino.directory, dtype="bfloat16")
         full = load_export(openvino.directory, dtype="float32")
-        half = Fgclip2Model.from_pretrained(work / "model", dtype=torch.bfloat16).eval()
+        half = Fgclip2Model.from_pretrained(work / "model", dtype=torch.bfloat16).eval().requires_grad_(False)
         passes = {
             "torch float32": pass_of(model.model, inputs, torch.float32),
             "torch bfloat16": pass_of(half, inputs, torch.bfloat16),

@@ -46,7 +46,10 @@ class Guard:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         path = unquote(scope["path"])
-        if "/proxy=" in path or any(path.partition("/file=")[2].lower().startswith(start) for start in _ADDRESSES):
+        # The page asks for files by `/file=` only; `/file/` is the same to Gradio.
+        if any(part in path for part in ("/proxy=", "/file/", "/process_recording")) or any(
+            path.partition("/file=")[2].lower().startswith(start) for start in _ADDRESSES
+        ):
             return await _answer(send, 403, "addresses are not fetched")
         if scope["method"] != "POST":
             return await self.app(scope, receive, _with_policy(send))

@@ -98,6 +98,10 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
     "error": ("This cannot be done", "无法完成"),
     "no_query": ("Type what to look for first.", "请先输入查找内容。"),
     "no_picture": ("Choose a picture first.", "请先选择图片。"),
+    "picture_gone": (
+        "The picture is not kept any more; choose it again.",
+        "图片已不再保存，请重新选择。",
+    ),
     "no_phrases": ("Type at least one phrase first.", "请先输入至少一个短语。"),
     "no_hit": ("Search first, then click one of the pictures found.", "请先搜索，再点击找到的图片。"),
     "too_long": ("{length} characters are too many; give at most {most}.", "{length} 个字符太多，至多 {most} 个。"),

@@ -123,6 +123,8 @@ def read_upload(path: str | None) -> Any:
     try:
         with open(path, "rb") as stream:
             return open_image(stream.read(), max_pixels=PIXELS)
+    except OSError as error:
+        raise Refusal("picture_gone") from error
     except Fgclip2Error as error:
         raise Refusal("bad_picture", pixels=PIXELS // 1_000_000, reason=f"({error})") from error
 

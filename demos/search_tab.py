@@ -10,7 +10,7 @@ import gradio as gr
 from PIL import Image
 
 from demos.labels import Switch, text
-from demos.limits import TOP, Picture, Refusal, check_number, check_text, clicked, explained, read_upload
+from demos.limits import PHRASES, TOP, Picture, Refusal, check_number, check_text, clicked, explained, read_upload
 from fgclip2.errors import Fgclip2Error
 from fgclip2.search.hits import Hit, Hits
 from fgclip2.search.query import Query
@@ -74,7 +74,7 @@ class Searcher:
         """Its picture and the parts of the query, for the other tab, which is opened."""
         hit = _chosen(found, pair, source, number)
         hits = _source(found, pair, source)
-        phrases = "\n".join(hits.parts) if hits.kind != "picture" else gr.skip()
+        phrases = "\n".join(list(dict.fromkeys(hits.parts))[:PHRASES]) if hits.kind != "picture" else gr.skip()
         return shrunk(hit.image(), 2 * FULL), phrases, gr.Tabs(selected="highlight")
 
     def _ask(self, query: str, filters: str, top: float) -> Hits:

@@ -74,6 +74,8 @@ def attention(query: Tensor, key: Tensor, value: Tensor, visible: Visible = None
 
 def _blocks(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Some heads' and some queries' scores at a time, in one piece of memory; nothing here has a gradient."""
+    if not query.numel():
+        return torch.empty_like(query)
     length, keys, threads = query.shape[-2], key.shape[-2], torch.get_num_threads()
     # Heads of a projection lie side by side. Products of such slices cost twice as much as one copy and products of it.
     q, k, v = (part.flatten(0, -3).contiguous() for part in (query * query.shape[-1] ** -0.5, key, value))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 _ROWS: Final = 2048  # tokens of an MLP at a time: their 3,072 numbers stay in the cache, and memory stays bounded
 _FUSED: Final = "gelu_pytorch_tanh"
+_SAMPLED: Final = 64  # numbers of a weight that are compared
 
 
 class _Packed(NamedTuple):
@@ -18,6 +19,7 @@ class _Packed(NamedTuple):
 
     source: Tensor
     state: tuple[int, int]
+    sample: Tensor
     weight: Tensor
 
 
@@ -69,12 +71,14 @@ def mlp(tokens: Tensor, first: nn.Module, activation: nn.Module, second: nn.Modu
     for part in tokens.flatten(0, -2).split(_ROWS):
         inner = linear(part, first, gelu=True) if name == _FUSED else activation(linear(part, first))
         parts.append(linear(inner, second))
-    return (parts[0] if len(parts) == 1 else torch.cat(parts)).view(*tokens.shape[:-1], -1)
+    return (parts[0] if len(parts) == 1 else torch.cat(parts)).unflatten(0, tokens.shape[:-1])
 
 
 def _multiplies_bf16(layer: nn.Module, tokens: Tensor) -> TypeGuard[nn.Linear]:
     return (
         type(layer) is nn.Linear
+        and type(layer.weight) in (nn.Parameter, Tensor)  # not quantised, not distributed
+        and not (layer._forward_hooks or layer._forward_pre_hooks or "forward" in vars(layer))
         and tokens.ndim > 1
         and tokens.dtype == layer.weight.dtype == torch.bfloat16
         and tokens.numel() > 0
@@ -89,9 +93,15 @@ def _laid_out(layer: nn.Linear) -> Tensor:
     weight = layer.weight
     if not isinstance(weight, nn.Parameter) or weight.requires_grad or weight.is_inference():
         return weight
-    state = weight._version, weight.data_ptr()
+    state, sample = (weight._version, weight.data_ptr()), sampled(weight)
     known = _packed.get(layer)
-    if known is None or known.source is not weight or known.state != state:
-        known = _Packed(weight, state, torch.ops.mkldnn._reorder_linear_weight(weight.detach(), None))
-        _packed[layer] = known
+    if known is None or known.source is not weight or known.state != state or not torch.equal(known.sample, sample):
+        packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), None)
+        known = _packed[layer] = _Packed(weight, state, sample.clone(), packed)
     return known.weight
+
+
+def sampled(weight: Tensor) -> Tensor:
+    """Some numbers of a weight: what is written through ``.data``, as by a merge of LoRA, leaves no other trace."""
+    numbers = weight.detach().reshape(-1)
+    return numbers[:: max(1, len(numbers) // _SAMPLED)]

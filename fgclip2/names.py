@@ -99,6 +99,11 @@ def spoken(name: str) -> str:
     return name.replace("_", " ")
 
 
+def said(name: str) -> str:
+    """A name as it is compared with others: spoken, lower-cased like every text, without spaces around it."""
+    return spoken(name).strip().lower()
+
+
 def check_classes(names: ClassNames) -> dict[str, tuple[str, ...]]:
     """Names with their synonyms, none where there are none; those that repeat their name or each other are left out.
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 
 def lengths_of(mask: Tensor) -> tuple[int, ...] | None:
@@ -32,7 +34,5 @@ def pack(tokens: Tensor, lengths: Sequence[int]) -> Tensor:
 
 def unpack(tokens: Tensor, lengths: Sequence[int], size: int) -> Tensor:
     """``(1, sum of lengths, D)`` to ``(B, size, D)``, zero where padded."""
-    rows = tokens.new_zeros(len(lengths), size, tokens.shape[-1])
-    for row, part in zip(rows, tokens[0].split(list(lengths)), strict=True):
-        row[: len(part)] = part
-    return rows
+    rows = pad_sequence(list(tokens[0].split(list(lengths))), batch_first=True)
+    return F.pad(rows, (0, 0, 0, size - rows.shape[1]))

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers.models.siglip2.modeling_siglip2 import Siglip2VisionEmbeddings
 
-from fgclip2.cpu import traced
+from fgclip2.cpu import sampled, traced
 from fgclip2.errors import Fgclip2Error
 
 _ROWS_KEPT: Final = 32_768  # of resized tables, two of the largest: 50 MB in bf16 at 768 numbers a row
@@ -41,8 +41,8 @@ def stretch_positions(table: Tensor, keep: int = 20) -> Tensor:
 class Fgclip2VisionEmbeddings(Siglip2VisionEmbeddings):
     """Patch embedding with position tables resized once for every *distinct* grid."""
 
-    # The weight, its state and the tables made of it; in one tuple, so that threads see all or nothing of a change.
-    _kept: tuple[Tensor, tuple[object, ...], dict[tuple[int, int], Tensor]] | None = None
+    # The weight, its state, some of its numbers and the tables made of it.
+    _kept: tuple[Tensor, tuple[object, ...], list[float], dict[tuple[int, int], Tensor]] | None = None
 
     @staticmethod
     def resize_positional_embeddings(positional_embeddings: Tensor, spatial_shapes: Tensor, max_length: int) -> Tensor:
@@ -86,9 +86,12 @@ class Fgclip2VisionEmbeddings(Siglip2VisionEmbeddings):
         weight = self.position_embedding.weight
         # The object itself, as a new one may get its address; and what changes when it is written to or moved.
         state = (weight._version, weight.data_ptr(), weight.dtype, weight.device)
-        if self._kept is None or self._kept[0] is not weight or self._kept[1] != state:
-            self._kept = weight, state, {}
-        tables = self._kept[2]
+        # Comparing values would make the host wait for a GPU.
+        sample = sampled(weight).tolist() if weight.device.type == "cpu" else []
+        kept = self._kept
+        if kept is None or kept[0] is not weight or kept[1:3] != (state, sample):
+            kept = self._kept = weight, state, sample, {}
+        tables = kept[3]
         table = tables.get((rows, columns))
         if table is None:
             side = self.position_embedding_size
@@ -98,7 +101,7 @@ class Fgclip2VisionEmbeddings(Siglip2VisionEmbeddings):
                 torch.no_grad(),
             ):  # ordinary, so that it can be copied
                 table = self.resize_positional_embeddings(weight.unflatten(0, (side, side)), grid, rows * columns)[0]
-            if sum(len(kept) for kept in list(tables.values())) + len(table) > _ROWS_KEPT:
+            if sum(len(each) for each in list(tables.values())) + len(table) > _ROWS_KEPT:
                 tables.clear()
             tables[rows, columns] = table
         return table

@@ -109,8 +109,8 @@ class FGCLIP2:
     def compile(self, **options: Any) -> FGCLIP2:
         """Compile both towers and the dense head, in place, and pad every batch to its bucket, so that shapes repeat.
 
-        Meant for GPUs, where ``mode="reduce-overhead"`` replays CUDA graphs. A processor computes the padding too then,
-        which it otherwise leaves out, and loses its packed weights.
+        Meant for GPUs, where nothing has been measured yet; ``mode="reduce-overhead"``, which replays CUDA graphs, is
+        untried. A processor computes the padding too then, which it otherwise leaves out, and loses its packed weights.
 
         Args:
             **options: of ``torch.compile``.
@@ -265,6 +265,13 @@ class FGCLIP2:
         """Patches and text tokens that are computed at a time, unless a batch size is asked for."""
         return _TOKENS_A_BATCH["cpu" if self.device.type == "cpu" else "accelerator"]
 
+    @staticmethod
+    def _opened(index: int, image: ImageLike) -> Image.Image:
+        try:
+            return open_image(image)
+        except Fgclip2Error as error:
+            raise Fgclip2Error(f"image {index}: {error}") from error
+
     def _batches(
         self, images: Iterable[ImageLike], max_patches: int | None, batch_size: int | None
     ) -> Iterator[tuple[list[int], list[tuple[int, int]], dict[str, Tensor]]]:
@@ -278,14 +285,18 @@ class FGCLIP2:
 
         def read(numbered: tuple[int, ImageLike]) -> tuple[int, tuple[int, tuple[int, int], Patches]]:
             index, image = numbered
-            try:
-                opened = open_image(image)
-            except Fgclip2Error as error:
-                raise Fgclip2Error(f"image {index}: {error}") from error
+            opened = self._opened(index, image)
             budget = processor.budget([opened], max_patches)
             return budget, (index, opened.size, processor.patches(opened, budget))
 
-        for budget, item in map_ahead(read, enumerate(images), threads=_THREADS, ahead=_THREADS):
+        def own(index: int, image: ImageLike) -> ImageLike:
+            """What no caller can change while it waits: iterators often give one object with ever new content."""
+            if isinstance(image, (str, os.PathLike, bytes)):
+                return image
+            return self._opened(index, image).copy()
+
+        owned = ((index, own(index, image)) for index, image in enumerate(images))
+        for budget, item in map_ahead(read, owned, threads=_THREADS, ahead=_THREADS):
             waiting.setdefault(budget, []).append(item)
             limit = batch_size or max(1, min(_IMAGE_BATCH, self._tokens_a_batch[0] // budget))
             if len(waiting[budget]) >= limit:

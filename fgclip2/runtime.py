@@ -187,8 +187,8 @@ class ExportedNetwork:
         if lacking:
             raise Fgclip2Error(
                 f"the export in {self.directory} has no {lacking[0]} head, only {', '.join(self.manifest.heads)}; "
-                f"export it too: fgclip2 export --model {self.manifest.model_name} --head "
-                f"{' '.join(head for head in HEADS if head in (*self.manifest.heads, *heads))}"
+                f"export it too: fgclip2 export --model {self.manifest.model_name} --format {self.manifest.format} "
+                f"--out DIR --head {' '.join(head for head in HEADS if head in (*self.manifest.heads, *heads))}"
             )
 
     @cached_property

@@ -70,6 +70,27 @@ class TestLinear:
             np.testing.assert_allclose(output.double().numpy(), by_hand(tokens, layer), **BF16)
 
     @torch.no_grad()
+    def test_it_follows_what_is_written_past_the_version(self):
+        """As a merge of LoRA does it."""
+        layer, tokens = frozen_linear(), torch.randn(5, 24).bfloat16()
+        with torch.no_grad():
+            linear(tokens, layer)
+            layer.weight.data += 1
+            np.testing.assert_allclose(linear(tokens, layer).float().numpy(), by_hand(tokens, layer), **BF16)
+
+    def test_a_hook_is_called(self):
+        layer, seen = frozen_linear(), []
+        layer.register_forward_hook(lambda *given: seen.append(given))
+        with torch.no_grad():
+            linear(torch.randn(5, 24).bfloat16(), layer)
+        assert len(seen) == 1
+
+    def test_nothing_gives_nothing(self):
+        layers = frozen_linear(24, 40), frozen_linear(40, 8)
+        with torch.no_grad():
+            assert mlp(torch.empty(0, 7, 24).bfloat16(), layers[0], nn.GELU(), layers[1], "gelu").shape == (0, 7, 8)
+            assert attention(*(torch.empty(0, 2, 5, 8).bfloat16() for _ in range(3))).shape == (0, 2, 5, 8)
+
     def test_an_adapter_around_a_layer_is_called(self):
         layer = nn.Sequential(frozen_linear(), nn.Tanh())
         tokens = torch.randn(3, 24).bfloat16()
@@ -130,6 +151,11 @@ class TestPacking:
         packed = pack(tokens, lengths)
         assert packed.shape == (1, sum(lengths), 2)
         assert torch.equal(unpack(packed, lengths, size), tokens * mask[..., None])
+
+    def test_gradients_come_back(self):
+        tokens = torch.randn(1, 5, 4, requires_grad=True)
+        unpack(tokens, (2, 3), 4).square().sum().backward()
+        torch.testing.assert_close(tokens.grad, 2 * tokens.detach())
 
     @pytest.mark.parametrize("mask", [[[1, 0, 1]], [[0, 1, 1], [1, 1, 1]], [[0, 0], [1, 1]]])
     def test_other_masks_are_not_packed(self, mask: list[list[int]]):
@@ -300,4 +326,4 @@ class TestPositionTables:
             table = embeddings._table(rows, 2)
             assert table.shape == (2 * rows, 32)
             assert embeddings._table(rows, 2) is table
-            assert sum(len(kept) for kept in embeddings._kept[2].values()) <= 30
+            assert sum(len(kept) for kept in embeddings._kept[3].values()) <= 30

@@ -280,3 +280,18 @@ class TestHash:
         with torch.no_grad():
             loaded.model.logit_scale += 1
         assert model.hash != before
+
+
+def test_an_iterator_may_give_one_object_again_and_again(tiny):
+    """As a camera's buffer, or the frames of an animation: each picture counts as it was when it was given."""
+    frames = np.random.default_rng(0).integers(0, 256, (12, 48, 64, 3), np.uint8)
+
+    def camera():
+        buffer, picture = np.empty_like(frames[0]), Image.new("RGB", (64, 48))
+        for number, frame in enumerate(frames):
+            buffer[:] = frame
+            picture.paste(Image.fromarray(frame))
+            yield buffer if number % 2 else picture
+
+    expected = tiny.image_features([Image.fromarray(frame) for frame in frames], batch_size=3)
+    torch.testing.assert_close(tiny.image_features(camera(), batch_size=3), expected, atol=0, rtol=0)

@@ -21,6 +21,7 @@ from detectron2.structures import ImageList, Instances
 from torch import Tensor, nn
 
 from fgclip2.errors import Fgclip2Error
+from fgclip2.names import said
 from fgclip2.pyramid import STRIDES, FGCLIP2Pyramid, replicate_edges
 from fgclip2.tower import PATCH
 from fgclip2.vocabulary import TEMPLATES
@@ -34,7 +35,9 @@ _RATIOS: Final = (0.5, 1.0, 2.0)
 
 @dataclass(frozen=True)
 class MaskRCNNConfig:
-    """Sizes of the detector beside its tower; everything else is as in detectron2's ``mask_rcnn_fpn``.
+    """Sizes of the detector beside its tower; what is not here is as in detectron2's ``mask_rcnn_fpn``.
+
+    But: boxes are regressed whatever the class, and RoIAlign takes 2 x 2 samples a cell.
 
     Attributes:
         channels: of every level of the pyramid.
@@ -71,6 +74,8 @@ class MaskRCNNConfig:
 
     def __post_init__(self) -> None:
         steps = all(second == 2 * first for first, second in zip(self.strides, self.strides[1:], strict=False))
+        if len(self.proposals) != 2:
+            raise Fgclip2Error(f"MaskRCNNConfig proposals {self.proposals}: give two numbers, training's and otherwise")
         if not self.strides or not steps or not set(self.strides) <= set(STRIDES):
             raise Fgclip2Error(f"MaskRCNNConfig strides {self.strides}: give one or more of {STRIDES}, none left out")
         small = {name: getattr(self, name) for name in ("channels", "regions", "hidden", "mask_convs", "most")}
@@ -117,7 +122,7 @@ class OpenVocabMaskRCNN(OpenVocabulary, nn.Module):
 
     def know(self, names: Any) -> None:
         """Say which names belong to classes of the training; all others are novel."""
-        self.trained_names = frozenset(name.strip().lower() for name in names)
+        self.trained_names = frozenset(map(said, names))
 
     def forward(self, batched_inputs: Sequence[Mapping[str, Any]]) -> Any:
         """Losses in training; otherwise results.
@@ -165,7 +170,7 @@ class OpenVocabMaskRCNN(OpenVocabulary, nn.Module):
         return {"instances": {key: detector_postprocess(instances, *size) for key, instances in found.items()}}
 
     def _novel(self, names: Collection[str]) -> Tensor:
-        return torch.tensor([name.strip().lower() not in self.trained_names for name in names], device=self.device)
+        return torch.tensor([said(name) not in self.trained_names for name in names], device=self.device)
 
     def _features(self, images: Tensor, sizes: Sequence[tuple[int, int]]) -> dict[str, Tensor]:
         maps = self.backbone(images, sizes)

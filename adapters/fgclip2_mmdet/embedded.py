@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -72,16 +72,8 @@ def prepare(
     world = World()
     base, novel = split_categories(world, config)
     shown = sorted(base + novel)
-    data = EmbeddedData(
-        directory,
-        {
-            "en": [world.categories[index].name_en for index in shown],
-            "zh": [world.categories[index].name_zh for index in shown],
-        },
-        [world.categories[index].name_en for index in novel],
-    )
-    done = directory / DONE
-    stamp = json.dumps({"config": asdict(config), "names": data.names}, ensure_ascii=False, sort_keys=True)
+    data = _described(directory, world, shown, novel)
+    done, stamp = directory / DONE, _stamp(config, data)
     if done.is_file() and done.read_text(encoding="utf-8") == stamp:
         return data
     partial = directory.with_name(f"{directory.name}.partial")
@@ -105,10 +97,27 @@ def find_scenes(directory: str | Path) -> EmbeddedData:
     done = Path(directory) / DONE
     if not done.is_file():
         raise Fgclip2Error(f"{directory} has no finished scenes; `make ovd` draws them into work_dirs/ovd/scenes")
+    written = done.read_text(encoding="utf-8")
     try:
-        return prepare(directory, EmbeddedConfig(**json.loads(done.read_text(encoding="utf-8"))["config"]))
+        config = EmbeddedConfig(**json.loads(written)["config"])
     except (ValueError, KeyError, TypeError) as error:
         raise Fgclip2Error(f"{done} is of another version ({error}); run `make ovd` again") from error
+    world = World()
+    base, novel = split_categories(world, config)
+    data = _described(Path(directory), world, sorted(base + novel), novel)
+    if _stamp(config, data) != written:
+        raise Fgclip2Error(f"{done} is of another version (its names differ); run `make ovd` again")
+    return data
+
+
+def _described(directory: Path, world: World, shown: Sequence[int], novel: Sequence[int]) -> EmbeddedData:
+    categories = [world.categories[index] for index in shown]
+    names = {"en": [category.name_en for category in categories], "zh": [category.name_zh for category in categories]}
+    return EmbeddedData(directory, names, [world.categories[index].name_en for index in novel])
+
+
+def _stamp(config: EmbeddedConfig, data: EmbeddedData) -> str:
+    return json.dumps({"config": asdict(config), "names": data.names}, ensure_ascii=False, sort_keys=True)
 
 
 def _generate(

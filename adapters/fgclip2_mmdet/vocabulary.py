@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fgclip2.errors import Fgclip2Error
+from fgclip2.names import said
 from fgclip2.predictor import FGCLIP2
 from fgclip2.vocabulary import ClassNames, Templates, Vocabulary
 
@@ -71,8 +72,8 @@ def novel_flags(
         Fgclip2Error: a novel name that is not a class, or a wrong number of flags.
     """
     if novel is None:
-        known = set(trained)
-        return [name not in known for name in names]
+        known = {said(name) for name in trained}
+        return [said(name) not in known for name in names]
     given = list(novel)
     if given and all(isinstance(flag, bool) for flag in given):
         if len(given) != len(names):

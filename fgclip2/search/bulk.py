@@ -129,7 +129,12 @@ def embed_on_cluster(
     import fgclip2
 
     with _connected(cluster):
-        workers = min(cluster.workers or _room(ray.cluster_resources(), cluster), len(units))
+        room = _room(ray.cluster_resources(), cluster)
+        if cluster.workers and cluster.workers > room:
+            raise Fgclip2Error(
+                f"--workers {cluster.workers}: the cluster has room for {room} of these; give at most that"
+            )
+        workers = min(cluster.workers or room, len(units))
         setup = _Setup(
             fgclip2.__version__, str(model.directory.resolve()), model.name, model.hash,
             str(model.dtype).removeprefix("torch."), cluster.worker_cpus, cluster.worker_gpus > 0,
@@ -151,6 +156,8 @@ def embed_on_cluster(
         context = runs.context
         context.execution_options.preserve_order = True
         context.enable_progress_bars = context.print_on_execution_start = False
+        if hasattr(context, "execution_no_progress_timeout_s"):
+            context.execution_no_progress_timeout_s = -1  # a run of large pictures may take an hour before it answers
         try:
             for unit, answer in zip(units, runs.iter_rows(), strict=True):
                 if answer["problem"]:

@@ -74,7 +74,8 @@ class Hit:
 
         image = self.image()
         small = image if side is None else shrunk(image, side)
-        factors = np.array([small.width / image.width, small.height / image.height] * 2)
+        # Boxes are in pixels of the picture as it was indexed.
+        factors = np.array([small.width / self.size[0], small.height / self.size[1]] * 2)
         return draw_boxes(small, np.array(self.boxes) * factors, self.parts)
 
     def heat_map(self, part: int = 0, side: int | None = None) -> Image.Image:

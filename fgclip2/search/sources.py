@@ -174,6 +174,7 @@ def _shard(path: Path) -> list[Source]:
         fields = told.get(os.path.splitext(source.name)[0], {})
         boxes, shares, problem = _boxes(fields)
         joined.append(Source(source.name, {**_plain(fields), **source.extra}, boxes, shares, problem))
+    joined = list({source.name: source for source in joined}.values())  # of one name twice the last counts, as for tar
     if stopped:
         joined.append(Source(f"{path.name}#end", problem=f"{stopped}: pictures after the last whole one are lost"))
     return joined

@@ -4,7 +4,8 @@ python apps/seg_train.py --config apps/configs/seg/instances.py \
     coco.train.annotations=instances_train2017.json coco.train.images=train2017 \
     coco.val.annotations=instances_val2017.json coco.val.images=val2017
 
-Sizes are those of detectron2's Mask R-CNN. Not run here with the released weights or on the whole of COCO.
+Sizes are near those of detectron2's Mask R-CNN, with fewer regions and proposals for memory.
+Not run here with the released weights or on the whole of COCO.
 """
 
 from typing import Any
