@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -307,6 +308,35 @@ def test_a_shard_that_was_packed_anew_is_indexed_again(few: Path, embedded: fgcl
     after = contents(Store.open(out))
     for name, (vector, *_) in before.items():
         np.testing.assert_array_equal(after[name][0], vector)
+
+
+def test_a_shard_that_is_cut_short_is_not_pruned(few: Path, embedded: fgclip2.FGCLIP2, tmp_path: Path) -> None:
+    """What was behind its end is unknown; what is gone from a whole shard is deleted."""
+    members = {f"{n}.png": (few / f"{n:03d}.png").read_bytes() for n in range(4)}
+    shards, out = tmp_path / "shards", tmp_path / "idx"
+    shards.mkdir()
+    for name in ("one.tar", "two.tar"):
+        write_tar(shards / name, members)
+    build_store(shards, out, embedded, progress=False)
+    whole = (shards / "one.tar").read_bytes()
+    (shards / "one.tar").write_bytes(whole[: len(whole) // 2])
+    write_tar(shards / "two.tar", {"0.png": members["0.png"]})
+    done = build_store(shards, out, embedded, BuildConfig(prune=True), progress=False)
+    assert done.missing == 3
+    assert {name for name in Store.open(out).rows if name.startswith("two")} == {"two.tar#0.png"}
+    assert len([name for name in Store.open(out).rows if name.startswith("one")]) == 4
+
+
+def test_of_one_name_twice_in_a_shard_the_last_counts(few: Path, embedded: fgclip2.FGCLIP2, tmp_path: Path) -> None:
+    """As for tar, which adds what was changed behind what is there."""
+    shard = tmp_path / "part.tar"
+    write_tar(shard, {"a.png": (few / "000.png").read_bytes()})
+    with tarfile.open(shard, "a") as archive:
+        archive.add(few / "001.png", "a.png")
+    done = build_store(shard, tmp_path / "idx", embedded, progress=False)
+    assert (done.embedded, done.total) == (1, 1)
+    (hit,) = Index.open(tmp_path / "idx", embedded).search("a dog", top=5)
+    np.testing.assert_array_equal(np.asarray(hit.image()), np.asarray(Image.open(few / "001.png").convert("RGB")))
 
 
 def test_few_pictures_of_many_runs_share_a_shard(few: Path, embedded: fgclip2.FGCLIP2, tmp_path: Path) -> None:
