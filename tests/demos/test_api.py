@@ -257,8 +257,9 @@ def test_the_program_from_start_to_stop(tmp_path: Path) -> None:
     command = [sys.executable, str(program), "--scenes", "6", "--work-dir", str(tmp_path / "work"), "--port", str(port)]
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     with subprocess.Popen(
-        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as started:
+        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=_listen_to_interrupts,
+    ) as started:  # fmt: skip
         try:
             assert started.stdout is not None
             first = started.stdout.readline()
@@ -269,10 +270,18 @@ def test_the_program_from_start_to_stop(tmp_path: Path) -> None:
             assert len(gallery) == 3
         finally:
             started.send_signal(signal.SIGINT)
-            _, said = started.communicate(timeout=30)
+            try:
+                _, said = started.communicate(timeout=30)
+            finally:
+                started.kill()  # or leaving the block would wait for it
     assert started.returncode == 0
     assert "Traceback" not in said
     assert sorted(file.name for file in (tmp_path / "work" / "6" / "images").iterdir())[5] == "0005.png"
+
+
+def _listen_to_interrupts() -> None:
+    """A shell lets what it starts in the background ignore Ctrl-C, and tests may be run like that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _free_port() -> int:
