@@ -47,8 +47,12 @@ ovd: $(STAMP) ## train, evaluate and draw an open-vocabulary detector on the emb
 tiny: $(STAMP) ## train the embedded model from scratch into work_dirs/tiny (within 90 minutes on 2 cores)
 	$(PY) apps/train_tiny.py $(ARGS)
 
+# In two processes: one that has run the first group ends in a segmentation fault when a later test starts a program. The
+# cause is not known; native libraries of a dozen packages are loaded by then. pytest's 5 means that ARGS chose none here.
+APART := adapters apps data demos evaluation search
 test: $(STAMP) ## run all tests
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest $(ARGS) $(APART:%=tests/%) || [ $$? = 5 ]
+	$(PY) -m pytest $(ARGS) $(APART:%=--ignore=tests/%) tests || [ $$? = 5 ]
 
 lint: $(STAMP) ## ruff (rules and format), mypy, codespell
 	$(PY) -m ruff check .
