@@ -53,7 +53,7 @@ def build_optimizer(groups: list[dict[str, Any]], config: OptimConfig) -> torch.
         fused = all(parameter.device.type in ("cpu", "cuda") for group in groups for parameter in group["params"])
         return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=fused)
     try:
-        from pytorch_optimizer import Muon
+        from fgclip2.train.muon import Muon
     except ImportError as error:
         raise Fgclip2Error("muon_lr needs the package pytorch-optimizer: pip install 'fgclip2[train]'") from error
     for group in groups:
