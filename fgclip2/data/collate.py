@@ -44,10 +44,10 @@ class TrainBatch:
         text_of: int64 ``(R,)``: regions with a text.
         region_text: int64 ``(R,)``: those texts, rows of ``texts``.
         bare: bool ``(R,)``: that text is the bare class name.
-        hard_of: int64 ``(H,)``: regions with hard negatives.
+        hard_of: int64 ``(H,)``: regions with hard negatives or contrasts, as often as they have such sets of texts.
         hard_text: int64 ``(H, 1 + K)``: their texts, rows of ``texts``, the true one first; 0 beyond ``hard_mask``.
         hard_mask: bool ``(H, 1 + K)``: which of those exist.
-        hard_picture: int64 ``(Q,)``: pictures with hard captions.
+        hard_picture: int64 ``(Q,)``: pictures with hard captions or contrasts, likewise.
         hard_caption: int64 ``(Q, 1 + J)``: their captions, rows of ``texts``, the true one first; 0 beyond
             ``hard_caption_mask``.
         hard_caption_mask: bool ``(Q, 1 + J)``: which of those exist.
@@ -144,8 +144,8 @@ class Collator:
         regions = [(row, region) for row, sample in enumerate(kept) for region in sample.regions]
         said = [(row, texts.add(region.text)) for row, (_, region) in enumerate(regions) if region.text is not None]
         described = [regions[row][1] for row, _ in said]
-        hard = [(row, list(map(texts.add, region.hard))) for row, (_, region) in enumerate(regions) if region.hard]
-        hard_captions = [(row, list(map(texts.add, sample.hard))) for row, sample in enumerate(kept) if sample.hard]
+        hard = [(row, list(map(texts.add, each))) for row, (_, region) in enumerate(regions) for each in region.hard]
+        hard_captions = [(row, list(map(texts.add, each))) for row, sample in enumerate(kept) for each in sample.hard]
         short = [(row, texts.add(sample.short)) for row, sample in enumerate(kept) if sample.short is not None]
         long = [(row, long_texts.add(sample.long)) for row, sample in enumerate(kept) if sample.long is not None]
         hard_text, hard_mask = _ragged([row for _, row in hard])

@@ -74,6 +74,7 @@ class RegionRecord:
         label: class number from 0, where the source has classes.
         name: bare name of the class, where the source has one.
         facts: what else is known, for sources that can tell what is true of what.
+        contrasts: further sets of texts, a true one first and then false ones.
     """
 
     box: tuple[float, float, float, float]
@@ -82,6 +83,7 @@ class RegionRecord:
     label: int | None = None
     name: str | None = None
     facts: Facts | None = None
+    contrasts: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,7 @@ class Record:
         long: long caption, where there is one.
         regions: its regions, any number.
         hard: a caption that is true of the picture, then ones that are nearly it and false; empty where there are none.
+        contrasts: further such sets.
 
     Raises:
         RecordError: a caption or text is empty, or a box is NaN, empty, reversed or outside the picture.
@@ -108,6 +111,7 @@ class Record:
     long: str | None = None
     regions: tuple[RegionRecord, ...] = ()
     hard: tuple[str, ...] = ()
+    contrasts: tuple[tuple[str, ...], ...] = ()
 
     def __post_init__(self) -> None:
         if self.language not in LANGUAGES:
@@ -118,6 +122,8 @@ class Record:
             raise RecordError(self.name, "its long caption is empty")
         if len(self.hard) == 1 or not all(text.strip() for text in self.hard):
             raise RecordError(self.name, "its hard captions are a true one alone, or one of them is empty")
+        if not all(map(_is_contrast, self.contrasts)):
+            raise RecordError(self.name, "a contrast is a true text alone, or a text in it is empty")
         for number, region in enumerate(self.regions):
             problem = _box_problem(region.box)
             if problem:
@@ -127,6 +133,12 @@ class Record:
                 raise RecordError(self.name, f"a text of box {number} is empty")
             if not all(text.strip() for text in region.negatives):
                 raise RecordError(self.name, f"a hard negative of box {number} is empty")
+            if not all(map(_is_contrast, region.contrasts)):
+                raise RecordError(self.name, f"a contrast of box {number} is a true text alone, or a text is empty")
+
+
+def _is_contrast(texts: tuple[str, ...]) -> bool:
+    return len(texts) > 1 and all(text.strip() for text in texts)
 
 
 def _box_problem(box: tuple[float, float, float, float]) -> str | None:

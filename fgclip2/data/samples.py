@@ -30,6 +30,8 @@ class TextShares:
         names: of those, where there is one, the share with the bare class name instead of an expression.
         hard: share of regions with their hard negatives.
         hard_captions: share of pictures with their hard captions.
+        contrasts: share of the regions' contrasts beyond their hard negatives, each drawn by itself.
+        picture_contrasts: the same of whole pictures.
     """
 
     short: float = 1.0
@@ -38,6 +40,8 @@ class TextShares:
     names: float = 0.0
     hard: float = 1.0
     hard_captions: float = 1.0
+    contrasts: float = 0.0
+    picture_contrasts: float = 0.0
 
     def __post_init__(self) -> None:
         for name in self.__dataclass_fields__:
@@ -47,12 +51,12 @@ class TextShares:
 
 @dataclass(slots=True)
 class SampleRegion:
-    """One drawn region: box (x1, y1, x2, y2 in 0..1), text where drawn, hard texts where drawn, the true one first."""
+    """One drawn region: box (x1, y1, x2, y2 in 0..1), text where drawn, and sets of texts whose first is true."""
 
     box: tuple[float, float, float, float]
     text: str | None
     bare: bool
-    hard: tuple[str, ...]
+    hard: tuple[tuple[str, ...], ...]
     label: int
     facts: Facts | None
 
@@ -67,8 +71,8 @@ class Sample:
     short: str | None
     long: str | None
     regions: list[SampleRegion] = field(default_factory=list)
-    hard: tuple[str, ...] = ()
-    """A true caption, then false ones; empty where none were drawn."""
+    hard: tuple[tuple[str, ...], ...] = ()
+    """Sets of a true caption and false ones after it."""
 
 
 class TrainingDataset(Dataset["Sample | Failure"]):
@@ -121,6 +125,8 @@ class TrainingDataset(Dataset["Sample | Failure"]):
         shares = self.shares.short, self.shares.long, self.shares.hard_captions
         short, long, hard = (rng.random(3) < shares).tolist()
         prefix = self.prefix_english if record.language == "en" else ""
+        captions = ((record.hard[0], *self._some(record.hard[1:], rng)),) if hard and record.hard else ()
+        captions += self._drawn(record.contrasts, self.shares.picture_contrasts, rng)
         return Sample(
             name=record.name,
             language=record.language,
@@ -128,15 +134,20 @@ class TrainingDataset(Dataset["Sample | Failure"]):
             short=prefix + record.short if short else None,
             long=record.long if long else None,
             regions=[self._region(region, rng) for region in regions],
-            hard=tuple(prefix + text for text in (record.hard[0], *self._some(record.hard[1:], rng)))
-            if hard and record.hard
-            else (),
+            hard=tuple(tuple(prefix + text for text in each) for each in captions),
         )
 
     def _some(self, negatives: tuple[str, ...], rng: np.random.Generator) -> tuple[str, ...]:
         if len(negatives) <= self.negatives:
             return negatives
         return tuple(negatives[k] for k in rng.permutation(len(negatives))[: self.negatives].tolist())
+
+    @staticmethod
+    def _drawn(
+        contrasts: tuple[tuple[str, ...], ...], share: float, rng: np.random.Generator
+    ) -> tuple[tuple[str, ...], ...]:
+        chosen = rng.random(len(contrasts)) < share if contrasts else ()
+        return tuple(each for each, taken in zip(contrasts, chosen, strict=True) if taken)
 
     def _region(self, region: RegionRecord, rng: np.random.Generator) -> SampleRegion:
         said, named, hard, which = rng.random(4).tolist()
@@ -150,7 +161,8 @@ class TrainingDataset(Dataset["Sample | Failure"]):
             box=region.box,
             text=text if has_text else None,
             bare=bare and has_text,
-            hard=(region.texts[0], *false) if false else (),
+            hard=(((region.texts[0], *false),) if false else ())
+            + self._drawn(region.contrasts, self.shares.contrasts, rng),
             label=-1 if region.label is None else region.label,
             facts=region.facts,
         )

@@ -98,11 +98,11 @@ class RecordProbe:
         parts = [part for sample in samples for part in sample.regions]
         if parts:
             figures["box_top1"] = _percent(self._right_classes(model, region, parts, names))
-        hard = [row for row, part in enumerate(parts) if part.hard]
+        hard = [(row, said) for row, part in enumerate(parts) for said in part.hard]
         if hard:
-            widths = [len(parts[row].hard) for row in hard]
-            texts = self._embed(model, [text for row in hard for text in parts[row].hard], "box").split(widths)
-            right = [(choices @ region[row]).argmax() == 0 for row, choices in zip(hard, texts, strict=True)]
+            texts = self._embed(model, [text for _, said in hard for text in said], "box")
+            choices = zip(hard, texts.split([len(said) for _, said in hard]), strict=True)
+            right = [(text @ region[row]).argmax() == 0 for (row, _), text in choices]
             figures["hard"] = _percent(torch.stack(right))
         return figures
 

@@ -165,9 +165,10 @@ def test_regions_are_sampled_anew_every_epoch_and_all_get_their_turn():
     assert [[item.text for item in other[epoch, 0].regions] for epoch in range(40)] != drawn
     for item in dataset[0, 0].regions:
         number = item.text.split()[-1]
-        assert item.hard[0] == item.text
-        assert len(set(item.hard[1:])) == 3
-        assert all(text.startswith(f"not {number} ") for text in item.hard[1:])
+        ((true, *false),) = item.hard
+        assert true == item.text
+        assert len(set(false)) == 3
+        assert all(text.startswith(f"not {number} ") for text in false)
     everything = TrainingDataset(Listed(many), max_regions=None)[0, 0].regions
     assert [item.text for item in everything] == [f"thing {k}" for k in range(9)]
     assert TrainingDataset(Listed(many), max_regions=0)[0, 0].regions == []
@@ -179,7 +180,44 @@ def test_short_and_long_expressions_take_turns_but_hard_texts_are_short():
     items = [dataset[epoch, 0].regions[0] for epoch in range(200)]
     assert 70 < sum(item.text == "cat" for item in items) < 130
     assert {item.text for item in items} == {"cat", "a cat on a sofa"}
-    assert {item.hard for item in items} == {("cat", "dog")}
+    assert {item.hard for item in items} == {(("cat", "dog"),)}
+
+
+def test_contrasts_are_drawn_one_by_one_and_stand_beside_hard_negatives(processor):
+    """Their rows name the same region or picture again; without a share nothing of them is drawn, as before."""
+    sets = (("a cat on the left", "a cat on the right", "a cat at the top"), ("a small cat", "a large cat"))
+    thing = region("cat", ("dog",), contrasts=sets)
+    given = record(hard=("one cat", "two cats"), contrasts=(("黑猫", "白猫"),), regions=(region("sofa"), thing))
+    shares = TextShares(contrasts=0.5, picture_contrasts=0.25)
+    dataset = TrainingDataset(Listed(given), shares=shares, prefix_english="", max_regions=None)
+    samples = [dataset[epoch, 0] for epoch in range(400)]
+    assert all(
+        sample.regions[1].hard[0] == ("cat", "dog") and sample.hard[0] == ("one cat", "two cats") for sample in samples
+    )
+    for each in sets:
+        drawn = [each in sample.regions[1].hard for sample in samples]
+        assert np.mean(drawn) == pytest.approx(0.5, abs=0.08)
+    assert np.mean([("黑猫", "白猫") in sample.hard for sample in samples]) == pytest.approx(0.25, abs=0.07)
+    assert {sample.regions[0].hard for sample in samples} == {()}
+
+    everything = TextShares(contrasts=1, picture_contrasts=1)
+    batch = batch_of(processor, given, shares=everything, prefix_english="", max_regions=None)
+    assert batch.hard_of.tolist() == [1, 1, 1]
+    assert batch.hard_mask.tolist() == [[True, True, False], [True, True, True], [True, True, False]]
+    assert batch.texts[batch.hard_text[1]].tolist() == ids(processor, *sets[0])
+    assert batch.texts[batch.hard_text[2, :2]].tolist() == ids(processor, *sets[1])
+    assert batch.hard_picture.tolist() == [0, 0]
+    assert batch.texts[batch.hard_caption[1]].tolist() == ids(processor, "黑猫", "白猫")
+    none = TrainingDataset(Listed(given), max_regions=None)[0, 0]
+    assert [len(none.hard), *(len(item.hard) for item in none.regions)] == [1, 0, 1]
+
+
+@pytest.mark.parametrize("wrong", [("a cat",), ("a cat", " "), ()])
+def test_a_contrast_without_a_false_text_is_refused(wrong):
+    with pytest.raises(RecordError, match="x#0: a contrast is a true text alone, or a text in it is empty"):
+        record(contrasts=(wrong,))
+    with pytest.raises(RecordError, match="x#0: a contrast of box 0 is a true text alone, or a text is empty"):
+        record(regions=(region(contrasts=(wrong,)),))
 
 
 def test_shares_leave_texts_out_but_no_boxes(processor):

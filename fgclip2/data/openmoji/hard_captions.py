@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING
 from fgclip2.data.openmoji import grammar
 from fgclip2.data.openmoji.attributes import COLOURS, Attributes, Draws
 from fgclip2.data.openmoji.grammar import Text
-from fgclip2.data.openmoji.texts import NEGATIVES, Lexicon, relation_between
+from fgclip2.data.openmoji.texts import NEGATIVES, Lexicon, comparison_between, relation_between
 from fgclip2.errors import Fgclip2Error
 
 if TYPE_CHECKING:
     from fgclip2.data.openmoji.scenes import SceneObject
 
 _LISTED = 3
-_CONTRAST = 1.5  # "larger than" is said from this ratio of longest sides on
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +114,8 @@ def _plan(things: Sequence[SceneObject], draws: Draws) -> _Plan:
         for j, second in enumerate(chosen):
             if i == j or parts[i].number > 1 or parts[j].number > 1:
                 continue
-            place = relation_between(first, second)
-            if place is not None:
-                found.append((i, place, j))
-            if first.scale >= _CONTRAST * second.scale:
-                found.append((i, "larger", j))
-            elif second.scale >= _CONTRAST * first.scale:
-                found.append((i, "smaller", j))
+            said = relation_between(first, second), comparison_between(first, second)
+            found += [(i, relation, j) for relation in said if relation is not None]
     return _Plan(tuple(parts), found[draws.below(len(found))] if found else None)
 
 

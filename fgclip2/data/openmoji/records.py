@@ -9,6 +9,7 @@ import numpy as np
 
 from fgclip2.data.openmoji.attributes import Attributes, truth
 from fgclip2.data.openmoji.config import SceneConfig
+from fgclip2.data.openmoji.contrasts import region_contrasts
 from fgclip2.data.openmoji.scenes import Scene, SceneObject
 from fgclip2.data.openmoji.world import World
 from fgclip2.data.records import LANGUAGES, Language, Record, RegionRecord, check_index
@@ -90,11 +91,13 @@ def scene_record(scene: Scene, language: Language, caption: int = 0) -> Record:
         short=scene.short[language][caption],
         long=scene.long[language],
         hard=(scene.hard_caption.text[language], *scene.hard_caption.negatives[language]),
+        contrasts=tuple(contrast.said(language) for contrast in scene.contrasts),
         regions=tuple(
             RegionRecord(
                 box=(thing.box[0] / width, thing.box[1] / height, thing.box[2] / width, thing.box[3] / height),
                 texts=(thing.phrases[language],),
                 negatives=tuple(thing.negatives[language]),
+                contrasts=tuple(contrast.said(language) for contrast in region_contrasts(thing)),
                 label=thing.category.id,
                 name=thing.names[language],
                 facts=SceneFacts(thing),

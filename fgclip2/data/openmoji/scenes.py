@@ -13,6 +13,7 @@ from fgclip2.data.openmoji import texts
 from fgclip2.data.openmoji.attributes import Attributes, Draws, truth
 from fgclip2.data.openmoji.catalogue import Category
 from fgclip2.data.openmoji.config import SceneConfig
+from fgclip2.data.openmoji.contrasts import Contrast, picture_contrasts
 from fgclip2.data.openmoji.grammar import Text
 from fgclip2.data.openmoji.hard_captions import HardCaption, hard_caption
 from fgclip2.data.openmoji.texts import Lexicon, Negative
@@ -125,6 +126,11 @@ class Scene:
         """A short caption with exact counts and, where one holds, a relation; and 10 captions that are false."""
         draws = Draws(*self.entropy, 3)
         return hard_caption(self.objects, self.config.negatives, draws, self.lexicon)
+
+    @cached_property
+    def contrasts(self) -> list[Contrast]:
+        """Sets of short texts about the picture that differ in one fact."""
+        return picture_contrasts(self.objects, Draws(*self.entropy, 4), self.lexicon)
 
     @cached_property
     def long(self) -> dict[str, str]:

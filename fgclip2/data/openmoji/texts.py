@@ -23,6 +23,7 @@ NEAR_KINDS = ("near-category", "near-colour", "near-size", "near-position", "nea
 RANDOM_KINDS = ("category", "colour", "style")
 _MIN_LONG_WORDS, _MIN_LONG_CHARACTERS = 62, 102
 _RELATION_MARGIN = 0.12
+_COMPARISON_RATIO = 1.5  # of longest sides, from which "larger than" is said
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +200,13 @@ def relation_between(first: SceneObject, second: SceneObject) -> str | None:
     if abs(dy) >= _RELATION_MARGIN and abs(dy) > 1.5 * abs(dx):
         return "above" if dy < 0 else "below"
     return None
+
+
+def comparison_between(first: SceneObject, second: SceneObject) -> str | None:
+    """`larger` or `smaller`: what `first` is next to `second` when the difference is clear."""
+    if first.scale >= _COMPARISON_RATIO * second.scale:
+        return "larger"
+    return "smaller" if second.scale >= _COMPARISON_RATIO * first.scale else None
 
 
 def number_caption(number: int, ground: int, parts: Sequence[Text]) -> Text:
