@@ -13,7 +13,7 @@ from fgclip2.losses.distributed import Group, share_of_mean, sum_over_ranks
 from fgclip2.modeling import Fgclip2Model
 from fgclip2.processing import TextProcessor
 
-TERMS: Final = ("label", "label_tokens", "label_names")
+TERMS: Final = ("label", "label_tokens", "label_names", "label_image")
 _CHUNK = 256  # names encoded at a time
 
 
@@ -24,7 +24,8 @@ class LabelHead(nn.Module):
     pictures; a product with the proxies costs next to nothing, and text and picture meet through them.
 
     The tower's own tokens are classified too, through a linear layer: the dense head has no residual path, so until
-    it has learned to look at its own place, little of what it is told reaches the tower.
+    it has learned to look at its own place, little of what it is told reaches the tower. And whole pictures are, so
+    that the pooling learns to gather the names of all things before captions ask for them with everything else.
 
     Args:
         classes: number of classes C.
@@ -52,7 +53,8 @@ class LabelHead(nn.Module):
         """Mean cross entropy of ``scale cos(x_i, proxy)``.
 
         Args:
-            name: ``label`` for regions, ``label_tokens`` for the tower's tokens there, ``label_names`` for names.
+            name: ``label`` for regions, ``label_tokens`` for the tower's tokens there, ``label_names`` for names,
+                ``label_image`` for the pictures that regions are in.
             features: ``(M, D)``, or ``(M, W)`` tokens.
             labels: int64 ``(M,)``, -1 where unknown.
             group: ranks to average over, see :mod:`fgclip2.losses.distributed`.

@@ -37,6 +37,8 @@ class LossWeights:
     """The tower's own tokens against the same."""
     label_names: float = 0.0
     """Bare class names against the same."""
+    label_image: float = 0.0
+    """Whole pictures against the same, once for every region in them."""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -82,7 +84,7 @@ RECIPES: Final[dict[str, dict[int, Recipe]]] = {
     # From scratch, on pictures with class labels; found by trial on the embedded world.
     "tiny": {
         1: Recipe(
-            LossWeights(short=0.5, long=0.3, label=1.0, label_tokens=0.5, label_names=0.5),
+            LossWeights(short=0.5, long=0.3, label=1.0, label_tokens=0.5, label_names=0.5, label_image=0.5),
             region_scale=20.0,
             mask_true=True,
         ),
@@ -91,12 +93,13 @@ RECIPES: Final[dict[str, dict[int, Recipe]]] = {
                 short=0.5,
                 long=0.3,
                 region=1.0,
-                hard=0.5,
+                hard=1.0,
                 intra=0.1,
                 rank=0.4,
                 label=1.0,
                 label_tokens=0.5,
                 label_names=0.5,
+                label_image=0.5,
             ),
             intra_reduction="mean",
             region_scale=20.0,

@@ -44,7 +44,8 @@ class Embedded:
         hard_region: ``(H, D)``, regions and pictures with hard negatives, and ``hard`` ``(H, 1 + K, D)`` their texts,
             true first: of the box head for regions, of the short head for pictures.
         hard_mask: bool ``(H, 1 + K)``.
-        labelled: ``(M, D)``, all regions, and ``tokens`` ``(M, W)`` the tower's own tokens there.
+        labelled: ``(M, D)``, all regions, ``tokens`` ``(M, W)`` the tower's own tokens there, and ``around`` ``(M, D)``
+            the pictures they are in.
         labels: int64 ``(M,)``, -1 unknown.
         names: ``(N, D)``, bare class names, and ``name_labels`` ``(N,)`` their classes.
     """
@@ -62,6 +63,7 @@ class Embedded:
     hard_mask: Tensor
     labelled: Tensor
     tokens: Tensor
+    around: Tensor
     labels: Tensor
     names: Tensor
     name_labels: Tensor
@@ -144,6 +146,7 @@ class Embedder(nn.Module):
             hard_mask=torch.cat(masks),
             labelled=regions,
             tokens=pool_regions(encoding.last_hidden_state, grids, batch.boxes),
+            around=image[batch.boxes[:, 0].long()],
             labels=batch.labels,
             names=text,
             # A phrase says more than the class, so it is not asked for its class.
@@ -284,6 +287,7 @@ class Stage(nn.Module):
                 "label": self.label_head("label", e.labelled, e.labels, group),
                 "label_tokens": self.label_head("label_tokens", e.tokens, e.labels, group),
                 "label_names": self.label_head("label_names", e.names, e.name_labels, group),
+                "label_image": self.label_head("label_image", e.around, e.labels, group),
             }
         return terms
 
