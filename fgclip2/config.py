@@ -102,7 +102,7 @@ _PRESETS: Final[dict[str, dict[str, dict[str, int]]]] = {
             "hidden_size": 192,
             "num_attention_heads": 3,
             "intermediate_size": 768,
-            "vocab_size": 3500,
+            "vocab_size": 6000,
             "max_position_embeddings": 36,
             "keep_len": 4,
             "longtext_len": 132,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -10,6 +11,7 @@ from typing import Final, cast
 
 import torch
 from rich import print as show
+from torch import Tensor
 
 from fgclip2.config import preset
 from fgclip2.data.collate import Collator, TextShares, TrainingDataset
@@ -28,6 +30,8 @@ from fgclip2.train.trainer import StageTrainer
 STEPS: Final = (1200, 900, 800, 1000, 200)
 """Steps of each phase, as the embedded model was trained."""
 _STYLES: Final = (0.3, 0.35, 0.35)  # more tints than scenes usually have: without colours, shapes must be learned
+_PLACE_SCALE: Final = 0.3  # of the sines and cosines that places start as
+_LONGEST_WAVE: Final = 100.0  # of them, in patches
 _OPTIM: Final = OptimConfig(lr=1e-3, muon_lr=2e-3, scale_lr=5e-3, weight_decay=0.02, warmup=30, schedule="constant")
 
 
@@ -61,9 +65,22 @@ def curriculum(steps: Sequence[int]) -> tuple[Phase, ...]:
     where a picture is 16 tokens and the region is the picture, words meet shapes early and cheaply. Without this
     nothing is learned in the same time. The rate stays at its peak until whole scenes are seen.
     """
-    few = TextShares(short=0.2, long=0.03, regions=0.3, names=0.5, hard=0.04, hard_captions=0.04)
-    # Places and sizes are in few phrases, and told apart by hard negatives alone: it takes many of them.
-    most = TextShares(short=0.75, long=0.15, regions=0.4, names=0.5, hard=0.12, hard_captions=0.2)
+    # Stage 1 asks for captions and names only.
+    names = TextShares(short=0.3, long=0.05, regions=0.15, names=1.0, hard=0.0, hard_captions=0.0)
+    # Places, sizes, counts and relations are told apart by texts that differ in them alone; it takes many of those.
+    few = TextShares(
+        short=0.5,
+        long=0.1,
+        regions=0.3,
+        names=0.5,
+        hard=0.05,
+        hard_captions=0.06,
+        contrasts=0.1,
+        picture_contrasts=0.03,
+    )
+    most = TextShares(
+        short=1.0, long=0.4, regions=0.4, names=0.5, hard=0.08, hard_captions=0.2, contrasts=0.1, picture_contrasts=0.05
+    )
     falling = replace(_OPTIM, schedule="cosine", final=0.3)
     last = replace(_OPTIM, lr=3e-4, muon_lr=6e-4, scale_lr=1e-3, schedule="cosine")
 
@@ -71,7 +88,7 @@ def curriculum(steps: Sequence[int]) -> tuple[Phase, ...]:
         return SceneConfig(size=size, objects=objects, scale=scale, styles=_STYLES)
 
     phases = (
-        Phase(1, scene(64, (1, 1), (0.5, 1.0)), 256, steps[0], few),
+        Phase(1, scene(64, (1, 1), (0.5, 1.0)), 256, steps[0], names),
         Phase(2, scene(112, (1, 3), (0.28, 0.7)), 128, steps[1], few),
         Phase(2, scene(160, (3, 5), (0.2, 0.5)), 96, steps[2], few),
         Phase(2, scene(224, (3, 7), (0.14, 0.4)), 64, steps[3], most, 4, falling),
@@ -91,10 +108,30 @@ def corpus(world: World, scenes: int) -> Iterator[str]:
             yield from (text.lower() for text in chain(said, scene.short[language], [scene.long[language]]))
 
 
+def place_codes(side: int, width: int) -> Tensor:
+    """Sines and cosines of the row and of the column, ``(side * side, width)``; width a multiple of 4.
+
+    Wavelengths lie evenly in their logarithm from 4 patches to `_LONGEST_WAVE`, as in the Transformer's codes.
+    """
+    waves = torch.logspace(math.log10(4), math.log10(_LONGEST_WAVE), width // 4)
+    angles = 2 * math.pi * torch.arange(side)[:, None] / waves  # (side, width / 4)
+    along = torch.cat([angles.sin(), angles.cos()], 1)
+    rows, columns = along[:, None].expand(-1, side, -1), along[None].expand(side, -1, -1)
+    return torch.cat([rows, columns], -1).flatten(0, 1)
+
+
 def fresh_model(seed: int) -> Fgclip2Model:
-    """Untrained weights, with SigLIP's start of the global loss: scale 10 and bias -10."""
+    """Untrained weights, with SigLIP's start of the global loss: scale 10 and bias -10.
+
+    The vision tower's places start as `place_codes`. Begun from noise, the table learns rows and never columns in the
+    time there is, and left and right stay at chance.
+    """
     torch.manual_seed(seed)
     model = Fgclip2Model(preset("tiny"))
+    embeddings = model.vision_model.embeddings
+    with torch.no_grad():
+        table = embeddings.position_embedding.weight
+        table.copy_(_PLACE_SCALE * place_codes(embeddings.position_embedding_size, table.shape[1]))
     torch.nn.init.constant_(model.logit_scale, 2.3)
     torch.nn.init.constant_(model.logit_bias, -10.0)
     return model
