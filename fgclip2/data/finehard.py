@@ -75,7 +75,7 @@ def decode_json(data: bytes, name: str) -> dict[str, Any]:
         raise RecordError(name, "the file ends before its list does: it was cut short, and what followed is lost")
     try:
         fields = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RecordError(name, f"its JSON is damaged or cut short ({error}); it starts with {data[:40]!r}") from error
     if not isinstance(fields, dict):
         raise RecordError(name, f"it is a JSON {type(fields).__name__} instead of an object with captions")
@@ -128,7 +128,7 @@ def make_record(
 def _parsed(text: str, name: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RecordError(name, f"its bbox_info is damaged JSON ({error})") from error
 
 
@@ -148,7 +148,10 @@ def _region(fields: Mapping[str, Any], number: int, name: str) -> RegionRecord:
     values = fields.get("bbox")
     if not isinstance(values, (list, tuple)) or len(values) < 4 or not all(map(_is_number, values[:4])):
         raise RecordError(name, f"bbox{where} is {values!r:.60}; it must start with four numbers: x1, y1, x2, y2")
-    x1, y1, x2, y2 = map(float, values[:4])
+    try:
+        x1, y1, x2, y2 = map(float, values[:4])
+    except OverflowError as error:
+        raise RecordError(name, f"bbox{where} holds a number that is too large ({error})") from error
     short, long = (_text(fields, key, name, where) for key in ("short_expr", "long_expr"))
     if short is None:
         raise RecordError(name, f"box {number} has no short_expr")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -120,6 +120,9 @@ class Record:
             raise RecordError(self.name, "its short caption is empty")
         if self.long is not None and not self.long.strip():
             raise RecordError(self.name, "its long caption is empty")
+        for text in self._texts():
+            if not _is_encodable(text):
+                raise RecordError(self.name, f"half of a character was cut off in {text[:60]!a}")
         if len(self.hard) == 1 or not all(text.strip() for text in self.hard):
             raise RecordError(self.name, "its hard captions are a true one alone, or one of them is empty")
         if not all(map(_is_contrast, self.contrasts)):
@@ -135,6 +138,25 @@ class Record:
                 raise RecordError(self.name, f"a hard negative of box {number} is empty")
             if not all(map(_is_contrast, region.contrasts)):
                 raise RecordError(self.name, f"a contrast of box {number} is a true text alone, or a text is empty")
+
+    def _texts(self) -> Iterator[str]:
+        """Everything that may be tokenized."""
+        yield from (self.short, *self.hard, *(text for each in self.contrasts for text in each))
+        if self.long is not None:
+            yield self.long
+        for region in self.regions:
+            yield from (*region.texts, *region.negatives, *(text for each in region.contrasts for text in each))
+            if region.name is not None:
+                yield region.name
+
+
+def _is_encodable(text: str) -> bool:
+    """False for half of a surrogate pair, which JSON can hold (``"\\ud83d"``) and no tokenizer takes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_contrast(texts: tuple[str, ...]) -> bool:

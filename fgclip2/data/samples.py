@@ -125,7 +125,9 @@ class TrainingDataset(Dataset["Sample | Failure"]):
         shares = self.shares.short, self.shares.long, self.shares.hard_captions
         short, long, hard = (rng.random(3) < shares).tolist()
         prefix = self.prefix_english if record.language == "en" else ""
-        captions = ((record.hard[0], *self._some(record.hard[1:], rng)),) if hard and record.hard else ()
+        captions: tuple[tuple[str, ...], ...] = ()
+        if hard and record.hard:
+            captions = ((record.hard[0], *self._some(record.hard[1:], rng)),)
         captions += self._drawn(record.contrasts, self.shares.picture_contrasts, rng)
         return Sample(
             name=record.name,

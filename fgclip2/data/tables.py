@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +13,8 @@ from fgclip2.data.finehard import make_record
 from fgclip2.data.records import Record, RecordError, check_index
 from fgclip2.errors import Fgclip2Error
 
-_COLUMNS: Final = ("f_path", "image", "caption", "short_caption", "is_cn", "bbox_info")
+_log = logging.getLogger(__name__)
+_COLUMNS: Final = ("f_path", "image", "caption", "short_caption", "short_caption_negs", "is_cn", "bbox_info")
 _KEPT_GROUPS: Final = 4
 
 
@@ -20,9 +22,10 @@ class ParquetRecords:
     """The rows of one Parquet file.
 
     Columns: ``short_caption``; the picture as ``f_path`` or as ``image`` (encoded bytes, or a struct with ``bytes``);
-    where there are, ``caption``, ``is_cn`` (neither null nor false: Chinese) and ``bbox_info`` (list of structs, or
-    JSON text). A row is read with its whole row group, of which the last few are kept: for training in random order,
-    write small row groups (``row_group_size=64`` when pictures are inside).
+    where there are, ``caption``, ``short_caption_negs`` (list of texts), ``is_cn`` (neither null nor false: Chinese)
+    and ``bbox_info`` (list of structs, or JSON text). Others are not read, and named in a warning. A row is read with
+    its whole row group, of which the last few are kept: for training in random order, write small row groups
+    (``row_group_size=64`` when pictures are inside).
 
     Args:
         path: the file.
@@ -48,6 +51,9 @@ class ParquetRecords:
             raise Fgclip2Error(
                 f"{path} has the columns {', '.join(sorted(found))}; needed are short_caption, and f_path or image"
             )
+        unread = sorted(found.difference(_COLUMNS))
+        if unread:
+            _log.warning("%s: columns that are not read: %s", path.name, ", ".join(unread))
         self._ends = np.cumsum([0, *sizes])[1:]
         self.languages = np.array([bool(mark) for mark in marks] or np.zeros(sum(sizes)), np.uint8)
 

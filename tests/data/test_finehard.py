@@ -250,3 +250,29 @@ def test_parquet_of_another_kind_is_refused(tmp_path):
     (tmp_path / "b.parquet").write_bytes(b"PAR1 and nothing more")
     with pytest.raises(Fgclip2Error, match="cannot be read as Parquet"):
         open_records(tmp_path / "b.parquet")
+
+
+def test_half_a_character_and_endless_numbers_are_named(tmp_path):
+    """JSON can hold both; a tokenizer takes no lone surrogate, and a float no number of 400 digits."""
+    box = {"bbox": [0, 0, 1, 1], "short_expr": "cat", "short_expr_negs": {"0": "\ude00 dog"}, "flag_short_neg": 1}
+    for changed in ({"short_caption": "喜欢 \ud83d"}, {"caption": "\ud83d"}, {"bbox_info": [box]}):
+        with pytest.raises(RecordError, match="a.json#0: half of a character was cut off in"):
+            read_one(tmp_path, fields() | changed)
+    huge = {"bbox": [0, 0, 10**400, 1], "short_expr": "cat"}
+    with pytest.raises(RecordError, match="bbox of box 0 holds a number that is too large"):
+        read_one(tmp_path, fields() | {"bbox_info": [huge]})
+    assert read_one(tmp_path, fields() | {"short_caption": "喜欢 😀"}).short == "喜欢 😀"
+
+
+def test_parquet_false_captions_are_read_and_unknown_columns_named(tmp_path, caplog):
+    row = {
+        "f_path": "a.jpg",
+        "short_caption": "a cat",
+        "short_caption_negs": ["a dog", "a cat", "一只狗"],
+        "score": 1.0,
+    }
+    parquet(tmp_path / "a.parquet", [row])
+    with caplog.at_level("WARNING"):
+        (record,) = [open_records(tmp_path / "a.parquet")[0]]
+    assert record.hard == ("a cat", "a dog", "一只狗")
+    assert "a.parquet: columns that are not read: x" in caplog.text
