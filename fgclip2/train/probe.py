@@ -103,12 +103,12 @@ def probe(
         record("box top-1, small", language, right[small])
         for mode, questions in asked.items():
             choices = _choices(questions["phrase", language], region, embed, "box")
-            record(f"phrase 1 of 11, {mode}", language, choices.argmax(1) == 0)
+            record(f"phrase 1 of 11, {mode}", language, _preferred(choices))
         near = asked["near"]
         for name, right in _by_kind(near["phrase", language], choices).items():
             record(f"phrase against {name}", language, right)
         choices = _choices(near["caption", language], image, embed, "short")
-        record("caption 1 of 11, near", language, choices.argmax(1) == 0)
+        record("caption 1 of 11, near", language, _preferred(choices))
         for name, right in _by_kind(near["caption", language], choices).items():
             record(f"caption against {name}", language, right)
     return ProbeResult(figures)
@@ -136,6 +136,11 @@ def _choices(asked: _Asked, features: Tensor, embed: Callable[[list[str], TextKi
     """Cosines ``(M, 1 + K)``, those of the true texts first."""
     texts = embed([text for true, false, _ in asked for text in (true, *false)], kind)
     return torch.einsum("md,mkd->mk", features, texts.unflatten(0, (len(asked), -1)))
+
+
+def _preferred(choices: Tensor) -> Tensor:
+    """Whether the true text beats all others; a tie is no answer, and nan is none either."""
+    return choices[:, 0] > choices[:, 1:].amax(1)
 
 
 def _by_kind(asked: _Asked, choices: Tensor) -> dict[str, Tensor]:

@@ -53,8 +53,8 @@ class RecordProbe:
 
         Returns:
             For ``en`` and ``zh`` where there are records: ``t2i_r1_en`` and ``i2t_r1_en`` (short captions),
-            ``long_t2i_r1_en``, ``box_top1_en``, ``hard_en`` (true phrase above all its hard negatives); and
-            ``unusable``, the records that were left out.
+            ``long_t2i_r1_en``, ``box_top1_en``, ``hard_en`` (true phrase above all its hard negatives, a tie is wrong);
+            and ``unusable``, the records that were left out.
 
         Raises:
             Fgclip2Error: no record can be used.
@@ -102,7 +102,8 @@ class RecordProbe:
         if hard:
             texts = self._embed(model, [text for _, said in hard for text in said], "box")
             choices = zip(hard, texts.split([len(said) for _, said in hard]), strict=True)
-            right = [(text @ region[row]).argmax() == 0 for (row, _), text in choices]
+            scores = [text @ region[row] for (row, _), text in choices]
+            right = [score[0] > score[1:].max() for score in scores]  # a tie is no answer, and nan is none either
             figures["hard"] = _percent(torch.stack(right))
         return figures
 

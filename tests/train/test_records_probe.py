@@ -86,3 +86,17 @@ def test_probes_stand_beside_the_log_lines_of_their_steps(tiny_dir: Path, tmp_pa
     assert [line["step"] for line in lines if "loss" in line] == [1, 2]
     assert [line["step"] for line in lines if "probe_box_top1_zh" in line] == [0, 2]
     assert (tmp_path / "model" / "model.safetensors").is_file()
+
+
+def test_a_model_that_tells_nothing_apart_has_0_percent(
+    make_stage: Callable[..., Stage], scenes: SceneSource, tiny_dir: Path
+) -> None:
+    """A tie is no answer: a collapsed head once had 100 %, and so had one that was not a number."""
+    probe = RecordProbe(scenes, Processor.from_pretrained(tiny_dir), limit=2)
+    for value in (1.0, float("nan")):
+        model = make_stage().model
+        with torch.no_grad():
+            model.boxtext_head.weight.zero_()
+            model.boxtext_head.bias.fill_(value)
+        figures = probe(model)
+        assert [figures[f"hard_{language}"] for language in ("en", "zh")] == [0, 0]
