@@ -12,7 +12,8 @@
 set -euo pipefail
 
 head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
-srun torchrun --nnodes "$SLURM_NNODES" --nproc-per-node 8 \
+# torchrun kills what has not ended 30 seconds after its signal unless it is told to wait.
+srun torchrun --nnodes "$SLURM_NNODES" --nproc-per-node 8 --shutdown-timeout 110 \
   --rdzv-backend c10d --rdzv-endpoint "$head:29500" --rdzv-id "$SLURM_JOB_ID" \
   apps/pretrain.py --siglip2 google/siglip2-base-patch16-naflex --data "$DATA"/*.tar --stage 1 \
   --batch.size 61440 --gradient-checkpointing --workers 6 --out "$OUT" --resume || true  # torchrun fails on SIGTERM
