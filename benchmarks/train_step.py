@@ -68,7 +68,6 @@ class PlainTowers(nn.Module):
         regions = F.normalize(pool_regions(seen.last_hidden_state, batch.grids, batch.boxes), dim=-1)
         hard = self._box(batch.texts[batch.hard_text])
         captions = self._short(batch.texts[batch.hard_caption])
-        width = max(hard.shape[1], captions.shape[1])
         text = self._box(batch.texts[batch.region_text])
         return Embedded(
             image=image[batch.short_of],
@@ -79,13 +78,15 @@ class PlainTowers(nn.Module):
             region=regions[batch.text_of],
             text=text,
             also_true=batch.also_true,
-            hard_region=torch.cat([regions[batch.hard_of], image[batch.hard_picture]]),
-            hard=torch.cat([F.pad(part, [0, 0, 0, width - part.shape[1]]) for part in (hard, captions)]),
-            hard_mask=torch.cat(
-                [F.pad(part, [0, width - part.shape[1]]) for part in (batch.hard_mask, batch.hard_caption_mask)]
-            ),
+            hard_region=regions[batch.hard_of],
+            hard=hard,
+            hard_mask=batch.hard_mask,
+            hard_picture=image[batch.hard_picture],
+            hard_caption=captions,
+            hard_caption_mask=batch.hard_caption_mask,
             labelled=regions,
             tokens=regions,
+            around=image[batch.boxes[:, 0].long()],
             labels=batch.labels,
             names=text,
             name_labels=batch.labels[batch.text_of].masked_fill(~batch.bare, -1),

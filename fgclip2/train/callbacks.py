@@ -23,15 +23,15 @@ if TYPE_CHECKING:
     from fgclip2.train.trainer import StageTrainer
 
 
-class ScaleBound(TrainerCallback):
-    """Holds the learned logit scales at 100 or less."""
+class AfterStep(TrainerCallback):
+    """Bounds the learned scales and moves the rank loss's threshold."""
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
 
     def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """After each update."""
-        self.stage.bound_scales()
+        self.stage.after_step()
 
 
 class Average(TrainerCallback):

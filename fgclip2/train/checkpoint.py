@@ -31,9 +31,13 @@ def publish(partial: Path, target: Path) -> None:
                 os.fsync(opened.fileno())
             sizes[file.relative_to(partial).as_posix()] = file.stat().st_size
     write_atomically(partial / DONE, json.dumps(sizes, indent=1).encode())
+    # The old one goes last: at no moment is there neither.
+    old = target.with_name(f"{target.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
     if target.exists():
-        shutil.rmtree(target)
+        target.replace(old)
     partial.replace(target)
+    shutil.rmtree(old, ignore_errors=True)
     folder = os.open(target.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
@@ -90,9 +94,12 @@ def step_of(checkpoint: Path) -> int:
 
 
 def prune(directory: Path, keep: int) -> None:
-    """Remove all but the newest checkpoints, and what a killed save left behind."""
-    for path in checkpoints(directory)[keep:]:
-        # The name goes first, so that a removal cut short leaves no checkpoint that looks whole.
-        (path / DONE).unlink()
-        shutil.rmtree(path)
+    """Remove all but the newest whole checkpoints, and what killed saves and removals left behind."""
+    whole = checkpoints(directory)
+    for path in directory.glob("checkpoint-*"):
+        older = _NAME.fullmatch(path.name) and whole and step_of(path) < step_of(whole[0])
+        if path in whole[keep:] or (older and path not in whole):
+            # The name goes first, so that a removal cut short leaves no checkpoint that looks whole.
+            (path / DONE).unlink(missing_ok=True)
+            shutil.rmtree(path)
     shutil.rmtree(directory / PARTIAL, ignore_errors=True)

@@ -63,6 +63,16 @@ class Recipe:
     mask_true: bool = False
     """Leave out of the negatives what is known to be true: equal captions, phrases that fit other regions too."""
 
+    @property
+    def uses_regions(self) -> bool:
+        """Whether a term looks at regions or their texts."""
+        return self.uses_hard or any(getattr(self.weights, name) for name in ("region", "intra", "label"))
+
+    @property
+    def uses_hard(self) -> bool:
+        """Whether a term looks at hard negatives, of regions or of captions."""
+        return any(getattr(self.weights, name) for name in ("hard", "hard_itc", "rank"))
+
 
 _GLOBAL: Final = LossWeights()
 RECIPES: Final[dict[str, dict[int, Recipe]]] = {

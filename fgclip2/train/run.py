@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -14,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from transformers import TrainerCallback
 
-from fgclip2.data.collate import Collator, TrainingDataset
+from fgclip2.data.collate import Collator, TextShares, TrainingDataset
 from fgclip2.data.failures import Failure
 from fgclip2.data.records import LANGUAGES, RecordSource, open_records
 from fgclip2.data.sampler import LanguageBatchSampler
@@ -33,6 +35,7 @@ from fgclip2.train.stage import Stage
 from fgclip2.train.trainer import StageTrainer
 
 FIRST_TRAINING_SEED: Final = 1_000_000  # of scenes; held-out ones are below
+_LEARNED: Final = "training.json"  # beside a model: the scales and the threshold that no model has
 _TRIED: Final = 32  # records that a dry run reads
 _PROCESSOR_FILES: Final = (
     "tokenizer.json",
@@ -46,9 +49,10 @@ def run(arguments: TrainArguments) -> None:
     """Do what the command line says."""
     config = arguments.config()
     if os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true":
-        if config.ema is not None or config.batch.full_batch or arguments.lora.rank:
+        if config.ema is not None or config.batch.full_batch or arguments.lora.rank or config.probe_every:
             raise Fgclip2Error(
-                "--ema, --batch.full-batch and --lora.rank do not work with FSDP, which keeps no whole weights"
+                "--ema, --batch.full-batch, --lora.rank and --probe-every do not work with FSDP, which keeps no whole "
+                "weights; measure checkpoints with fgclip2 eval"
             )
         config = replace(config, precision="fp32")  # FSDP casts by its own mixed_precision
     if config.freeze and arguments.lora.rank:
@@ -64,7 +68,11 @@ def run(arguments: TrainArguments) -> None:
     torch.manual_seed(config.seed)
     wrapped = add_lora(model, arguments.lora) if arguments.lora.rank else None
     stage = build_stage(model, config, classes=len(names["en"]) if names else 0)
-    dataset = TrainingDataset(source, config.batch.max_regions, config.batch.max_negatives, seed=config.seed)
+    carried = _carried(directory)
+    if carried:
+        stage.carry(carried)
+        print(f"goes on with the scales and the threshold that {directory / _LEARNED} holds")
+    dataset = training_dataset(source, config)
     probe = None
     if val is not None:
         probe = RecordProbe(val, processor, class_names=names, max_patches=config.batch.max_patches)
@@ -72,7 +80,8 @@ def run(arguments: TrainArguments) -> None:
         Console(width=100).print(describe(stage, config, dataset))
         return
     collate = Collator(processor, config.batch.max_patches)
-    trainer = StageTrainer(stage, dataset, collate, config, arguments.out, report_to=arguments.report_to)
+    facts = {"lora": asdict(arguments.lora)}
+    trainer = StageTrainer(stage, dataset, collate, config, arguments.out, report_to=arguments.report_to, facts=facts)
     if probe and config.probe_every:
         trainer.add_callback(ProbeCallback(probe, trainer, config.probe_every))
     trainer.train(resume=arguments.resume)
@@ -80,13 +89,38 @@ def run(arguments: TrainArguments) -> None:
     if trainer.stopping.received:
         print(f"stopped by SIGTERM at step {trainer.state.global_step}; continue with --resume")
         return
+    learned = trainer.stage.learned()
     if trainer.is_fsdp_enabled:
         final = _gathered(trainer, model)
     if wrapped is not None:
         final = merge_lora(wrapped)
     if trainer.is_world_process_zero():
-        save_model(cast(Fgclip2Model, final), directory, arguments.out / "model")
+        save_model(cast(Fgclip2Model, final), directory, arguments.out / "model", learned=learned)
         print(f"model: {arguments.out / 'model'}   figures: {arguments.out / 'metrics.jsonl'}")
+
+
+def training_dataset(source: RecordSource, config: RunConfig) -> TrainingDataset:
+    """Samples with the texts that the recipe's terms look at: stage 1 draws no regions, which it would only encode."""
+    batch, recipe = config.batch, config.recipe
+    return TrainingDataset(
+        source,
+        batch.max_regions if recipe.uses_regions else 0,
+        batch.max_negatives,
+        seed=config.seed,
+        shares=TextShares() if recipe.uses_hard else TextShares(hard=0, hard_captions=0),
+    )
+
+
+def _carried(directory: Path) -> dict[str, float]:
+    """What an earlier stage learned beside the model in a directory; nothing when there is none."""
+    file = directory / _LEARNED
+    if not file.is_file():
+        return {}
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        return {name: float(value) for name, value in content.items()}
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise Fgclip2Error(f"{file} is damaged ({error}); remove it to start with fresh scales") from error
 
 
 def _start(arguments: TrainArguments, directory: Path) -> tuple[Fgclip2Model, dict[str, list[str]] | None]:
@@ -169,7 +203,7 @@ def describe(stage: Stage, config: RunConfig, dataset: TrainingDataset) -> Table
     rows = {
         "parameters trained": f"{trained / 1e6:,.2f} M of {total / 1e6:,.2f} M",
         "weights and optimiser": f"{state / 2**30:,.2f} GiB a process (without FSDP), before activations",
-        "activations": f"{_activations(stage.model, config, world) / 2**30:,.2f} GiB a process, roughly",
+        "activations": f"{_activations(stage, config, dataset, world) / 2**30:,.2f} GiB a process, roughly",
         "computes in": stage.compute.replace("cast", "cast to bf16") if stage.compute != "float32" else "float32",
         "records": f"{counts[0]:,} English, {counts[1]:,} Chinese",
         "batch": f"{config.batch.size:,} pictures = {world} processes x {config.batch.accumulation} parts x "
@@ -200,16 +234,17 @@ def _tried(dataset: TrainingDataset) -> str:
     return text + "".join(f"\n{failure.name}: {failure.reason}" for failure in failures[:3])
 
 
-def _activations(model: Fgclip2Model, config: RunConfig, world: int) -> float:
+def _activations(stage: Stage, config: RunConfig, dataset: TrainingDataset, world: int) -> float:
     """Bytes kept for backward: some 16 numbers a token, channel and block, or one with checkpointing."""
+    model = stage.model
     pictures = config.batch.size / world / config.batch.accumulation
     vision, text = model.config.vision_config, model.config.text_config
     kept = 1 if config.gradient_checkpointing else 16
     tokens = pictures * (config.batch.max_patches or 1024) * vision.hidden_size * vision.num_hidden_layers
     short, long = text.max_position_embeddings, text.longtext_len
-    regions = config.batch.max_regions * (1 + config.batch.max_negatives) if config.recipe.weights.hard else 0
+    regions = (dataset.max_regions or 0) * (1 + (dataset.negatives if dataset.shares.hard else 0))
     words = pictures * (short * (1 + regions) + long) * text.hidden_size * text.num_hidden_layers
-    return kept * (tokens + words) * (4 if config.precision == "fp32" else 2)
+    return kept * (tokens + words) * (4 if stage.compute == "float32" else 2)
 
 
 class ProbeCallback(TrainerCallback):
@@ -237,7 +272,13 @@ class ProbeCallback(TrainerCallback):
         self.trainer.log({f"probe_{name}": value for name, value in self.probe(model).items()})
 
 
-def save_model(model: Fgclip2Model, source: Path, directory: Path, dtype: torch.dtype = torch.float32) -> None:
+def save_model(
+    model: Fgclip2Model,
+    source: Path,
+    directory: Path,
+    dtype: torch.dtype = torch.float32,
+    learned: Mapping[str, float] | None = None,
+) -> None:
     """Write a model that ``fgclip2.load`` takes; it appears whole or not at all.
 
     Args:
@@ -245,6 +286,7 @@ def save_model(model: Fgclip2Model, source: Path, directory: Path, dtype: torch.
         source: directory that the tokenizer files come from.
         directory: replaced when it exists.
         dtype: to store.
+        learned: what training learned beside the model, for a further stage to go on with.
     """
     partial = directory.with_name(f"{directory.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -254,4 +296,6 @@ def save_model(model: Fgclip2Model, source: Path, directory: Path, dtype: torch.
     for name in _PROCESSOR_FILES:
         if (source / name).is_file():
             shutil.copy(source / name, partial / name)
+    if learned is not None:
+        (partial / _LEARNED).write_text(json.dumps(learned, indent=1), encoding="utf-8")
     checkpoints.publish(partial, directory)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torchvision.ops import roi_align
 
 from fgclip2.data.collate import TrainBatch
+from fgclip2.errors import Fgclip2Error
 from fgclip2.losses import (
     hard_itc_loss,
     hard_negative_loss,
@@ -22,13 +23,12 @@ from fgclip2.losses import (
     sigmoid_loss,
     text_intra_contrastive_loss,
 )
-from fgclip2.losses.distributed import Group
+from fgclip2.losses.distributed import Group, sum_over_ranks
 from fgclip2.modeling import Fgclip2Model
 from fgclip2.train.labels import LabelHead
 from fgclip2.train.recipe import Recipe
 
 _MAX_SCALE = math.log(100)  # of the learned logit scales, as in CLIP and the released code's start
-_REGION_TERMS = ("region", "hard", "hard_itc", "intra", "rank", "label")
 
 
 @dataclass
@@ -41,9 +41,10 @@ class Embedded:
         long_image: ``(L, D)``, pictures with a long caption, and ``long`` ``(L, D)`` those captions.
         region: ``(R, D)``, regions with a text, and ``text`` ``(R, D)`` those texts.
         also_true: bool ``(R, R)``, True where text j may describe region i too.
-        hard_region: ``(H, D)``, regions and pictures with hard negatives, and ``hard`` ``(H, 1 + K, D)`` their texts,
-            true first: of the box head for regions, of the short head for pictures.
-        hard_mask: bool ``(H, 1 + K)``.
+        hard_region: ``(H, D)``, regions with hard negatives, ``hard`` ``(H, 1 + K, D)`` their texts, true first, and
+            ``hard_mask`` bool ``(H, 1 + K)``.
+        hard_picture: ``(Q, D)``, pictures with hard captions, ``hard_caption`` ``(Q, 1 + J, D)`` those, true first, and
+            ``hard_caption_mask`` bool ``(Q, 1 + J)``.
         labelled: ``(M, D)``, all regions, ``tokens`` ``(M, W)`` the tower's own tokens there, and ``around`` ``(M, D)``
             the pictures they are in.
         labels: int64 ``(M,)``, -1 unknown.
@@ -61,6 +62,9 @@ class Embedded:
     hard_region: Tensor
     hard: Tensor
     hard_mask: Tensor
+    hard_picture: Tensor
+    hard_caption: Tensor
+    hard_caption_mask: Tensor
     labelled: Tensor
     tokens: Tensor
     around: Tensor
@@ -98,25 +102,30 @@ class Embedded:
             tensors = [getattr(part, name) for part in parts]
             if name in ("same", "also_true"):
                 joined[name] = torch.block_diag(*tensors).bool()
-            elif name in ("hard", "hard_mask"):
-                width = max(tensor.shape[1] for tensor in tensors)
-                joined[name] = torch.cat([_widened(tensor, width) for tensor in tensors])
+            elif name in ("hard", "hard_mask", "hard_caption", "hard_caption_mask"):
+                joined[name] = _stacked(tensors)
             else:
                 joined[name] = torch.cat(tensors)
         return Embedded(**joined)
 
 
-def _widened(tensor: Tensor, width: int) -> Tensor:
-    """``(n, w, ...)`` to ``(n, width, ...)`` with zeros."""
-    return F.pad(tensor, [0, 0] * (tensor.ndim - 2) + [0, width - tensor.shape[1]])
+def _stacked(tensors: Sequence[Tensor]) -> Tensor:
+    """``(n, w, ...)`` of several widths w as one, with zeros where one was narrower."""
+    width = max(tensor.shape[1] for tensor in tensors)
+    return torch.cat([F.pad(item, [0, 0] * (item.ndim - 2) + [0, width - item.shape[1]]) for item in tensors])
 
 
 class Embedder(nn.Module):
-    """The model as the losses need it: one pass of the vision tower, each distinct text once."""
+    """The model as the losses need it: one pass of the vision tower, each distinct text once.
 
-    def __init__(self, model: Fgclip2Model) -> None:
+    Args:
+        model: in training.
+        regions: whether a loss looks at regions; without, their embeddings are zeros and cost nothing.
+    """
+
+    def __init__(self, model: Fgclip2Model, regions: bool = True) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.regions = model, regions
 
     def forward(self, batch: TrainBatch) -> Embedded:
         """Encode a batch; with no picture, text or region in it the parts are empty and keep a gradient path."""
@@ -127,11 +136,12 @@ class Embedder(nn.Module):
         last = model.text_model.encode(_never_empty(batch.texts))
         short, box = _unit(model.text_model.head(last)), _unit(model.boxtext_head(last))
         long = _unit(model.longtext_head(model.text_model.encode(_never_empty(batch.long_texts), long=True)))
-        regions = _unit(pool_regions(model.dense(encoding), grids, batch.boxes))
+        if self.regions:
+            regions = _unit(pool_regions(model.dense(encoding), grids, batch.boxes))
+            tokens = pool_regions(encoding.last_hidden_state, grids, batch.boxes)
+        else:
+            regions = tokens = image.new_zeros(len(batch.boxes), image.shape[1])
         text = box[batch.region_text]
-        width = max(batch.hard_text.shape[1], batch.hard_caption.shape[1])
-        hard = (_widened(box[batch.hard_text], width), _widened(short[batch.hard_caption], width))
-        masks = (_widened(batch.hard_mask, width), _widened(batch.hard_caption_mask, width))
         return Embedded(
             image=image[batch.short_of],
             short=short[batch.short],
@@ -141,11 +151,14 @@ class Embedder(nn.Module):
             region=regions[batch.text_of],
             text=text,
             also_true=batch.also_true,
-            hard_region=torch.cat([regions[batch.hard_of], image[batch.hard_picture]]),
-            hard=torch.cat(hard),
-            hard_mask=torch.cat(masks),
+            hard_region=regions[batch.hard_of],
+            hard=box[batch.hard_text],
+            hard_mask=batch.hard_mask,
+            hard_picture=image[batch.hard_picture],
+            hard_caption=short[batch.hard_caption],
+            hard_caption_mask=batch.hard_caption_mask,
             labelled=regions,
-            tokens=pool_regions(encoding.last_hidden_state, grids, batch.boxes),
+            tokens=tokens,
             around=image[batch.boxes[:, 0].long()],
             labels=batch.labels,
             names=text,
@@ -207,7 +220,10 @@ class Stage(nn.Module):
         super().__init__()
         self.recipe, self.compute, self.chunk_size = recipe, compute, chunk_size
         self._group = group
-        self.embedder = Embedder(model)
+        # SigLIP bounds its scale nowhere, and released ones lie above 100: training must not begin by lowering it.
+        self._max_logit_scale = max(_MAX_SCALE, model.logit_scale.detach().max().item())
+        self._margins: list[tuple[Tensor, Tensor]] = []
+        self.embedder = Embedder(model, recipe.uses_regions)
         self.log_scales = nn.ParameterDict(
             {name: torch.full((1,), math.log(recipe.region_scale)) for name in ("region", "hard")}
         )
@@ -230,7 +246,7 @@ class Stage(nn.Module):
         """Freeze what no term reaches, so that DistributedDataParallel does not wait for its gradient."""
         weights, model = self.recipe.weights, self.model
         model.dense_feature_head.probe.requires_grad_(False)  # the dense head pools nothing
-        if not any(getattr(weights, name) for name in _REGION_TERMS):
+        if not self.recipe.uses_regions:
             model.dense_feature_head.requires_grad_(False)
             model.boxtext_head.requires_grad_(False)
         self.log_scales["region"].requires_grad_(bool(weights.region))
@@ -250,7 +266,7 @@ class Stage(nn.Module):
     def terms(self, embedded: Embedded) -> dict[str, Tensor]:
         """Every term of the recipe, unweighted; with ranks, their mean over ranks is that of the global batch.
 
-        Also moves the rank loss's threshold, when training.
+        In training the margins of hard negatives are kept for `after_step`, which makes the next threshold of them.
         """
         recipe, weights, model, group = self.recipe, self.recipe.weights, self.model, self.group
         regional = group if recipe.regions == "global" else None
@@ -264,24 +280,27 @@ class Stage(nn.Module):
         if weights.region:
             known = e.also_true if recipe.mask_true else None
             terms["region"] = region_contrastive_loss(e.region, e.text, self.scale("region"), known, regional)
-        hard = (e.hard_region, e.hard, self.scale("hard"), e.hard_mask)
+        hard_scale = self.scale("hard")
+        visual = torch.cat([e.hard_region, e.hard_picture])
+        texts, mask = _stacked([e.hard, e.hard_caption]), _stacked([e.hard_mask, e.hard_caption_mask])
         if weights.hard:
-            terms["hard"] = hard_negative_loss(*hard, group)
+            terms["hard"] = hard_negative_loss(visual, texts, hard_scale, mask, group)
         if weights.hard_itc:
-            terms["hard_itc"] = hard_itc_loss(*hard, regional)
+            # Of regions alone: it contrasts rows with each other, and texts of two heads must not meet.
+            terms["hard_itc"] = hard_itc_loss(e.hard_region, e.hard, hard_scale, e.hard_mask, regional)
         if weights.intra:
             terms["intra"] = text_intra_contrastive_loss(
                 e.text, filtered=recipe.intra_filtered, reduction=recipe.intra_reduction, group=regional
             )
         if weights.rank:
-            similarity = torch.einsum("md,mkd->mk", e.hard_region, e.hard)
+            similarity = torch.einsum("md,mkd->mk", visual, texts)
             if recipe.rank_unit == "logits":
-                similarity = similarity * self.scale("hard")
+                similarity = similarity * hard_scale
             terms["rank"], threshold = rank_loss(
-                similarity[:, 0], similarity[:, 1:], self.threshold, e.hard_mask[:, 1:], group
+                similarity[:, 0], similarity[:, 1:], self.threshold, mask[:, 1:], group
             )
             if self.training and torch.is_grad_enabled():
-                self.threshold.copy_(threshold)
+                self._margins.append((threshold, sum_over_ranks(mask[:, 1:].sum().to(threshold.dtype), group)))
         if self.label_head is not None:
             terms |= {
                 "label": self.label_head("label", e.labelled, e.labels, group),
@@ -301,11 +320,46 @@ class Stage(nn.Module):
         return self.log_scales[name].exp()
 
     @torch.no_grad()
-    def bound_scales(self) -> None:
-        """Hold every learned scale at 100 or less. To be called after each optimiser step."""
+    def after_step(self) -> None:
+        """Bound the learned scales and move the rank loss's threshold. To be called after each optimiser step.
+
+        Scales stay at 100 or less, that of the global loss at what it started with where that was more. The threshold
+        becomes the mean margin of all hard negatives of the step, however many parts it was computed in.
+        """
         heads = () if self.label_head is None else self.label_head.log_scales.values()
-        for scale in (self.model.logit_scale, *self.log_scales.values(), *heads):
+        for scale in (*self.log_scales.values(), *heads):
             scale.clamp_(max=_MAX_SCALE)
+        self.model.logit_scale.clamp_(max=self._max_logit_scale)
+        if self._margins:
+            margins, counts = (torch.stack(items) for items in zip(*self._margins, strict=True))
+            self._margins.clear()
+            total = counts.sum()
+            mean = (margins * counts).sum() / total.clamp(min=1)
+            self.threshold.copy_(torch.where(total > 0, mean, self.threshold))
+
+    @torch.no_grad()
+    def learned(self) -> dict[str, float]:
+        """The scales, the bias and the threshold; with sharded weights to be called on all ranks."""
+        values = {f"scale_{name}": scale.exp() for name, scale in self.log_scales.items()}
+        values |= {"scale": self.model.logit_scale.exp(), "bias": self.model.logit_bias, "threshold": self.threshold}
+        return {name: float(_whole(value)) for name, value in values.items()}
+
+    @torch.no_grad()
+    def carry(self, learned: Mapping[str, float]) -> None:
+        """Go on with what an earlier stage has `learned` beside the model.
+
+        Raises:
+            Fgclip2Error: a scale that is no positive number, or a threshold that is none.
+        """
+        for name, scale in self.log_scales.items():
+            value = learned.get(f"scale_{name}", math.exp(scale.item()))
+            if not (math.isfinite(value) and value > 0):
+                raise Fgclip2Error(f"scale_{name} {value}: what an earlier stage left must be above 0")
+            scale.fill_(min(math.log(value), _MAX_SCALE))
+        threshold = learned.get("threshold", self.threshold.item())
+        if not math.isfinite(threshold):
+            raise Fgclip2Error(f"threshold {threshold}: what an earlier stage left must be a number")
+        self.threshold.fill_(threshold)
 
     def forward(self, batch: TrainBatch, gradient: Embedded | None = None) -> dict[str, Any]:
         """``loss``, the weighted sum, and ``terms``, detached.
@@ -336,6 +390,12 @@ def _never_empty(rows: Tensor, value: int = 0) -> Tensor:
     which of them have one.
     """
     return rows if len(rows) else rows.new_full((1, *rows.shape[1:]), value)
+
+
+def _whole(value: Tensor) -> Tensor:
+    """A tensor that FSDP may have shared out: an empty shard has no number to read."""
+    gather = getattr(value, "full_tensor", None)
+    return value if gather is None else cast(Tensor, gather())
 
 
 def _unit(features: Tensor) -> Tensor:

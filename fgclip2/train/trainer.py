@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import shutil
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -24,7 +27,7 @@ from fgclip2.data.failures import FailureLog
 from fgclip2.data.sampler import LanguageBatchSampler
 from fgclip2.errors import Fgclip2Error
 from fgclip2.train import checkpoint as checkpoints
-from fgclip2.train.callbacks import Average, Progress, ScaleBound, StopSignal
+from fgclip2.train.callbacks import AfterStep, Average, Progress, StopSignal
 from fgclip2.train.optim import build_optimizer, parameter_groups
 from fgclip2.train.recipe import RunConfig
 from fgclip2.train.stage import Embedded, Stage
@@ -32,7 +35,7 @@ from fgclip2.train.stage import Embedded, Stage
 _log = logging.getLogger(__name__)
 _WEIGHTS = "model.safetensors"
 _SETTINGS = "settings.json"
-# What may change when a run is resumed: nothing that is trained depends on it.
+# What may change when a run is resumed: nothing that is trained depends on it, but for rounding.
 _FREE = ("save_every", "keep", "log_every", "probe_every", "workers", "failure_limit", "gradient_checkpointing")
 
 
@@ -47,6 +50,7 @@ class StageTrainer(Trainer):
         directory: for checkpoints and ``metrics.jsonl``.
         callbacks: transformers' callbacks, in addition to the trainer's own.
         report_to: transformers' names of trackers, such as ``tensorboard`` and ``wandb``.
+        facts: what else makes this run what it is, as JSON takes it; a run is resumed with the same only.
     """
 
     def __init__(
@@ -58,8 +62,10 @@ class StageTrainer(Trainer):
         directory: str | Path,
         callbacks: Sequence[TrainerCallback] = (),
         report_to: Sequence[str] = (),
+        facts: Mapping[str, Any] | None = None,
     ) -> None:
         self.config, self.directory = config, Path(directory)
+        self.settings = _plain({**asdict(config), "data": _fingerprint(dataset.source.languages), **(facts or {})})
         self.start_step, self._logged = 0, time.monotonic()
         arguments = _arguments(config, self.directory, list(report_to))
         self.sampler_options: dict[str, Any] = {
@@ -81,7 +87,7 @@ class StageTrainer(Trainer):
         arguments.warmup_steps = config.optim.warmup_steps(self.total_steps)
         self.stopping, self.terms = StopSignal(), _Means()
         self.progress = Progress(self)
-        own = [ScaleBound(stage), self.stopping, self.progress]
+        own = [AfterStep(stage), self.stopping, self.progress]
         super().__init__(
             model=stage,
             args=arguments,
@@ -97,6 +103,7 @@ class StageTrainer(Trainer):
         self.remove_callback(ProgressCallback)
         self._whole_step: list[Embedded] | None = None
         self._pending: list[TrainBatch] = []
+        self._states: list[list[Tensor]] = []
 
     @property
     def stage(self) -> Stage:
@@ -133,12 +140,12 @@ class StageTrainer(Trainer):
             self.progress.close()  # or an error would stand on the bar's line
 
     def _check_same_run(self, start: Path) -> None:
-        settings = json.loads((start / _SETTINGS).read_text(encoding="utf-8"))
-        own = _plain(asdict(self.config))
+        before = dict(_leaves(json.loads((start / _SETTINGS).read_text(encoding="utf-8"))))
+        own = dict(_leaves(self.settings))
         changed = [
-            f"{name} was {settings.get(name)!r:.80} and is {value!r:.80}"
-            for name, value in own.items()
-            if name not in _FREE and settings.get(name) != value
+            f"{name} was {before.get(name)!r} and is {own.get(name)!r}"
+            for name in own | before
+            if name.partition(".")[0] not in _FREE and before.get(name) != own.get(name)
         ]
         if changed:
             raise Fgclip2Error(
@@ -158,6 +165,9 @@ class StageTrainer(Trainer):
             num_workers=self.config.workers,
             worker_init_fn=_ignore_sigterm,
             prefetch_factor=2 if self.config.workers else None,
+            # Its own: a loader takes a number from torch's generator when it starts, so that a resumed run, which
+            # starts one more, would draw other dropout masks than one that was never stopped.
+            generator=torch.Generator().manual_seed(self.config.seed),
             pin_memory=self.args.device.type == "cuda",
         )
 
@@ -202,7 +212,7 @@ class StageTrainer(Trainer):
         """A part of a step whose losses see the whole step (GradCache, arXiv 2101.06983).
 
         At the first part all are embedded without a graph, and the loss's gradient for every embedding is kept. Each
-        part is then embedded again and sent its share of that gradient.
+        part is then embedded again, with the same random numbers, and sent its share of that gradient.
         """
         model.train()
         loss = torch.zeros((), device=self.args.device)
@@ -210,13 +220,17 @@ class StageTrainer(Trainer):
             loss, self._whole_step = self._gradients_of_embeddings()
         gradient = self._whole_step.pop(0)
         batch = self._prepare_inputs(inputs)
-        self.accelerator.backward(model(batch, gradient)["loss"])
+        with _random_state(self.args.device, self._states.pop(0)):
+            outcome = model(batch, gradient)
+        self.accelerator.backward(outcome["loss"])
         return loss
 
     def _gradients_of_embeddings(self) -> tuple[Tensor, list[Embedded]]:
-        stage = self.stage
+        stage, parts, self._states = self.stage, [], []
         with torch.no_grad():
-            parts = [stage.embed(self._prepare_inputs(batch)) for batch in self._pending]
+            for batch in self._pending:
+                self._states.append(_states_of(self.args.device))
+                parts.append(stage.embed(self._prepare_inputs(batch)))
         leaves = [part.leaf() for part in parts]
         terms = stage.terms(Embedded.cat(leaves))
         loss = stage.total(terms)
@@ -227,16 +241,13 @@ class StageTrainer(Trainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """A log line with the means of all terms over steps and ranks, scales, threshold and speed."""
         if self.terms.sums and "loss" in logs:
-            stage, seconds = self.stage, time.monotonic() - self._logged
+            seconds = time.monotonic() - self._logged
             pictures, cut = self.terms.pictures, self.terms.cut
             means = self.terms.take()
             values = self.accelerator.reduce(torch.stack(list(means.values())), "mean")
             logs |= {name: round(value, 5) for name, value in zip(means, values.tolist(), strict=True)}
-            logs |= {f"scale_{name}": round(scale.exp().item(), 3) for name, scale in stage.log_scales.items()}
+            logs |= {name: round(value, 5) for name, value in self.stage.learned().items()}
             logs |= {
-                "scale": round(stage.model.logit_scale.exp().item(), 3),
-                "bias": round(stage.model.logit_bias.item(), 3),
-                "threshold": round(stage.threshold.item(), 5),
                 "pictures_per_second": round(pictures * self.args.world_size / max(seconds, 1e-9), 2),
                 "failures": self.failures.failed,
                 "texts_cut": cut,
@@ -269,7 +280,7 @@ class StageTrainer(Trainer):
         finally:
             self.args.output_dir = directory
         if self.args.should_save:
-            settings = json.dumps(_plain(asdict(self.config)), indent=1)
+            settings = json.dumps(self.settings, indent=1)
             (partial / target.name / _SETTINGS).write_text(settings, encoding="utf-8")
         if self.average and self.args.should_save:
             save_file(self.average.state(), partial / target.name / "ema.safetensors")
@@ -316,6 +327,38 @@ def _plain(settings: dict[str, Any]) -> dict[str, Any]:
     return cast("dict[str, Any]", json.loads(json.dumps(settings)))
 
 
+def _leaves(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Settings by their dotted names."""
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _fingerprint(languages: np.ndarray) -> dict[str, Any]:
+    """What tells one set of records from another without reading them."""
+    digest = hashlib.sha256(np.ascontiguousarray(languages, np.uint8).tobytes()).hexdigest()[:16]
+    return {"records": len(languages), "languages": digest}
+
+
+def _states_of(device: torch.device) -> list[Tensor]:
+    """The random generators that a forward pass draws from: torch's, and the device's own."""
+    states = [torch.get_rng_state()]
+    return states if device.type == "cpu" else [*states, torch.get_device_module(device).get_rng_state(device)]
+
+
+@contextmanager
+def _random_state(device: torch.device, states: Sequence[Tensor]) -> Iterator[None]:
+    """Draw what was drawn from these states on; the generators go on afterwards as if nothing had been drawn."""
+    devices = [] if device.type == "cpu" else [device]
+    with torch.random.fork_rng(devices, device_type="cuda" if device.type == "cpu" else device.type):
+        torch.set_rng_state(states[0])
+        if devices:
+            torch.get_device_module(device).set_rng_state(states[1], device)
+        yield
+
+
 def _ignore_sigterm(worker: int) -> None:
     """Schedulers signal the whole process group; a worker that died of it would take the last checkpoint along."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -342,7 +385,7 @@ class _Means:
 
 def _arguments(config: RunConfig, directory: Path, report_to: list[str]) -> TrainingArguments:
     optim = config.optim
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(directory),
         per_device_train_batch_size=1,  # of no meaning: the sampler makes the batches
         gradient_accumulation_steps=config.batch.accumulation,
@@ -368,3 +411,15 @@ def _arguments(config: RunConfig, directory: Path, report_to: list[str]) -> Trai
         use_cpu=not torch.accelerator.is_available(),
         tf32=True if torch.cuda.is_available() else None,
     )
+    keep_to_one_device(arguments)
+    return arguments
+
+
+def keep_to_one_device(arguments: Any) -> None:
+    """Let a process use one GPU: transformers would spread it over all by ``nn.DataParallel``, which cuts no batch."""
+    count = arguments.n_gpu
+    if count > 1:
+        _log.warning(
+            "this process trains on one of %d GPUs; for all of them: torchrun --nproc-per-node %d ...", count, count
+        )
+        arguments._n_gpu = 1

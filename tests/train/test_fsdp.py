@@ -55,6 +55,12 @@ assert len(wrapped) == layers, (len(wrapped), layers)
 loss = shared(batch)["loss"]
 loss.backward()
 torch.testing.assert_close(loss, expected)
+# What a trainer does after a step and at a log line; empty shards have no number to read.
+for stage in (plain, shared):
+    stage.after_step()
+learned, known = shared.learned(), plain.learned()
+assert learned.keys() == known.keys()
+assert all(abs(learned[name] - known[name]) <= 1e-5 * max(1, abs(known[name])) for name in known), (learned, known)
 counted = 0
 for (name, own), parameter in zip(plain.named_parameters(), shared.parameters(), strict=True):
     if own.grad is not None:

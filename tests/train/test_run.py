@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from fgclip2.data.openmoji import SceneConfig, World
+from fgclip2.data.openmoji.records import SceneSource
 from fgclip2.errors import Fgclip2Error
 from fgclip2.train.arguments import TrainArguments
-from fgclip2.train.recipe import BatchConfig
+from fgclip2.train.recipe import BatchConfig, OptimConfig, RunConfig
+from fgclip2.train.run import training_dataset
 
 
 def test_a_dry_run_reads_records_and_writes_nothing(
@@ -34,3 +39,60 @@ def test_a_dry_run_reads_records_and_writes_nothing(
     data.write_text("\n".join(map(json.dumps, lines[-1:] * 2)), encoding="utf-8")
     with pytest.raises(Fgclip2Error, match=r"none of 2 records can be used; data.jsonl#0: .*没有.png"):
         given.run()
+
+
+def printed_rows(given: TrainArguments, capsys: pytest.CaptureFixture[str]) -> str:
+    given.run()
+    return capsys.readouterr().out
+
+
+def test_stage_1_draws_no_regions_and_counts_none(
+    tiny_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = TrainArguments(
+        model=str(tiny_dir), out=tmp_path, scenes=8, steps=2, batch=BatchConfig(size=4), dry_run=True, precision="fp32"
+    )
+    assert "read for a trial" in printed_rows(replace(given, stage=1), capsys)
+    first = training_dataset(*source_and_config(replace(given, stage=1)))
+    second = training_dataset(*source_and_config(replace(given, stage=2)))
+    assert [len(first[0, 0].regions), first[0, 0].hard] == [0, ()]
+    assert len(second[0, 0].regions) > 0
+    assert second[0, 0].hard != ()
+
+
+def source_and_config(given: TrainArguments) -> tuple[SceneSource, RunConfig]:
+    return SceneSource(World(), SceneConfig(size=64, objects=(2, 3)), 5_000_000, 4), given.config()
+
+
+def test_the_next_run_goes_on_with_the_scales_of_the_one_before(
+    tiny_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "before"
+    shutil.copytree(tiny_dir, source)
+    learned = {"scale_region": 37.0, "scale_hard": 41.0, "scale": 9.0, "bias": -9.0, "threshold": 0.125}
+    (source / "training.json").write_text(json.dumps(learned), encoding="utf-8")
+    given = TrainArguments(
+        model=str(source),
+        out=tmp_path / "out",
+        scenes=8,
+        stage=2,
+        steps=1,
+        batch=BatchConfig(size=4),
+        workers=0,
+        log_every=1,
+        precision="fp32",
+        optim=OptimConfig(lr=1e-9, warmup=0),
+    )
+    assert "goes on with the scales and the threshold that" in printed_rows(given, capsys)
+    kept = json.loads((tmp_path / "out/model/training.json").read_text(encoding="utf-8"))
+    assert kept["scale_region"] == pytest.approx(37, abs=0.01)
+    assert kept["scale_hard"] == pytest.approx(41, abs=0.01)
+    (source / "training.json").write_text("{", encoding="utf-8")
+    with pytest.raises(Fgclip2Error, match=r"training.json is damaged .*remove it to start with fresh scales"):
+        replace(given, out=tmp_path / "other").run()
+
+
+def test_probes_are_refused_with_fsdp(tiny_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(Fgclip2Error, match="--probe-every do not work with FSDP"):
+        TrainArguments(model=str(tiny_dir), out=tmp_path, scenes=8, steps=2, probe_every=2).run()

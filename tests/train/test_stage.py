@@ -68,13 +68,20 @@ def test_terms_are_the_losses_of_the_recipe(name: str, make_stage: MakeStage, ba
     terms = stage.terms(e)
     hard = torch.tensor(3.0).exp()
     unit = hard if name == "released" else torch.tensor(1.0)
-    scores = torch.einsum("md,mkd->mk", e.hard_region, e.hard) * unit
-    rank, threshold = losses.rank_loss(scores[:, 0], scores[:, 1:], before, e.hard_mask[:, 1:])
+    # Pictures with their captions stand below regions with their phrases, filled up to the same width.
+    assert len(e.hard_region) > 0
+    assert len(e.hard_picture) > 0
+    width = max(e.hard.shape[1], e.hard_caption.shape[1])
+    visual = torch.cat([e.hard_region, e.hard_picture])
+    texts = torch.cat([F.pad(part, [0, 0, 0, width - part.shape[1]]) for part in (e.hard, e.hard_caption)])
+    mask = torch.cat([F.pad(part, [0, width - part.shape[1]]) for part in (e.hard_mask, e.hard_caption_mask)])
+    scores = torch.einsum("md,mkd->mk", visual, texts) * unit
+    rank, threshold = losses.rank_loss(scores[:, 0], scores[:, 1:], before, mask[:, 1:])
     expected = {
         "short": losses.sigmoid_loss(e.image, e.short, stage.model.logit_scale.exp(), stage.model.logit_bias),
         "long": losses.sigmoid_loss(e.long_image, e.long, stage.model.logit_scale.exp(), stage.model.logit_bias),
         "region": losses.region_contrastive_loss(e.region, e.text, torch.tensor(100.0)),
-        "hard": losses.hard_negative_loss(e.hard_region, e.hard, hard, e.hard_mask),
+        "hard": losses.hard_negative_loss(visual, texts, hard, mask),
         "rank": rank,
         "intra": losses.text_intra_contrastive_loss(
             e.text,
@@ -82,11 +89,15 @@ def test_terms_are_the_losses_of_the_recipe(name: str, make_stage: MakeStage, ba
             reduction="mean" if name == "released" else "sum",
         ),
     }
-    if name == "released":
+    if name == "released":  # contrasts rows with each other, so pictures with texts of another head are not among them
         expected["hard_itc"] = losses.hard_itc_loss(e.hard_region, e.hard, hard, e.hard_mask)
     assert terms.keys() == expected.keys()
     for term, value in expected.items():
         torch.testing.assert_close(terms[term], value, rtol=1e-6, atol=1e-7)
+    assert torch.equal(stage.threshold, before)
+    stage.after_step()
+    torch.testing.assert_close(stage.threshold, threshold)
+    stage.after_step()  # without a further batch nothing moves
     torch.testing.assert_close(stage.threshold, threshold)
     weights = vars(stage.recipe.weights)
     assert stage.total(terms).item() == pytest.approx(sum(weights[k] * v.item() for k, v in expected.items()), rel=1e-6)
@@ -166,3 +177,72 @@ def test_unknown_recipes_and_weights_are_refused() -> None:
     with pytest.raises(Fgclip2Error, match="loss weight hard -1"):
         LossWeights(hard=-1)
     assert {field.name for field in fields(Recipe)} >= {"weights", "mask_true"}
+
+
+def test_the_threshold_is_the_mean_margin_of_all_parts_of_a_step(make_stage: MakeStage, batch: TrainBatch) -> None:
+    """Of pairs, not of parts: one part has all hard negatives, one half of them, one none. float32, 1e-6."""
+    stage = make_stage(recipe("paper", 2))
+    e = stage.embed(batch)
+    # True texts that fit altogether: tau is kept at 0 or more part by part, and the margins must lie above that.
+    e.hard[:, 0], e.hard_caption[:, 0] = e.hard_region, e.hard_picture
+    half = replace(e, hard_mask=e.hard_mask.clone())
+    half.hard_mask[::2, 1:] = False
+    none = replace(e, hard_mask=e.hard_mask.clone(), hard_caption_mask=e.hard_caption_mask.clone())
+    none.hard_mask[:, 1:] = none.hard_caption_mask[:, 1:] = False
+    margins = []
+    for part in (e, half, none):
+        stage.terms(part)
+        for visual, texts, mask in (
+            (part.hard_region, part.hard, part.hard_mask),
+            (part.hard_picture, part.hard_caption, part.hard_caption_mask),
+        ):
+            scores = torch.einsum("md,mkd->mk", visual, texts)
+            margins.append((scores[:, :1] - scores[:, 1:])[mask[:, 1:]].detach())
+    stage.after_step()
+    assert all(part.mean() > 0 for part in margins if len(part))
+    assert stage.threshold.item() == pytest.approx(torch.cat(margins).mean().item(), abs=1e-6)
+
+
+def test_learned_scales_stay_below_100_but_a_released_one_above_it_stays(make_stage: MakeStage) -> None:
+    stage = make_stage()
+    with torch.no_grad():
+        for scale in (stage.model.logit_scale, *stage.log_scales.values(), *stage.label_head.log_scales.values()):
+            scale.fill_(6.0)
+    stage.after_step()
+    bound = pytest.approx(100, rel=1e-5)
+    assert [stage.learned()[name] for name in ("scale", "scale_region", "scale_hard")] == [bound] * 3
+    assert all(scale.exp().item() == bound for scale in stage.label_head.log_scales.values())
+
+    model = stage.model
+    with torch.no_grad():
+        model.logit_scale.fill_(4.7215)  # 112.3, as in SigLIP's So400m
+    released = Stage(model, recipe("paper", 1))
+    released.after_step()
+    assert released.learned()["scale"] == pytest.approx(112.34, abs=0.01)
+    with torch.no_grad():
+        model.logit_scale.fill_(5.0)
+    released.after_step()
+    assert released.learned()["scale"] == pytest.approx(112.34, abs=0.01)
+
+
+def test_a_further_stage_goes_on_with_what_one_has_learned(make_stage: MakeStage) -> None:
+    stage, other = make_stage(), make_stage()
+    with torch.no_grad():
+        stage.log_scales["region"].fill_(2.0)
+        stage.threshold.fill_(0.25)
+    other.carry(stage.learned())
+    assert other.learned() == pytest.approx(stage.learned(), rel=1e-6)
+    with pytest.raises(Fgclip2Error, match="scale_hard -1.0: what an earlier stage left must be above 0"):
+        other.carry({"scale_hard": -1.0})
+    with pytest.raises(Fgclip2Error, match="threshold nan: what an earlier stage left must be a number"):
+        other.carry({"threshold": float("nan")})
+
+
+def test_stage_1_computes_no_regions(make_stage: MakeStage, batch: TrainBatch, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = make_stage(recipe("paper", 1))
+    expected = make_stage(recipe("paper", 2)).embed(batch)
+    monkeypatch.setattr(type(stage.model), "dense", None)  # fails where it is called
+    e = stage.embed(batch)
+    torch.testing.assert_close(e.image, expected.image)
+    assert e.labelled.shape == expected.labelled.shape
+    assert stage(batch)["terms"].keys() == {"short", "long"}

@@ -11,11 +11,13 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from fgclip2.data.collate import Collator, TrainingDataset
 from fgclip2.data.records import open_records
@@ -24,7 +26,7 @@ from fgclip2.train import checkpoint as checkpoints
 from fgclip2.train.optim import build_optimizer, parameter_groups
 from fgclip2.train.recipe import BatchConfig, OptimConfig, RunConfig, recipe
 from fgclip2.train.stage import Stage
-from fgclip2.train.trainer import StageTrainer
+from fgclip2.train.trainer import StageTrainer, keep_to_one_device
 
 MakeStage = Callable[..., Stage]
 CONFIG = RunConfig(
@@ -149,10 +151,10 @@ def test_a_second_run_does_not_write_over_the_first(make: Callable[..., StageTra
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"recipe": recipe("paper", 2)}, "recipe was"),
+        ({"recipe": recipe("paper", 2)}, r"recipe\.region_scale was 20.0 and is 100.0"),
         ({"ema": None}, "ema was 0.9 and is None"),
         ({"freeze": ("vision",)}, r"freeze was \[\] and is \['vision'\]"),
-        ({"optim": OptimConfig(lr=2e-3, warmup=2)}, "optim was"),
+        ({"optim": OptimConfig(lr=2e-3, warmup=2)}, r"optim\.lr was 0.001 and is 0.002"),
     ],
 )
 def test_a_run_is_resumed_with_the_settings_it_began_with(
@@ -295,3 +297,96 @@ def test_sigterm_saves_and_exits_with_0(tiny_dir: Path, tmp_path: Path) -> None:
     assert "continue with --resume" in output
     step = int(output.split("at step ")[1].split(";")[0])
     assert checkpoints.step_of(checkpoints.checkpoints(tmp_path)[0]) == step < 40
+
+
+def with_dropout(make: Callable[..., StageTrainer], directory: Path, config: RunConfig, **kwargs: Any) -> StageTrainer:
+    """A trainer whose towers draw random numbers in every forward pass, as LoRA's dropout does."""
+    trainer = make(directory, config, **kwargs)
+    for module in trainer.stage.modules():
+        if type(module).__name__ == "Fgclip2MLP":
+            module.fc2 = nn.Sequential(nn.Dropout(0.2), module.fc2)
+    return trainer
+
+
+def test_a_resumed_run_draws_the_same_dropout(make: Callable[..., StageTrainer], tmp_path: Path) -> None:
+    """float32 on the CPU, to the bit."""
+    config = replace(CONFIG, steps=5, ema=None)
+    with_dropout(make, tmp_path / "whole", config).train()
+    parts = with_dropout(make, tmp_path / "parts", config)
+    parts.stopping.received = True
+    parts.train()
+    with_dropout(make, tmp_path / "parts", config).train(resume=True)
+    expected = [line["loss"] for line in lines(tmp_path / "whole")]
+    assert [line["loss"] for line in lines(tmp_path / "parts")] == expected
+    assert len(expected) == 5
+
+
+def test_cached_embeddings_and_their_second_pass_drop_the_same(
+    make: Callable[..., StageTrainer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """float32; a pass without gradients adds up in another order, and other masks differ in the first digit."""
+    config = replace(CONFIG, steps=3, ema=None, batch=BatchConfig(size=4, accumulation=2, full_batch=True))
+    trainer, seen = with_dropout(make, tmp_path, config), []
+    embed = Stage.embed
+
+    def noted(self: Stage, batch: Any) -> Any:
+        seen.append(embed(self, batch))
+        return seen[-1]
+
+    monkeypatch.setattr(Stage, "embed", noted)
+    trainer.train()
+    assert len(seen) == 12  # three steps of two parts, each embedded twice
+    for step in (0, 4, 8):
+        for first, second in ((step, step + 2), (step + 1, step + 3)):
+            torch.testing.assert_close(seen[first].image, seen[second].image, atol=1e-5, rtol=0)
+    assert not torch.allclose(seen[0].image, seen[4].image, atol=1e-2)
+
+
+def test_other_data_and_other_facts_are_not_resumed(
+    make: Callable[..., StageTrainer], tmp_path: Path, make_stage: MakeStage, collate: Collator, scenes: Any
+) -> None:
+    config = replace(CONFIG, steps=3, ema=None)
+    make(tmp_path, config, facts={"lora": {"alpha": 32}}).train()
+    with pytest.raises(Fgclip2Error, match="belongs to another run: lora.alpha was 32 and is 512"):
+        make(tmp_path, config, facts={"lora": {"alpha": 512}}).train(resume=True)
+    fewer = type(scenes)(scenes.world, scenes.config, 5_000_000, 40)
+    other = StageTrainer(
+        make_stage(config.recipe), TrainingDataset(fewer), collate, config, tmp_path, facts={"lora": {"alpha": 32}}
+    )
+    with pytest.raises(Fgclip2Error, match=r"data\.records was 48 and is 40; data\.languages was"):
+        other.train(resume=True)
+
+
+def test_what_killed_saves_and_removals_leave_is_cleared(tmp_path: Path) -> None:
+    for step in (2, 4, 6, 8):
+        partial = tmp_path / "new"
+        partial.mkdir()
+        (partial / "x").write_text(str(step), encoding="utf-8")
+        checkpoints.publish(partial, tmp_path / f"checkpoint-{step}")
+    (tmp_path / "checkpoint-2" / "_SUCCESS").unlink()  # killed while it was removed
+    (tmp_path / "checkpoint-4" / "x").unlink()  # damaged
+    (tmp_path / "checkpoint-9").mkdir()  # newer than all that is whole: somebody may want to look at it
+    (tmp_path / "checkpoint-best").mkdir()  # not ours
+    checkpoints.prune(tmp_path, 1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-8", "checkpoint-9", "checkpoint-best"]
+
+
+def test_publishing_replaces_what_was_there(tmp_path: Path) -> None:
+    for text in ("old", "new"):
+        (tmp_path / "partial").mkdir()
+        (tmp_path / "partial" / "x").write_text(text, encoding="utf-8")
+        checkpoints.publish(tmp_path / "partial", tmp_path / "model")
+    assert (tmp_path / "model" / "x").read_text(encoding="utf-8") == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_process_trains_on_one_gpu_of_several(caplog: pytest.LogCaptureFixture) -> None:
+    """transformers would wrap the stage in DataParallel, which gives every GPU the whole batch."""
+    several = SimpleNamespace(n_gpu=4, _n_gpu=4)
+    with caplog.at_level("WARNING"):
+        keep_to_one_device(several)
+    assert several._n_gpu == 1
+    assert "one of 4 GPUs; for all of them: torchrun --nproc-per-node 4" in caplog.text
+    one = SimpleNamespace(n_gpu=0, _n_gpu=0)
+    keep_to_one_device(one)
+    assert one._n_gpu == 0
