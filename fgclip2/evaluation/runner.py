@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_RESULT: Final = 2
+"""Form of the result files; those of an earlier form are computed again."""
+
 _PACKAGES: Final = ("torch", "torchvision", "transformers", "numpy", "pillow", "faster-coco-eval")
 
 
@@ -184,11 +187,12 @@ def _task_class(benchmark: Benchmark) -> Any:
 
 
 def _fingerprint(benchmark: Benchmark, model: FGCLIP2, model_hash: str, root: Path, settings: Settings) -> str:
-    """Of all that a result depends on: same fingerprint, same result. Pictures count by their folder only."""
+    """Of all that a result depends on: same fingerprint, same result.
+
+    Predictions count by their content, wherever they are; the benchmark's files by time and size, its pictures by their
+    folder only.
+    """
     files = [root / name for part in benchmark.parts for name in (part.path, *part.others)]
-    if settings.predictions is not None:
-        folder = settings.predictions
-        files += [folder / f"{benchmark.name}{ending}" for ending in (".json", ".boxes.json", ".jsonl", "")]
     facts = [
         model_hash,
         str(model.dtype),
@@ -197,8 +201,25 @@ def _fingerprint(benchmark: Benchmark, model: FGCLIP2, model_hash: str, root: Pa
         settings.seed,
         benchmark.name,
         [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.exists()],
+        [] if settings.predictions is None else _predicted(settings.predictions, benchmark.name),
+        _RESULT,
     ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def _predicted(folder: Path, name: str) -> list[list[str]]:
+    """Name and digest of every file that was predicted for a benchmark."""
+    found = [file for ending in (".json", ".boxes.json", ".jsonl") if (file := folder / f"{name}{ending}").is_file()]
+    found += sorted(file for file in (folder / name).rglob("*") if file.is_file())
+    digests = []
+    for file in found:
+        try:
+            with file.open("rb") as stream:
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        except OSError as error:
+            raise Fgclip2Error(f"the prediction {file} cannot be read ({error.strerror})") from error
+        digests.append([file.relative_to(folder).as_posix(), digest])
+    return digests
 
 
 def _earlier(file: Path, key: str) -> dict[str, Any] | None:

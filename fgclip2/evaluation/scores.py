@@ -59,12 +59,14 @@ class Scores:
         breakdown: by what (``class``, ``group``), the first metric of each, in percent.
         failures: pictures, boxes and predictions that could not be used, and why; all count as wrong.
         facts: of the protocol, for the reader of a result.
+        comparable: whether this is what the published figures are of.
     """
 
     metrics: dict[str, Metric]
     breakdown: dict[str, dict[str, float]] = field(default_factory=dict)
     failures: tuple[tuple[str, str], ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
+    comparable: bool = True
 
     def plain(self) -> dict[str, Any]:
         """As JSON."""
@@ -73,6 +75,7 @@ class Scores:
             "breakdown": self.breakdown,
             "failed": len(self.failures),
             "facts": dict(self.facts),
+            "comparable": self.comparable,
         }
 
 
