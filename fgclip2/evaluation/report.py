@@ -14,8 +14,8 @@ _HIDDEN: Final = ("r5", "r10", "top5", "ap50", "ap_common", "ap_frequent")
 """Endings of metrics that stand in the JSON only, for the paper has none of them."""
 
 _NOT_COMPARABLE: Final = (
-    "Segmentation from the dense map needs no training; the paper's figures are of CAT-Seg, which was trained, so there "
-    "is no difference to tell. `--predictions` takes a segmentor's label maps."
+    "Segmentation from the dense map needs no training; the paper's figures are of CAT-Seg, which was trained, so "
+    "there is no difference to tell. `--predictions` takes a segmentor's label maps."
 )
 
 
@@ -36,6 +36,9 @@ def table(results: Sequence[Mapping[str, Any]], left_out: Mapping[str, str]) -> 
         if not all(result["comparable"] for result in ordered):
             lines += ["", _NOT_COMPARABLE]
         lines += ["", *_languages(ordered)]
+        pages = [f"[{item['title']}]({item['benchmark']}.worst.html)" for item in ordered if item["worst"]]
+        if pages:
+            lines += ["", f"Pictures of the worst failures: {', '.join(pages)}"]
     if left_out:
         lines += ["", f"## Not run: {len(left_out)}", ""]
         lines += [f"- {BENCHMARKS[name].title} (`{name}`): {reason}" for name, reason in left_out.items()]

@@ -2,6 +2,7 @@
 
     OUT/NAME.json              figures, intervals, breakdown, protocol, model, versions
     OUT/NAME.failures.jsonl    what could not be used, where there is something
+    OUT/NAME.worst.html        pictures of what was answered wrongly by most, where there is something
     OUT/table.md               everything that OUT has results of, beside the paper's figures
     CACHE/MODEL/*.safetensors  features
 
@@ -29,6 +30,7 @@ from fgclip2.evaluation.paper import PUBLISHED, SIZES
 from fgclip2.evaluation.report import table
 from fgclip2.evaluation.scores import Scores, Settings, Task
 from fgclip2.evaluation.store import VectorStore
+from fgclip2.evaluation.worst import page
 from fgclip2.files import write_atomically
 
 if TYPE_CHECKING:
@@ -129,7 +131,7 @@ def run(
                 left_out[name] = str(error)
                 continue
             results[name] = _result(benchmark, scores, model, model_hash, settings, key)
-            _write(out, name, results[name], scores)
+            _write(out, benchmark, results[name], scores)
     text = table(list(results.values()), left_out)
     if first:
         write_atomically(out / "table.md", text.encode())
@@ -199,6 +201,7 @@ def _fingerprint(benchmark: Benchmark, model: FGCLIP2, model_hash: str, root: Pa
         settings.protocol,
         settings.samples,
         settings.seed,
+        settings.worst,
         benchmark.name,
         [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.exists()],
         [] if settings.predictions is None else _predicted(settings.predictions, benchmark.name),
@@ -280,9 +283,14 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _write(out: Path, name: str, result: Mapping[str, Any], scores: Scores) -> None:
+def _write(out: Path, benchmark: Benchmark, result: Mapping[str, Any], scores: Scores) -> None:
     """Failures first, so that a result means that they are there."""
-    listing = out / f"{name}.failures.jsonl"
+    name = benchmark.name
+    pictures, listing = out / f"{name}.worst.html", out / f"{name}.failures.jsonl"
+    if scores.worst:
+        write_atomically(pictures, page(benchmark.title, scores.worst).encode())
+    else:
+        pictures.unlink(missing_ok=True)
     if scores.failures:
         lines = [json.dumps({"name": what, "reason": why}, ensure_ascii=False) for what, why in scores.failures]
         write_atomically(listing, ("\n".join(lines) + "\n").encode())
