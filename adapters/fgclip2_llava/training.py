@@ -233,6 +233,7 @@ def _arguments(config: ProjectorConfig, directory: Path, half: bool) -> Training
         save_total_limit=None,  # checkpoints.prune counts whole ones
         report_to="none",
         remove_unused_columns=False,
+        ddp_find_unused_parameters=False,
         dataloader_num_workers=config.workers,
         dataloader_pin_memory=False,
         # Without saying so, processes on CPUs would not find each other and each train alone.

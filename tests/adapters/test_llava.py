@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
@@ -264,6 +266,35 @@ def test_training_from_the_command_line_resumes_exactly(
     assert losses(cut) == found
     one, two = load(whole / "model").state_dict(), load(cut / "model").state_dict()
     assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_does(training: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """1e-5: gradients are summed in another order."""
+    steps = [*training, "--steps", 3]
+    assert command(monkeypatch, llava_train, *steps, "--out", tmp_path / "one") == 0
+    launch = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        llava_train.__file__,
+    ]
+    done = subprocess.run(
+        [*map(str, [*launch, *steps, "--out", tmp_path / "two"])],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-5)
+    one, two = load(tmp_path / "one/model").state_dict(), load(tmp_path / "two/model").state_dict()
+    for name, tensor in one.items():
+        torch.testing.assert_close(two[name], tensor, atol=1e-5, rtol=1e-5)
 
 
 def test_dry_run_says_what_would_be_trained(
