@@ -3,7 +3,8 @@
     python apps/llava_answer.py --model work_dirs/llava/model --data-root data --out predictions
     fgclip2 eval --tasks answers --predictions predictions --data-root data
 
-Answers go to OUT/NAME.jsonl; a run that was stopped goes on. Data are laid out as docs/evaluation.md says.
+Answers go to OUT/NAME.jsonl, and are kept in OUT/answered as well, so that nothing is asked twice when a run that was
+stopped is started again. Data are laid out as docs/evaluation.md says.
 """
 
 from __future__ import annotations

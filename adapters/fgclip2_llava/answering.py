@@ -118,14 +118,14 @@ def answer(
     batch_size: int = 8,
     limit: int | None = None,
 ) -> Answered:
-    """Answer a benchmark into ``OUT/NAME.jsonl``; a run that was stopped goes on.
+    """Answer a benchmark into ``OUT/NAME.jsonl``; what was answered before, in ``OUT/answered``, is not asked again.
 
     Args:
         benchmark: one whose task is ``answers``.
         root: data root, laid out as docs/evaluation.md says.
         out: folder of predictions.
         answerer: the model.
-        source: directory of the model; another model's half-finished answers are not continued.
+        source: directory of the model; another model's answers are not taken.
         batch_size: questions at a time.
         limit: only that many questions, the first ones; the rest counts as unanswered.
 
@@ -141,12 +141,12 @@ def answer(
     if batch_size < 1 or (limit is not None and limit < 1):
         raise Fgclip2Error(f"batch size {batch_size} and limit {limit}: give 1 or more")
     questions = list(islice(benchmark.read(root), limit))
-    out.mkdir(parents=True, exist_ok=True)
-    part = out / f"{benchmark.name}.{_stamp(source, answerer)}.part"
-    lines = _finished(part)
+    kept_in = out / "answered" / f"{benchmark.name}.{_stamp(benchmark, root, source, answerer)}.jsonl"
+    kept_in.parent.mkdir(parents=True, exist_ok=True)
+    lines = _finished(kept_in)
     unanswered: list[tuple[str, str]] = []
     todo = [question for question in questions if question.id not in lines]
-    with part.open("a", encoding="utf-8") as stream:
+    with kept_in.open("a", encoding="utf-8") as stream:
         for group in tqdm(list(_groups(todo, batch_size)), desc=benchmark.name, unit=f" x {batch_size}"):
             asked = list(_opened(group, unanswered))
             if not asked:
@@ -159,7 +159,6 @@ def answer(
     kept = [lines[item.id] for item in questions if item.id in lines]
     file = out / f"{benchmark.name}.jsonl"
     write_atomically(file, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept).encode())
-    part.unlink()
     return Answered(file, len(kept), tuple(unanswered))
 
 
@@ -183,19 +182,20 @@ def _groups(questions: Sequence[Question], size: int) -> Iterator[Sequence[Quest
     return (questions[start : start + size] for start in range(0, len(questions), size))
 
 
-def _finished(part: Path) -> dict[str, dict[str, Any]]:
-    """Answers of a run that was stopped; its last line may have been cut short, and is then asked again."""
+def _finished(file: Path) -> dict[str, dict[str, Any]]:
+    """Earlier answers; the last line of a run that was stopped may be cut short, and is then asked again."""
     lines: dict[str, dict[str, Any]] = {}
-    if part.exists():
-        whole = [line for line in part.read_text(encoding="utf-8").split("\n")[:-1] if line]
-        part.write_text("".join(f"{line}\n" for line in whole), encoding="utf-8")
+    if file.exists():
+        whole = [line for line in file.read_text(encoding="utf-8").split("\n")[:-1] if line]
+        write_atomically(file, "".join(f"{line}\n" for line in whole).encode())
         lines = {item["question_id"]: item for item in map(json.loads, whole)}
     return lines
 
 
-def _stamp(source: Path, answerer: Answerer) -> str:
-    """Of the model's files and how it answers."""
+def _stamp(benchmark: Benchmark, root: Path, source: Path, answerer: Answerer) -> str:
+    """Of the model's files, the benchmark's files, and how it answers."""
     files = sorted(file for file in source.iterdir() if file.is_file())
+    files += [file for part in benchmark.parts for name in (part.path, *part.others) if (file := root / name).exists()]
     facts = [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
     told = json.dumps([facts, answerer.max_new_tokens, str(answerer.model.dtype)])
     return hashlib.sha256(told.encode()).hexdigest()[:12]

@@ -406,7 +406,7 @@ def test_answers_are_judged_by_the_runner(
     common = ["--model", tmp_path / "model", "--data-root", root, "--out", out, "--device", "cpu", "--dtype", "float32",
               "--max-new-tokens", 4]  # fmt: skip
     assert command(monkeypatch, llava_answer, *common, "--batch-size", 3) == 0
-    assert sorted(file.name for file in out.iterdir()) == sorted(f"{name}.jsonl" for name in SETS)
+    assert sorted(file.name for file in out.glob("*.jsonl")) == sorted(f"{name}.jsonl" for name in SETS)
     for name in SETS:
         lines = [json.loads(line) for line in (out / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
         questions = list(BENCHMARKS[name].read(root))
@@ -451,7 +451,7 @@ def test_a_stopped_run_goes_on_and_lost_pictures_are_named(
     with pytest.raises(KeyboardInterrupt):
         answer(BENCHMARKS["refcoco"], root, out, parrot, tmp_path / "model", batch_size=1)
     assert not (out / "refcoco.jsonl").exists()
-    (part,) = out.glob("refcoco.*.part")
+    (part,) = (out / "answered").glob("refcoco.*.jsonl")
     with part.open("a", encoding="utf-8") as stream:
         stream.write('{"question_id": "testA/1", "te')  # cut short
     parrot = Parrot(model, processor, ["[0, 0, 0.3125, 0.625]", "[1, 1, 1, 1]"])
@@ -464,6 +464,8 @@ def test_a_stopped_run_goes_on_and_lost_pictures_are_named(
     report = run(select(["refcoco"]), embedded, root, tmp_path / "results", settings)
     figures = {name: metric["value"] for name, metric in report.results["refcoco"]["metrics"].items()}
     assert figures == {"val": 50.0, "testA": 100.0, "testB": 0.0}
+    again = answer(BENCHMARKS["refcoco"], root, out, Parrot(model, processor, []), tmp_path / "model")
+    assert again == done  # and nothing was asked
     write_atomically(next((root / "coco/train2014").iterdir()), b"no picture")
     done = answer(BENCHMARKS["refcoco"], root, out, Parrot(model, processor, []), tmp_path / "model", limit=2)
     assert done.count == 0
