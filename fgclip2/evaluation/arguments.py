@@ -42,6 +42,8 @@ class EvalArguments:
     """Folder of what other programs predicted: detections, label maps, answers."""
     protocol: Literal["strict", "released"] = "strict"
     """released: as the released evaluation does it, where that changes figures (ties, prompts for boxes)."""
+    worst: int = 20
+    """Pictures of so many of the worst failures, in out/NAME.worst.html; 0 for none."""
     samples: int = 1000
     """Drawings of the bootstrap."""
     seed: int = 0
@@ -70,13 +72,15 @@ class EvalArguments:
             return
         if self.samples < 1:
             raise Fgclip2Error(f"--samples {self.samples}: give at least 1, such as 1000")
+        if self.worst < 0:
+            raise Fgclip2Error(f"--worst {self.worst}: give a number of pictures, such as 20, or 0 for none")
         names = [name for part in self.tasks for name in part.split(",") if name]
         benchmarks = select(names)
         from fgclip2.evaluation.runner import is_first, run
         from fgclip2.evaluation.scores import Settings
 
         model = self._load()
-        settings = Settings(self.protocol, self.samples, self.seed, self.predictions)
+        settings = Settings(self.protocol, self.samples, self.seed, self.predictions, self.worst)
         report = run(benchmarks, model, self.data_root, self.out, settings, cache=self.cache, strict="all" not in names)
         if not is_first():
             return

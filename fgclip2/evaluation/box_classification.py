@@ -12,6 +12,7 @@ from fgclip2.evaluation.encoder import Encoder, Wants
 from fgclip2.evaluation.metrics import class_ranks, ensemble
 from fgclip2.evaluation.scores import Scores, Settings, by_group, share
 from fgclip2.evaluation.templates import BARE, IMAGENET
+from fgclip2.evaluation.worst import Miss, beaten
 
 
 class BoxClassification:
@@ -46,7 +47,8 @@ class BoxClassification:
         """Rank the classes of every box."""
         regions, usable = encoder.regions(self.places)
         classes = ensemble(encoder.texts(self._prompts(), "box"), len(self.templates)).to(regions)
-        ranks = class_ranks(regions, classes, torch.tensor(self.labels, device=regions.device), usable)
+        labels = torch.tensor(self.labels, device=regions.device)
+        ranks = class_ranks(regions, classes, labels, usable)
         metrics = {f"top{depth}": share(ranks < depth, self.picture, self.settings) for depth in (1, 5)}
         failures = tuple(
             (f"{path} {list(box)}", encoder.reason(path, box))
@@ -55,7 +57,16 @@ class BoxClassification:
         )
         breakdown = {"class": by_group(ranks == 0, [self.names[label] for label in self.labels])}
         facts = {"templates": len(self.templates), "classes": len(self.names), "boxes": len(self.places)}
-        return Scores(metrics, breakdown, failures, facts)
+        numbers = torch.arange(len(self.names), device=labels.device)
+        wrong = beaten(
+            regions, classes, lambda rows: numbers[None] == labels[rows][:, None], (ranks > 0) & usable,
+            self.settings.worst,
+        )  # fmt: skip
+        misses = []
+        for row, chosen, right, margin in wrong:
+            path, box = self.places[row]
+            misses.append(Miss(path, self.names[right], margin, self.names[chosen], box=box))
+        return Scores(metrics, breakdown, failures, facts, worst=tuple(misses))
 
     def _prompts(self) -> list[str]:
         return [template.replace("{}", name) for name in self.names for template in self.templates]

@@ -1,4 +1,5 @@
-"""Benchmarks like LIT-CN and BoxClass-CN from a user's own pictures: checked, written as released, read back.
+"""Benchmarks like LIT-CN and BoxClass-CN from a user's own pictures, and FG-OVD in Chinese: checked, written as
+released, read back.
 
 What does not pass a check is left out, named with its reason in ``rejected.jsonl``, and counted. Nothing is mended
 silently: no caption is cut, no box is moved, no category is merged but by the table that is given.
@@ -17,8 +18,11 @@ from typing import Any, Final
 from fgclip2.errors import Fgclip2Error
 from fgclip2.evaluation.readers.boxes import class_names, instances
 from fgclip2.evaluation.readers.captions import tabbed
+from fgclip2.evaluation.readers.choices import fgovd_file
+from fgclip2.evaluation.readers.files import read_json_lines
 from fgclip2.evaluation.records import Language
 from fgclip2.evaluation.store import digest
+from fgclip2.evaluation.translation import Table
 from fgclip2.features import check_boxes
 from fgclip2.files import write_atomically
 from fgclip2.images import open_image
@@ -176,6 +180,61 @@ def build_boxes(
     return built
 
 
+def build_fgovd(file: Path, out: Path, table: Table, image_root: Path | None = None) -> Built:
+    """Translate a file of FG-OVD, whole records or none: ``OUT/NAME`` has its lines with Chinese expressions, and
+    ``OUT/STEM.rejected.jsonl`` the others with their reasons.
+
+    A record is left out when one of its texts cannot be translated whole, when a false text becomes the true one or
+    another false one (it would be easier, or cannot be answered), or when its picture is not there.
+
+    Args:
+        file: JSON lines of FG-OVD.
+        out: folder for the file, which keeps its name; made when missing.
+        table: words.
+        image_root: folder that ``img_path`` is relative to; ``None`` does not look for pictures.
+
+    Raises:
+        Fgclip2Error: the file is damaged, it would be overwritten, or not one record passes.
+    """
+    built = Built(out / file.name)
+    if built.file.resolve() == file.resolve():
+        raise Fgclip2Error(f"{file} would be overwritten; give another --out")
+    kept: list[dict[str, Any]] = []
+    records = list(fgovd_file(file, image_root or Path(), ""))
+    for (number, item), record in zip(read_json_lines(file), records, strict=True):
+        try:
+            true, *false = map(table.translate, record.texts)
+        except Fgclip2Error as error:
+            reason = str(error)
+        else:
+            reason = _choices_problem(record.texts, (true, *false))
+        if not reason and image_root is not None and not record.image.is_file():
+            reason = f"picture: {record.image} does not exist"
+        if reason:
+            built.rejected.append((f"line {number}", reason))
+        else:
+            kept.append({**item, "pos_expression": [true], "neg_expression": false})
+    if not kept:
+        raise Fgclip2Error(f"not one record can be used; the reasons: {_listed(built.reasons())}")
+    write_atomically(built.file, "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in kept).encode())
+    _write_rejected(built, f"{file.stem}.rejected.jsonl")  # four files share a folder
+    back = [record.texts for record in fgovd_file(built.file, image_root or Path(), "")]
+    if back != [(*item["pos_expression"], *item["neg_expression"]) for item in kept]:
+        raise Fgclip2Error(f"{built.file} does not read back as it was written; this is a bug of the toolkit")
+    built.kept = len(kept)
+    return built
+
+
+def _choices_problem(english: Sequence[str], chinese: Sequence[str]) -> str:
+    """Texts that differed and are now the same; ones that were the same, as some of FG-OVD's, may stay so."""
+    seen: dict[str, str] = {}
+    for before, after in zip(english, chinese, strict=True):
+        other = seen.setdefault(after, before)
+        if other.lower() != before.lower():
+            return f"same: {other!r} and {before!r} both become {after!r}"
+    return ""
+
+
 def _coco_style(
     pictures: Sequence[tuple[str, Sequence[tuple[str, list[float]]]]], categories: Mapping[str, int]
 ) -> dict[str, list[dict[str, Any]]]:
@@ -243,8 +302,8 @@ def _box_problem(
     return "repeated box: in the same picture" if tuple(box) in taken else ""
 
 
-def _write_rejected(built: Built) -> None:
-    listing = built.file.with_name("rejected.jsonl")
+def _write_rejected(built: Built, name: str = "rejected.jsonl") -> None:
+    listing = built.file.with_name(name)
     lines = [json.dumps({"name": name, "reason": reason}, ensure_ascii=False) for name, reason in built.rejected]
     if lines:
         write_atomically(listing, ("\n".join(lines) + "\n").encode())

@@ -13,6 +13,7 @@ from fgclip2.evaluation.encoder import Encoder, Wants
 from fgclip2.evaluation.metrics import class_ranks, ensemble
 from fgclip2.evaluation.scores import Scores, Settings, by_group, share
 from fgclip2.evaluation.templates import IMAGENET
+from fgclip2.evaluation.worst import Miss, beaten
 
 MAX_PATCHES: Final = 1024
 """Every picture gets this budget, small ones too, as in the released evaluation."""
@@ -42,7 +43,8 @@ class Classification:
         """Rank the classes of every picture."""
         images, usable = encoder.images(self.paths, MAX_PATCHES)
         classes = ensemble(encoder.texts(self._prompts(), "short"), len(IMAGENET)).to(images)
-        ranks = class_ranks(images, classes, torch.tensor(self.labels, device=images.device), usable)
+        labels = torch.tensor(self.labels, device=images.device)
+        ranks = class_ranks(images, classes, labels, usable)
         units = range(len(self.paths))
         metrics = {f"top{depth}": share(ranks < depth, units, self.settings) for depth in (1, 5)}
         failures = tuple(
@@ -51,7 +53,15 @@ class Classification:
             if not good
         )
         breakdown = {"class": by_group(ranks == 0, [f"{label} {self.names[label]}" for label in self.labels])}
-        return Scores(metrics, breakdown, failures, {"templates": len(IMAGENET), "max_patches": MAX_PATCHES})
+        numbers = torch.arange(len(self.names), device=labels.device)
+        wrong = beaten(
+            images, classes, lambda rows: numbers[None] == labels[rows][:, None], (ranks > 0) & usable,
+            self.settings.worst,
+        )  # fmt: skip
+        misses = tuple(Miss(self.paths[item.row], self.names[item.right], item.margin, self.names[item.wrong])
+                       for item in wrong)  # fmt: skip
+        facts = {"templates": len(IMAGENET), "max_patches": MAX_PATCHES}
+        return Scores(metrics, breakdown, failures, facts, worst=misses)
 
     def _prompts(self) -> list[str]:
         return [template.replace("{}", name) for name in self.names for template in IMAGENET]

@@ -423,6 +423,21 @@ _ALL: Final = (
         choices.sugarcrepe,
         in_paper=False,
     ),
+    Benchmark(
+        "fgovd_cn",
+        "FG-OVD in Chinese",
+        "fine_grained",
+        "zh",
+        (
+            *(
+                Part(f"fgovd_cn_json/{name}_llava.jsonl", "of FG-OVD, by apps/build_benchmark.py --fgovd")
+                for name in choices.FGOVD_SPLITS.values()
+            ),
+            Part("coco/val2017", f"COCO 2017 pictures that img_path names, {_COCO_SITE}", ("coco/train2017",)),
+        ),
+        choices.fgovd_cn,
+        in_paper=False,
+    ),
 )
 
 BENCHMARKS: Final = {benchmark.name: benchmark for benchmark in _ALL}

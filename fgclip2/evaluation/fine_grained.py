@@ -12,6 +12,7 @@ from fgclip2.evaluation.datasets import Benchmark
 from fgclip2.evaluation.encoder import Encoder, Wants
 from fgclip2.evaluation.metrics import choice_ranks
 from fgclip2.evaluation.scores import Metric, Scores, Settings, share
+from fgclip2.evaluation.worst import Miss, worst
 from fgclip2.processing import TextKind
 
 
@@ -45,7 +46,8 @@ class FineGrained:
             features, usable = encoder.images([record.image for record in self.records])
         else:
             features, usable = encoder.regions([(record.image, record.box) for record in self.records])
-        ranks = choice_ranks(self._scores(encoder, features, usable), self.settings.ties)
+        cosines = self._cosines(encoder, features)
+        ranks = choice_ranks(self._scores(cosines, usable), self.settings.ties)
         splits = [record.group for record in self.records]
         pictures = {path: number for number, path in enumerate(dict.fromkeys(item.image for item in self.records))}
         metrics: dict[str, Metric] = {}
@@ -59,17 +61,33 @@ class FineGrained:
             if not good
         )  # fmt: skip
         return Scores(metrics, {"group": {name: metric.value for name, metric in metrics.items()}}, failures,
-                      {"head": self.kind, "ties": self.settings.ties})  # fmt: skip
+                      {"head": self.kind, "ties": self.settings.ties},
+                      worst=self._misses(cosines, (ranks > 0) & usable))  # fmt: skip
 
-    def _scores(self, encoder: Encoder, features: Tensor, usable: Tensor) -> Tensor:
-        """(M, 1 + K): cosines, in the released protocol the softmax over 100 times them; -inf where texts lack."""
+    def _misses(self, cosines: Tensor, wrong: Tensor) -> tuple[Miss, ...]:
+        """Records whose best false text beats the true one by most."""
+        best, at = cosines[:, 1:].max(1)
+        margins, chosen = (best - cosines[:, 0]).tolist(), (at + 1).tolist()
+        misses = []
+        for row in wrong.nonzero()[:, 0].tolist():
+            record = self.records[row]
+            misses.append(Miss(record.image, record.texts[0], margins[row], record.texts[chosen[row]], box=record.box))
+        return tuple(worst(misses, self.settings.worst))
+
+    def _cosines(self, encoder: Encoder, features: Tensor) -> Tensor:
+        """(M, 1 + K), the true text's first; -inf where texts lack."""
         distinct = {text: row for row, text in enumerate(dict.fromkeys(t for item in self.records for t in item.texts))}
         texts = encoder.texts(list(distinct), self.kind).to(features)
         scores = features.new_full((len(self.records), max(len(item.texts) for item in self.records)), -torch.inf)
         for row, record in enumerate(self.records):
             # Not by a matrix product, which may give equal rows unequal last digits.
-            cosines = (texts[[distinct[text] for text in record.texts]] * features[row]).sum(1)
-            if self.settings.protocol == "released":
-                cosines = (100 * cosines).softmax(0)
-            scores[row, : len(cosines)] = cosines
+            scores[row, : len(record.texts)] = (texts[[distinct[text] for text in record.texts]] * features[row]).sum(1)
+        return scores
+
+    def _scores(self, cosines: Tensor, usable: Tensor) -> Tensor:
+        """What is compared: cosines, in the released protocol the softmax over 100 times them; NaN if unusable."""
+        scores = cosines.clone()
+        if self.settings.protocol == "released":
+            for row, record in enumerate(self.records):  # alone, so that padding does not change the last digits
+                scores[row, : len(record.texts)] = (100 * cosines[row, : len(record.texts)]).softmax(0)
         return scores.masked_fill(~usable[:, None], torch.nan)

@@ -13,6 +13,11 @@ _DASH: Final = "–"
 _HIDDEN: Final = ("r5", "r10", "top5", "ap50", "ap_common", "ap_frequent")
 """Endings of metrics that stand in the JSON only, for the paper has none of them."""
 
+_NOT_COMPARABLE: Final = (
+    "Segmentation from the dense map needs no training; the paper's figures are of CAT-Seg, which was trained, so "
+    "there is no difference to tell. `--predictions` takes a segmentor's label maps."
+)
+
 
 def table(results: Sequence[Mapping[str, Any]], left_out: Mapping[str, str]) -> str:
     """Markdown: a row a figure, means by language, and what could not be run.
@@ -28,7 +33,12 @@ def table(results: Sequence[Mapping[str, Any]], left_out: Mapping[str, str]) -> 
         lines += ["| benchmark | metric | % | 95 % | base | large | so400m | difference | failed |"]
         lines += ["|---|---|---|---|---|---|---|---|---|"]
         lines += [row for result in ordered for row in _rows(result)]
+        if not all(result["comparable"] for result in ordered):
+            lines += ["", _NOT_COMPARABLE]
         lines += ["", *_languages(ordered)]
+        pages = [f"[{item['title']}]({item['benchmark']}.worst.html)" for item in ordered if item["worst"]]
+        if pages:
+            lines += ["", f"Pictures of the worst failures: {', '.join(pages)}"]
     if left_out:
         lines += ["", f"## Not run: {len(left_out)}", ""]
         lines += [f"- {BENCHMARKS[name].title} (`{name}`): {reason}" for name, reason in left_out.items()]
@@ -63,7 +73,8 @@ def _rows(result: Mapping[str, Any]) -> Iterator[str]:
             continue
         sizes = published or dict.fromkeys(SIZES.values())
         own = sizes.get(result["published_size"] or "")
-        difference = _DASH if own is None or metric["value"] is None else f"{metric['value'] - own:+.1f}"
+        known = own is not None and metric["value"] is not None and result["comparable"]
+        difference = f"{metric['value'] - own:+.1f}" if known else _DASH
         interval = metric["interval"]
         cells = [
             result["title"],

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from fgclip2.errors import Fgclip2Error
 from fgclip2.evaluation.datasets import Benchmark
 from fgclip2.evaluation.encoder import Encoder, Wants
 from fgclip2.evaluation.metrics import retrieval_ranks
 from fgclip2.evaluation.scores import Metric, Scores, Settings, share
+from fgclip2.evaluation.worst import Miss, beaten, worst
 from fgclip2.processing import TextKind
 
 _DEPTHS = (1, 5, 10)
@@ -56,4 +58,21 @@ class Retrieval:
             if not good
         )
         facts = {"head": self.kind, "pictures": len(self.paths), "captions": len(self.captions)}
-        return Scores(metrics, failures=failures, facts=facts)
+        misses = self._misses(images, texts, owner, usable, to_text > 0, to_image > 0)
+        return Scores(metrics, failures=failures, facts=facts, worst=misses)
+
+    def _misses(
+        self, images: Tensor, texts: Tensor, owner: Tensor, usable: Tensor, no_text: Tensor, no_image: Tensor
+    ) -> tuple[Miss, ...]:
+        """Of both directions together."""
+        count = self.settings.worst
+        said = beaten(images, texts, lambda rows: owner[None] == rows[:, None], no_text & usable, count)
+        pictures = torch.arange(len(images), device=owner.device)
+        shown = beaten(
+            texts, images, lambda rows: pictures[None] == owner[rows][:, None], no_image & usable[owner], count, usable
+        )
+        misses = [Miss(self.paths[row], self.captions[right], margin, self.captions[wrong])
+                  for row, wrong, right, margin in said]  # fmt: skip
+        misses += [Miss(self.paths[right], self.captions[row], margin, found=self.paths[wrong])
+                   for row, wrong, right, margin in shown]  # fmt: skip
+        return tuple(worst(misses, count))

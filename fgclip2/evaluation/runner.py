@@ -2,6 +2,7 @@
 
     OUT/NAME.json              figures, intervals, breakdown, protocol, model, versions
     OUT/NAME.failures.jsonl    what could not be used, where there is something
+    OUT/NAME.worst.html        pictures of what was answered wrongly by most, where there is something
     OUT/table.md               everything that OUT has results of, beside the paper's figures
     CACHE/MODEL/*.safetensors  features
 
@@ -29,12 +30,16 @@ from fgclip2.evaluation.paper import PUBLISHED, SIZES
 from fgclip2.evaluation.report import table
 from fgclip2.evaluation.scores import Scores, Settings, Task
 from fgclip2.evaluation.store import VectorStore
+from fgclip2.evaluation.worst import page
 from fgclip2.files import write_atomically
 
 if TYPE_CHECKING:
     from fgclip2.predictor import FGCLIP2
 
 _log = logging.getLogger(__name__)
+
+_RESULT: Final = 2
+"""Form of the result files; those of an earlier form are computed again."""
 
 _PACKAGES: Final = ("torch", "torchvision", "transformers", "numpy", "pillow", "faster-coco-eval")
 
@@ -126,7 +131,7 @@ def run(
                 left_out[name] = str(error)
                 continue
             results[name] = _result(benchmark, scores, model, model_hash, settings, key)
-            _write(out, name, results[name], scores)
+            _write(out, benchmark, results[name], scores)
     text = table(list(results.values()), left_out)
     if first:
         write_atomically(out / "table.md", text.encode())
@@ -184,21 +189,40 @@ def _task_class(benchmark: Benchmark) -> Any:
 
 
 def _fingerprint(benchmark: Benchmark, model: FGCLIP2, model_hash: str, root: Path, settings: Settings) -> str:
-    """Of all that a result depends on: same fingerprint, same result. Pictures count by their folder only."""
+    """Of all that a result depends on: same fingerprint, same result.
+
+    Predictions count by their content, wherever they are; the benchmark's files by time and size, its pictures by their
+    folder only.
+    """
     files = [root / name for part in benchmark.parts for name in (part.path, *part.others)]
-    if settings.predictions is not None:
-        folder = settings.predictions
-        files += [folder / f"{benchmark.name}{ending}" for ending in (".json", ".boxes.json", ".jsonl", "")]
     facts = [
         model_hash,
         str(model.dtype),
         settings.protocol,
         settings.samples,
         settings.seed,
+        settings.worst,
         benchmark.name,
         [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.exists()],
+        [] if settings.predictions is None else _predicted(settings.predictions, benchmark.name),
+        _RESULT,
     ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def _predicted(folder: Path, name: str) -> list[list[str]]:
+    """Name and digest of every file that was predicted for a benchmark."""
+    found = [file for ending in (".json", ".boxes.json", ".jsonl") if (file := folder / f"{name}{ending}").is_file()]
+    found += sorted(file for file in (folder / name).rglob("*") if file.is_file())
+    digests = []
+    for file in found:
+        try:
+            with file.open("rb") as stream:
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        except OSError as error:
+            raise Fgclip2Error(f"the prediction {file} cannot be read ({error.strerror})") from error
+        digests.append([file.relative_to(folder).as_posix(), digest])
+    return digests
 
 
 def _earlier(file: Path, key: str) -> dict[str, Any] | None:
@@ -259,9 +283,14 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _write(out: Path, name: str, result: Mapping[str, Any], scores: Scores) -> None:
+def _write(out: Path, benchmark: Benchmark, result: Mapping[str, Any], scores: Scores) -> None:
     """Failures first, so that a result means that they are there."""
-    listing = out / f"{name}.failures.jsonl"
+    name = benchmark.name
+    pictures, listing = out / f"{name}.worst.html", out / f"{name}.failures.jsonl"
+    if scores.worst:
+        write_atomically(pictures, page(benchmark.title, scores.worst).encode())
+    else:
+        pictures.unlink(missing_ok=True)
     if scores.failures:
         lines = [json.dumps({"name": what, "reason": why}, ensure_ascii=False) for what, why in scores.failures]
         write_atomically(listing, ("\n".join(lines) + "\n").encode())

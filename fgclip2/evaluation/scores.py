@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from fgclip2.evaluation.encoder import Encoder, Wants
+    from fgclip2.evaluation.worst import Miss
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,14 @@ class Settings:
         samples: drawings of the bootstrap.
         seed: of the drawings.
         predictions: folder with what other programs predicted: detections, label maps, answers.
+        worst: of how many failures there are pictures, at most.
     """
 
     protocol: Literal["strict", "released"] = "strict"
     samples: int = 1000
     seed: int = 0
     predictions: Path | None = None
+    worst: int = 20
 
     @property
     def ties(self) -> Ties:
@@ -59,12 +62,16 @@ class Scores:
         breakdown: by what (``class``, ``group``), the first metric of each, in percent.
         failures: pictures, boxes and predictions that could not be used, and why; all count as wrong.
         facts: of the protocol, for the reader of a result.
+        comparable: whether this is what the published figures are of.
+        worst: failures by most, for the page of pictures; none of what could not be used, which is in ``failures``.
     """
 
     metrics: dict[str, Metric]
     breakdown: dict[str, dict[str, float]] = field(default_factory=dict)
     failures: tuple[tuple[str, str], ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
+    comparable: bool = True
+    worst: tuple[Miss, ...] = ()
 
     def plain(self) -> dict[str, Any]:
         """As JSON."""
@@ -73,6 +80,8 @@ class Scores:
             "breakdown": self.breakdown,
             "failed": len(self.failures),
             "facts": dict(self.facts),
+            "comparable": self.comparable,
+            "worst": len(self.worst),
         }
 
 

@@ -89,7 +89,8 @@ class Segmentation:
             "class": {name: 100 * value for name, value in zip(names, by_class.tolist(), strict=True) if value == value}
         }
         facts = {"segmentor": "nearest class of the dense map" if folder is None else str(folder)}
-        return Scores({"miou": self._metric(found.counts)}, breakdown, found.failures, facts)
+        metrics = {"miou": self._metric(found.counts)}
+        return Scores(metrics, breakdown, found.failures, facts, comparable=folder is not None)
 
     def _metric(self, counts: np.ndarray) -> Metric:
         flat = counts.reshape(len(counts), -1)

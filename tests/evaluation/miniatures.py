@@ -161,6 +161,23 @@ def _fgovd(root: Path, predictions: Path) -> None:
         write_lines(root / f"fgovd_json/{name}_llava.jsonl", [json.dumps(line) for line in lines[split]])
 
 
+def _fgovd_cn(root: Path, predictions: Path) -> None:
+    """The same in Chinese: one found, one tie; a false one; and no such picture."""
+    picture(root / "coco/val2017/000000000001.jpg", "red", "green")
+    red = {"img_path": "val2017/000000000001.jpg", "bbox": [0, 0, 32, 32], "pos_expression": ["红色杯子"],
+           "neg_expression": ["绿色杯子", "蓝色杯子"]}  # fmt: skip
+    green = {**red, "bbox": [32, 0, 32, 32], "pos_expression": ["绿色盒子"], "neg_expression": ["绿色的盒子"]}
+    lines = {
+        "hard": [red, green],
+        "medium": [red],
+        "easy": [{**red, "bbox": [32, 0, 32, 32]}],
+        "trivial": [{**red, "img_path": "val2017/none.jpg"}],
+    }
+    for split, name in FGOVD_SPLITS.items():
+        rows = [json.dumps(line, ensure_ascii=False) for line in lines[split]]
+        write_lines(root / f"fgovd_cn_json/{name}_llava.jsonl", rows)
+
+
 def _sugarcrepe(root: Path, predictions: Path) -> None:
     picture(root / "coco/val2017/000000000001.jpg", "red")
     for kind in SUGARCREPE_KINDS:
@@ -379,6 +396,7 @@ _SEGMENTATION = {
 
 MINIATURES: dict[str, Miniature] = {
     "fgovd": Miniature(_fgovd, 6, _SPLIT, {**_SPLIT, "hard": 100.0}),
+    "fgovd_cn": Miniature(_fgovd_cn, 5, _SPLIT, {**_SPLIT, "hard": 100.0}),
     "coco_box": Miniature(
         _instances("coco/annotations/instances_val2017.json", "coco/val2017", {c: c for c in COLOURS}, lvis=False),
         1,

@@ -140,4 +140,4 @@ def test_program(
     assert capsys.readouterr().out == f"{out / 'image_caption.txt'}: 1 kept, 1 left out\n  1 x length\n"
     monkeypatch.setattr(sys, "argv", common)
     assert main() == 2
-    assert capsys.readouterr().err == "error: give either --captions or --boxes\n"
+    assert capsys.readouterr().err == "error: give one of --captions, --boxes and --fgovd\n"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import os
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -81,6 +83,102 @@ def test_results_are_found_again_unless_something_changed(tiny: fgclip2.FGCLIP2,
     assert (changed.encoded, changed.embedded) == (0, 5)
     (tmp_path / "coco.json").write_text("{cut")
     assert evaluate(tiny, root, tmp_path, "coco").reused == ()
+
+
+def test_predictions_count_by_content_wherever_they_are(tiny: fgclip2.FGCLIP2, tmp_path: Path) -> None:
+    """One answer, or one pixel of one label map, changed in place with its time and size kept."""
+    root, one, two, out = (tmp_path / name for name in ("data", "one", "two", "out"))
+    for name in ("gqa", "a150"):
+        MINIATURES[name].write(root, one)
+
+    def again(folder: Path) -> tuple[str, ...]:
+        settings = Settings(samples=20, predictions=folder)
+        return run(select(["gqa", "a150"]), tiny, root, out, settings).reused
+
+    def changed(file: Path, content: bytes) -> None:
+        times = file.stat()
+        assert len(content) == times.st_size
+        file.write_bytes(content)
+        os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+    assert again(one) == ()
+    assert again(one) == ("a150", "gqa")
+    shutil.copytree(one, two)
+    assert again(two) == ("a150", "gqa")
+    changed(two / "gqa.jsonl", (two / "gqa.jsonl").read_bytes().replace(b"Red.", b"Blue"))
+    assert again(two) == ("a150",)
+    labels = np.asarray(Image.open(two / "a150/a.png")).copy()
+    labels[0, 1] = 9
+    write_labels(two / "a150/a.png", labels)
+    assert again(two) == ("gqa",)
+    assert again(two) == ("a150", "gqa")
+    shutil.copy(two / "a150/a.png", two / "a150/b.png")  # a file more
+    assert again(two) == ("gqa",)
+
+
+def test_segmentation_without_training_is_not_compared(tiny: fgclip2.FGCLIP2, tmp_path: Path) -> None:
+    """The paper's figures are of a trained segmentor: beside another's label maps there is a difference, else none."""
+    MINIATURES["a150"].write(tmp_path / "data", tmp_path / "given")
+    base = copy.copy(tiny)
+    monkey = {"width": property(lambda self: 768)}
+    base.__class__ = type("Base", (fgclip2.FGCLIP2,), monkey)  # the figures of the base model are beside it
+    free = run(select(["a150"]), base, tmp_path / "data", tmp_path / "free", SHORT, cache=tmp_path / "c")
+    result = free.results["a150"]
+    assert (result["published_size"], result["comparable"]) == ("base", False)
+    (row,) = (line for line in free.table.splitlines() if line.startswith("| A-150 |"))
+    assert [cell.strip() for cell in row.split("|")][5:9] == ["38.5", "41.2", "42.2", "–"]
+    assert "there is no difference to tell" in free.table
+    settings = Settings(samples=20, predictions=tmp_path / "given")
+    given = run(select(["a150"]), base, tmp_path / "data", tmp_path / "judged", settings, cache=tmp_path / "c")
+    (row,) = (line for line in given.table.splitlines() if line.startswith("| A-150 |"))
+    assert row.split("|")[8].strip() == f"{100 * (7 / 15) / 2 - 38.5:+.1f}"
+    assert "there is no difference to tell" not in given.table
+
+
+def test_a_siglip2_checkpoint_is_judged(tiny_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """From a directory in SigLIP 2's NaFlex layout, against transformers' own model and plain numpy."""
+    from transformers import Siglip2Config, Siglip2Model
+
+    directory, root, out = tmp_path / "siglip2", tmp_path / "data", tmp_path / "out"
+    MINIATURES["coco"].write(root, tmp_path)
+    tower = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128}
+    torch.manual_seed(1)
+    config = Siglip2Config(text_config={**tower, "vocab_size": 512, "projection_size": 64}, vision_config=dict(tower))
+    theirs = Siglip2Model(config).eval()
+    with torch.no_grad():
+        for parameter in theirs.parameters():
+            if parameter.ndim > 1:
+                parameter.normal_(std=0.1)
+    theirs.save_pretrained(directory)
+    for file in tiny_dir.glob("tokenizer*.json"):
+        shutil.copy(file, directory)
+    common = ["--data-root", str(root), "--out", str(out), "--samples", "20", "--tasks", "coco"]
+    arguments = ["eval", "--siglip2", str(directory), "--device", "cpu", "--dtype", "float32", *common]
+    assert main(arguments) == 0
+    result = json.loads((out / "coco.json").read_text(encoding="utf-8"))
+    assert result["model"]["name"] == str(directory)
+    records = list(BENCHMARKS["coco"].read(root))
+    processor = fgclip2.Processor.from_pretrained(tiny_dir)
+    with torch.no_grad():
+        images = theirs.get_image_features(**processor.image([record.image for record in records])).pooler_output
+        captions = [caption for record in records for caption in record.captions]
+        texts = theirs.get_text_features(processor.text(captions, "short")).pooler_output
+    images, texts = (torch.nn.functional.normalize(part, dim=-1) for part in (images, texts))
+    scores, owner = (images @ texts.T).numpy(), np.repeat(np.arange(3), 5)
+    own = owner[None] == np.arange(3)[:, None]  # the green picture and the blue one have equal captions: a tie is wrong
+    right = np.where(own, scores, -1).max(1) > np.where(own, -1, scores).max(1), scores.argmax(0) == owner
+    figures = {name: metric["value"] for name, metric in result["metrics"].items()}
+    assert figures["i2t_r1"] == pytest.approx(100 * right[0].mean())
+    assert figures["t2i_r1"] == pytest.approx(100 * right[1].mean())
+    kept = VectorStore(next((out / "features").iterdir()), 64)
+    found, there = kept.get([text_key(caption, "short") for caption in captions])
+    assert bool(there.all())
+    torch.testing.assert_close(found, texts, atol=1e-5, rtol=1e-4)  # the same sums in another order
+    capsys.readouterr()
+    assert main([*arguments, "--model", "tiny"]) == 2
+    assert capsys.readouterr().err == "error: --model and --siglip2 are both given; choose one\n"
+    assert main(["eval", "--siglip2", str(tiny_dir), *common]) == 2
+    assert "from_siglip2() takes a SigLIP 2 checkpoint; this has model_type 'fgclip2'" in capsys.readouterr().err
 
 
 def test_an_interrupted_run_goes_on(

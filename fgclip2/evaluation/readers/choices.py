@@ -31,15 +31,28 @@ SUGARCREPE_KINDS: Final = (
 def fgovd(root: Path) -> Iterator[Choice]:
     """FG-OVD: in ``hard``, ``medium`` and ``easy`` one, two and three attributes of the false texts are wrong, in
     ``trivial`` they speak of other things. Some records have fewer than ten false texts."""
+    yield from _fgovd(root, "fgovd_json")
+
+
+def fgovd_cn(root: Path) -> Iterator[Choice]:
+    """FG-OVD in Chinese, as ``apps/build_benchmark.py --fgovd`` writes it."""
+    yield from _fgovd(root, "fgovd_cn_json")
+
+
+def _fgovd(root: Path, folder: str) -> Iterator[Choice]:
     for split, name in FGOVD_SPLITS.items():
-        file = root / f"fgovd_json/{name}_llava.jsonl"
-        for number, item in read_json_lines(file, "img_path", "bbox", "pos_expression", "neg_expression"):
-            where = f"{file}, line {number}"
-            true, false = item["pos_expression"], item["neg_expression"]
-            if not isinstance(true, list) or len(true) != 1 or not isinstance(false, list) or not false:
-                raise Fgclip2Error(f"{where}: wanted one pos_expression and at least one neg_expression")
-            texts = tuple(text(expression, where) for expression in (*true, *false))
-            yield Choice(root / "coco" / item["img_path"], texts, split, corners(item["bbox"], where))
+        yield from fgovd_file(root / folder / f"{name}_llava.jsonl", root / "coco", split)
+
+
+def fgovd_file(file: Path, image_root: Path, split: str) -> Iterator[Choice]:
+    """One of FG-OVD's files."""
+    for number, item in read_json_lines(file, "img_path", "bbox", "pos_expression", "neg_expression"):
+        where = f"{file}, line {number}"
+        true, false = item["pos_expression"], item["neg_expression"]
+        if not isinstance(true, list) or len(true) != 1 or not isinstance(false, list) or not false:
+            raise Fgclip2Error(f"{where}: wanted one pos_expression and at least one neg_expression")
+        texts = tuple(text(expression, where) for expression in (*true, *false))
+        yield Choice(image_root / item["img_path"], texts, split, corners(item["bbox"], where))
 
 
 def sugarcrepe(root: Path) -> Iterator[Choice]:
