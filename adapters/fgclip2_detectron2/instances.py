@@ -20,7 +20,7 @@ from fgclip2.images import open_image
 
 from .class_names import COCO_STUFF
 from .datasets import ClassSet, class_set, register
-from .mapper import Augmentation, whole_patches
+from .mapper import Loader, Mapper, whole_patches
 
 _LEAST: Final = 4  # pixels of a training mask that a crop leaves; less says nothing about a thing
 
@@ -165,31 +165,13 @@ def _box_mask(item: CocoAnnotation, image: CocoImage) -> dict[str, Any]:
     return dict(coco_mask.encode(mask))
 
 
-class InstanceMapper:
-    """detectron2's mapper for open-vocabulary instance segmentation; arguments as `SegmentationMapper`'s.
+class InstanceMapper(Mapper[list[Thing]]):
+    """detectron2's mapper for open-vocabulary instance segmentation; arguments are `Mapper`'s."""
 
-    Args:
-        dataset: name of the registered set.
-        max_patches: most patches a picture may have; it is resized to whole ones, aspect kept.
-        train: flip and crop at random, and resize masks along with the picture.
-        crop: least and most share of the area that a training crop keeps; (1, 1) keeps the picture.
-        flip: chance of a mirrored training picture.
-
-    Raises:
-        Fgclip2Error: no such data set, or a number out of range.
-    """
-
-    def __init__(
-        self,
-        dataset: str,
-        max_patches: int = 1024,
-        train: bool = False,
-        crop: tuple[float, float] = (1.0, 1.0),
-        flip: float = 0.5,
-    ) -> None:
-        self.load = instance_set(dataset).load
-        self.max_patches, self.train = max_patches, train
-        self.augmentation = Augmentation(max_patches, crop, flip)
+    @staticmethod
+    def loader(dataset: str) -> Loader[list[Thing]]:
+        """Reads picture and things."""
+        return instance_set(dataset).load
 
     def __call__(self, record: dict[str, Any]) -> dict[str, Any]:
         """Read and prepare one record.
