@@ -8,8 +8,8 @@
     python apps/seg_train.py --config apps/configs/seg/instances.py model.model=qihoo360/fg-clip2-base \
         coco.train.annotations=train.json coco.train.images=images coco.val.annotations=... coco.val.images=...
 
-Everything in a config can be overridden as key=value. A segmentor finds any class you name; instances are for
-`fgclip2_detectron2.checkpoint.load_model` in code so far:
+Everything in a config can be overridden as key=value, anywhere on the command line. A segmentor finds any class you
+name; instances are for `fgclip2_detectron2.checkpoint.load_model` in code so far:
 
     python apps/seg_predict.py picture.jpg --checkpoint work_dirs/seg --classes "天空, tree, 红色汽车"
 """
@@ -24,7 +24,7 @@ import sys
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -191,7 +191,19 @@ def _quiet() -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run; 0, 2 after an error that the user can mend, 130 after Ctrl-C."""
     _quiet()
-    return exit_code(lambda: run(tyro.cli(Arguments, args=argv, description=__doc__)), RESUMABLE)
+    given = _overrides_first(sys.argv[1:] if argv is None else argv)
+    return exit_code(lambda: run(tyro.cli(Arguments, args=given, description=__doc__)), RESUMABLE)
+
+
+def _overrides_first(argv: Sequence[str]) -> list[str]:
+    """The command line with its overrides in front: tyro takes them in one row only, people write them anywhere."""
+    takes_value = {f"--{item.name.replace('_', '-')}" for item in fields(Arguments) if item.type not in ("bool", bool)}
+    overrides: list[str] = []
+    options: list[str] = []
+    for word in argv:
+        is_value = bool(options) and options[-1].replace("_", "-") in takes_value
+        (options if is_value or word.startswith("-") else overrides).append(word)
+    return overrides + options
 
 
 if __name__ == "__main__":

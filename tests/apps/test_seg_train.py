@@ -283,6 +283,21 @@ def test_what_is_refused(
     assert not (tmp_path / "out").exists()
 
 
+def test_overrides_may_stand_anywhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Between options, behind a flag, and not where they are an option's value: all of them arrive."""
+    file = tmp_path / "a=b.py"
+    file.write_text((seg_train.CONFIGS / "openmoji_tiny.py").read_text(encoding="utf-8"), encoding="utf-8")
+    out = f"train.output_dir={tmp_path / 'out'}"
+    for words in (
+        ["scenes.val=2", "--config", file, out, "--num_gpus", "1", "--resume", "model.model=tiny", "train.lr"],
+        ["--resume", "scenes.val=2", "--pictures", "3", "train.lr", f"--config={file}", out],
+    ):
+        assert train(*words) == 2
+        assert "override 'train.lr': give key=value" in capsys.readouterr().err
+    assert train("scenes.val=2", "--resume", out, "--config", file) == 2
+    assert f"no checkpoint in {str(tmp_path / 'out')!r}" in capsys.readouterr().err
+
+
 def test_learning_rate_and_decay_by_part(tiny_dir: Path) -> None:
     from fgclip2_detectron2.engine import build_model, parameter_groups
 
