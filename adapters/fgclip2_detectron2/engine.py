@@ -21,6 +21,7 @@ from torch import nn
 
 import fgclip2
 from fgclip2.errors import Fgclip2Error
+from fgclip2.evaluation.average_precision import LVIS_DETECTIONS
 from fgclip2.predictor import find_device
 from fgclip2.segmentation import DenseSegmentor, SegmentationConfig
 from fgclip2.vocabulary import load_names, parse_names
@@ -31,6 +32,7 @@ from .evaluator import OpenVocabSemSegEvaluator
 from .instance_evaluator import OpenVocabInstanceEvaluator
 from .instances import InstanceMapper, InstanceSet, instance_set, register_coco
 from .mapper import SegmentationMapper
+from .mask_rcnn import OpenVocabMaskRCNN
 from .masks import MaskFormat
 from .scenes import ScenesConfig, register_scene_instances, register_scenes
 
@@ -245,6 +247,7 @@ def evaluate(cfg: DictConfig, segmentor: Model) -> dict[str, dict[str, dict[str,
         data = class_set(name)
         pixels = isinstance(data, SegmentationSet)
         evaluator = OpenVocabSemSegEvaluator if pixels else OpenVocabInstanceEvaluator
+        _say_most(segmentor, name)
         vocabularies = vocabularies_of(name)
         segmentor.set_vocabularies(vocabularies, data.background)
         loader = test_loader(cfg, name)
@@ -257,6 +260,17 @@ def evaluate(cfg: DictConfig, segmentor: Model) -> dict[str, dict[str, dict[str,
             found |= dict(inference_on_dataset(baseline, test_loader(cfg, name), evaluators) or {})
         results[name] = found
     return results
+
+
+def _say_most(model: Model, dataset: str) -> None:
+    """Tell where a model gives fewer detections than LVIS's protocol counts."""
+    data = class_set(dataset)
+    lvis = isinstance(data, InstanceSet) and data.lvis is not None
+    if lvis and isinstance(model, OpenVocabMaskRCNN) and model.config.most < LVIS_DETECTIONS and comm.is_main_process():
+        print(
+            f"LVIS's protocol counts {LVIS_DETECTIONS} detections of a picture, this model gives {model.config.most}: "
+            f"model.detector.most={LVIS_DETECTIONS} changes that, without training"
+        )
 
 
 def vocabularies_of(dataset: str) -> dict[str, list[str]]:

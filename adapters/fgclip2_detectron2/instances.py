@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -14,8 +14,9 @@ from detectron2.structures import BitMasks, Instances
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from fgclip2.data.coco import CocoAnnotation, CocoImage, load_coco
+from fgclip2.data.coco import CocoAnnotation, CocoCategory, CocoDataset, CocoImage, load_coco
 from fgclip2.errors import Fgclip2Error
+from fgclip2.evaluation.average_precision import check_lvis, is_lvis
 from fgclip2.images import open_image
 
 from .class_names import COCO_STUFF
@@ -48,14 +49,36 @@ class Thing:
 
 
 @dataclass(frozen=True)
+class LvisMarks:
+    """What LVIS's protocol needs to know beside the objects: it marks only some classes in each picture.
+
+    Attributes:
+        frequencies: of every class: r, c or f.
+        absent: by picture id, labels that were looked for and are not there.
+        partial: by picture id, labels of which some objects are not marked.
+    """
+
+    frequencies: tuple[str, ...]
+    absent: Mapping[int, tuple[int, ...]]
+    partial: Mapping[int, tuple[int, ...]]
+
+    def of_picture(self, number: int) -> dict[str, list[int]]:
+        """LVIS's entries of a picture, with labels for category ids."""
+        absent, partial = list(self.absent[number]), list(self.partial[number])
+        return {"neg_category_ids": absent, "not_exhaustive_category_ids": partial}
+
+
+@dataclass(frozen=True)
 class InstanceSet(ClassSet):
     """Data with things, each with a mask of its own.
 
     Attributes:
         load: reads a record of the set: picture ``(H, W, 3)`` uint8 RGB and its things.
+        lvis: LVIS's marks, where the data have them; they are then evaluated by its protocol.
     """
 
     load: Callable[[dict[str, Any]], tuple[np.ndarray, list[Thing]]]
+    lvis: LvisMarks | None = None
 
 
 def instance_set(name: str) -> InstanceSet:
@@ -108,7 +131,40 @@ def register_coco(
         {"file_name": str(data.path(image)), "image_id": image.id, "coco": image, "things": data.by_image[image.id]}
         for image in data.images
     ]
-    register(name, lambda: records, InstanceSet(languages, True, frozenset(novel), _CocoLoader(labels)))
+    described = InstanceSet(languages, True, frozenset(novel), _CocoLoader(labels), _lvis_marks(data, labels))
+    register(name, lambda: records, described)
+
+
+def _lvis_marks(data: CocoDataset, labels: Mapping[int, int]) -> LvisMarks | None:
+    """What an LVIS file says beside its objects; ``None`` for a COCO file.
+
+    Raises:
+        Fgclip2Error: the file has some of LVIS's fields, but not all, or a category that is not in it.
+    """
+    entries = {
+        "images": [_present(image, "neg_category_ids", "not_exhaustive_category_ids") for image in data.images],
+        "categories": [{"name": item.name, **_present(item, "frequency")} for item in data.categories],
+    }
+    if not is_lvis(entries):
+        return None
+    try:
+        check_lvis(entries)
+        marks = [
+            {image["id"]: tuple(labels[number] for number in image[key]) for image in entries["images"]}
+            for key in ("neg_category_ids", "not_exhaustive_category_ids")
+        ]
+    except Fgclip2Error as error:
+        raise Fgclip2Error(f"{data.annotation_file}: {error}") from error
+    except KeyError as error:
+        raise Fgclip2Error(
+            f"{data.annotation_file}: a picture's marks name category {error}, which it lacks"
+        ) from error
+    return LvisMarks(tuple(item["frequency"] for item in entries["categories"]), *marks)
+
+
+def _present(item: CocoImage | CocoCategory, *keys: str) -> dict[str, Any]:
+    """An entry's id, and what it has of ``keys``."""
+    return {"id": item.id} | {key: value for key in keys if (value := getattr(item, key)) is not None}
 
 
 @dataclass(frozen=True)
