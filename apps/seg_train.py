@@ -88,7 +88,8 @@ def run(arguments: Arguments) -> None:
 
 def _configured(arguments: Arguments) -> Any:
     """The config, its data entered and checked; evaluation takes the model as it was trained, and no training data."""
-    from fgclip2_detectron2.engine import as_trained, check_data, load_config, register_data
+    from fgclip2_detectron2.config_data import check_data, register_data
+    from fgclip2_detectron2.engine import as_trained, load_config
 
     cfg = load_config(arguments.config, arguments.overrides)
     if arguments.eval_only:

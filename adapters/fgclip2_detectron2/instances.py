@@ -75,10 +75,13 @@ class InstanceSet(ClassSet):
     Attributes:
         load: reads a record of the set: picture ``(H, W, 3)`` uint8 RGB and its things.
         lvis: LVIS's marks, where the data have them; they are then evaluated by its protocol.
+        shown: labels of a record's things, crowds left out, without reading its picture; ``None`` where every picture
+            has trained things.
     """
 
     load: Callable[[dict[str, Any]], tuple[np.ndarray, list[Thing]]]
     lvis: LvisMarks | None = None
+    shown: Callable[[dict[str, Any]], Collection[int]] | None = None
 
 
 def instance_set(name: str) -> InstanceSet:
@@ -131,7 +134,8 @@ def register_coco(
         {"file_name": str(data.path(image)), "image_id": image.id, "coco": image, "things": data.by_image[image.id]}
         for image in data.images
     ]
-    described = InstanceSet(languages, True, frozenset(novel), _CocoLoader(labels), _lvis_marks(data, labels))
+    loader, marks = _CocoLoader(labels), _lvis_marks(data, labels)
+    described = InstanceSet(languages, True, frozenset(novel), loader, marks, loader.shown)
     register(name, lambda: records, described)
 
 
@@ -172,6 +176,10 @@ class _CocoLoader:
     """Reads picture and things of a record; picklable, for loading processes."""
 
     labels: dict[int, int]
+
+    def shown(self, record: dict[str, Any]) -> set[int]:
+        """Labels of the things that are no crowds."""
+        return {self.labels[item.category_id] for item in record["things"] if not item.is_crowd}
 
     def __call__(self, record: dict[str, Any]) -> tuple[np.ndarray, list[Thing]]:
         picture, image = open_image(record["file_name"]), record["coco"]

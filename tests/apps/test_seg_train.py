@@ -16,6 +16,7 @@ from apps import seg_train
 from fgclip2.errors import Fgclip2Error
 from fgclip2_detectron2 import register_datasets
 from fgclip2_detectron2.checkpoint import find_checkpoint, load_segmentor, read_checkpoint
+from fgclip2_detectron2.config_data import training_records
 from fgclip2_detectron2.engine import load_config
 
 SMALL = [
@@ -175,6 +176,28 @@ def test_instances_train_resume_and_evaluate(
     assert fewer["en"]["box_AP50_all"] <= first["en"]["box_AP50_all"]
     with pytest.raises(Fgclip2Error, match="is a Mask R-CNN, which finds instances"):
         load_segmentor(out)
+
+
+def test_pictures_without_a_trained_object_are_left_out(
+    tiny_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Novel objects and crowds are none; evaluation keeps every picture."""
+    config, data = ["--config", seg_train.CONFIGS / "instances.py", "--pictures", 0], coco_miniature(tmp_path)
+    content = json.loads((tmp_path / "train.json").read_text(encoding="utf-8"))
+    content["annotations"] = [item for item in content["annotations"] if item["image_id"] == 1 or item["id"] == 4]
+    content["images"].append({**content["images"][0], "id": 3})
+    (tmp_path / "train.json").write_text(json.dumps(content), encoding="utf-8")
+    options = [*config, f"model.model={tiny_dir}", f"train.output_dir={tmp_path / 'out'}", *DETECTOR, *data]
+    options.append("train.iterations=1")
+    assert train(*options, "coco.novel=cat") == 0, capsys.readouterr().err
+    assert "2 of 3 pictures show no object of a trained class and are left out of training" in capsys.readouterr().out
+    assert [record["image_id"] for record in training_records("coco_train")[0]] == [1]
+    assert len(DatasetCatalog.get("coco_val")) == 2
+    content["annotations"][0]["iscrowd"] = 1
+    (tmp_path / "train.json").write_text(json.dumps(content), encoding="utf-8")
+    assert train(*options, "coco.novel=cat", f"train.output_dir={tmp_path / 'other'}") == 2
+    assert "none of the 3 pictures of 'coco_train' shows an object of the 1 classes" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
 
 
 def test_instances_of_scenes(tiny_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
