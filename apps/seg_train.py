@@ -69,12 +69,14 @@ def run(arguments: Arguments) -> None:
     import fgclip2_detectron2  # noqa: F401  (seconds of imports, so only after the cheap checks)
     from fgclip2_detectron2.checkpoint import find_checkpoint
 
-    cfg = _configured(arguments)
+    cfg, notes = _configured(arguments)
     work_dir = Path(cfg.train.output_dir)
     if arguments.resume or arguments.eval_only:
         find_checkpoint(work_dir)
     else:
         _set_aside(work_dir)
+    for note in notes:
+        print(note)
     if cfg.model.model == "tiny":
         print("The embedded model knows drawn glyphs only: this shows that everything works and says nothing about")
         print("photographs. For those: --config apps/configs/seg/folder.py model.model=qihoo360/fg-clip2-base ...")
@@ -86,8 +88,11 @@ def run(arguments: Arguments) -> None:
     launch(_work, arguments.num_gpus, dist_url="auto", args=(arguments,))
 
 
-def _configured(arguments: Arguments) -> Any:
-    """The config, its data entered and checked; evaluation takes the model as it was trained, and no training data."""
+def _configured(arguments: Arguments) -> tuple[Any, list[str]]:
+    """The config, its data entered and checked, and what is to be said of it.
+
+    Evaluation takes the model as it was trained, and no training data.
+    """
     from fgclip2_detectron2.config_data import check_data, register_data
     from fgclip2_detectron2.engine import as_trained, load_config
 
@@ -95,9 +100,9 @@ def _configured(arguments: Arguments) -> Any:
     if arguments.eval_only:
         cfg = as_trained(cfg, arguments.overrides)
     resolve(cfg.model.model)
-    register_data(cfg, train=not arguments.eval_only)
+    notes = register_data(cfg, train=not arguments.eval_only)
     check_data(cfg, train=not arguments.eval_only)
-    return cfg
+    return cfg, notes
 
 
 def _set_aside(work_dir: Path) -> None:
@@ -126,7 +131,7 @@ def _work(arguments: Arguments) -> None:
 
     _quiet()
     started = time.monotonic()
-    cfg = _configured(arguments)
+    cfg, _ = _configured(arguments)
     work_dir = Path(cfg.train.output_dir)
     if arguments.eval_only:
         segmentor = load_trained(cfg)

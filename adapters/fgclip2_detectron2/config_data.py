@@ -8,11 +8,12 @@ from typing import Any, Final
 from detectron2.data import DatasetCatalog
 from omegaconf import DictConfig, OmegaConf
 
+from fgclip2.data.coco import CocoDataset, load_coco
 from fgclip2.errors import Fgclip2Error
-from fgclip2.vocabulary import load_names, parse_names
+from fgclip2.names import load_names, parse_names, said
 
 from .datasets import class_set, forget, register_folder, segmentation_set
-from .instances import InstanceSet, instance_set, register_coco
+from .instances import InstanceSet, instance_set, register_coco_data
 from .masks import MaskFormat
 from .scenes import ScenesConfig, register_scene_instances, register_scenes
 
@@ -20,12 +21,15 @@ MASK_RCNN: Final = "fgclip2_detectron2.mask_rcnn.build_mask_rcnn"
 """The builder, as a config's ``model`` names it, of what takes instances."""
 
 
-def register_data(cfg: DictConfig, train: bool = True) -> None:
+def register_data(cfg: DictConfig, train: bool = True) -> list[str]:
     """Enter the data sets that a config describes itself (``scenes``, ``folders``, ``coco``), in place of earlier ones.
 
     Args:
         cfg: the config.
         train: the training data too, which evaluation does without.
+
+    Returns:
+        What a user may not expect of the classes, a line each.
 
     Raises:
         Fgclip2Error: a folder, file or names are missing or wrong.
@@ -36,8 +40,7 @@ def register_data(cfg: DictConfig, train: bool = True) -> None:
         register_scene_instances(ScenesConfig(**OmegaConf.to_container(cfg.scenes)))
     if "folders" in cfg:
         _register_folders(cfg.folders, parts)
-    if "coco" in cfg:
-        _register_coco(cfg.coco, parts)
+    return _register_coco(cfg.coco, parts) if "coco" in cfg else []
 
 
 def check_data(cfg: DictConfig, train: bool = True) -> None:
@@ -82,15 +85,72 @@ def _lacking(given: Mapping[str, Any], what: str, parts: Sequence[str], kinds: S
     return [f"{what}.{part}.{kind}" for part in parts for kind in kinds if not given[part][kind]]
 
 
-def _register_coco(coco: DictConfig, parts: Sequence[str]) -> None:
+def _register_coco(coco: DictConfig, parts: Sequence[str]) -> list[str]:
+    """The evaluation file says which classes there are; what the training file lacks of them is novel.
+
+    So the files of OV-COCO work, whose training file has the base categories only.
+    """
     lacking = _lacking(coco, "coco", parts, ("annotations", "images"))
     if lacking:
         raise Fgclip2Error(f"your own data needs {', '.join(lacking)}: give key=value for each")
-    novel = parse_names(coco.novel) if coco.novel else []
-    chinese = load_names(coco.names_zh) if coco.names_zh else None
-    for part in parts:
+    files = {part: load_coco(coco[part].annotations, coco[part].images) for part in parts}
+    stated = _stated_novel(coco.novel, files)
+    every, trained = files["val"].names, files.get("train", files["val"]).names
+    base = {said(name) for name in trained} - {said(name) for name in stated}
+    chinese = _chinese_of(load_names(coco.names_zh), files) if coco.names_zh else None
+    for part, data in files.items():
         forget(f"coco_{part}")
-        register_coco(f"coco_{part}", coco[part].annotations, coco[part].images, names_zh=chinese, novel=novel)
+        names_zh = None if chinese is None else [chinese[said(name)] for name in data.names]
+        novel = [name for name in data.names if said(name) not in base]
+        register_coco_data(f"coco_{part}", data, names_zh=names_zh, novel=novel)
+    known = {said(name) for name in every}
+    unseen = [name for name in every if said(name) not in {said(word) for word in (*trained, *stated)}]
+    unasked = [name for name in trained if said(name) not in known]
+    notes = []
+    if unseen:
+        notes.append(f"{len(unseen)} of {len(every)} classes are not in coco.train and so are novel: {_few(unseen)}")
+    if unasked:
+        notes.append(f"{len(unasked)} classes of coco.train are trained and not evaluated: {_few(unasked)}")
+    return notes
+
+
+def _stated_novel(text: str, files: Mapping[str, CocoDataset]) -> list[str]:
+    """The names of ``coco.novel``, each a class of one of the files; ``rare`` stands for LVIS's rare ones."""
+    if not text:
+        return []
+    categories = {said(item.name): item for data in files.values() for item in data.categories}
+    rare = [item.name for item in categories.values() if item.frequency == "r"]
+    if text == "rare" and said(text) not in categories:
+        if not rare:
+            raise Fgclip2Error("coco.novel=rare: no category has frequency r, as LVIS's have; name the novel classes")
+        return rare
+    names = parse_names(text)
+    unknown = [name for name in names if said(name) not in categories]
+    if unknown:
+        raise Fgclip2Error(f"novel classes that the data set does not have: {_few(unknown)}")
+    return names
+
+
+def _chinese_of(names: Sequence[str], files: Mapping[str, CocoDataset]) -> dict[str, str]:
+    """Chinese names by the file's own ones, which is how the training file finds them whatever its order."""
+    own = files["val"].names
+    if len(names) != len(own):
+        raise Fgclip2Error(
+            f"coco.names_zh has {len(names)} names, {files['val'].annotation_file} has {len(own)} categories; give "
+            "one a category, in that file's order"
+        )
+    chinese = {said(name): word for name, word in zip(own, names, strict=True)}
+    lacking = [name for data in files.values() for name in data.names if said(name) not in chinese]
+    if lacking:
+        raise Fgclip2Error(
+            f"coco.names_zh says nothing of {_few(lacking)}: {files['val'].annotation_file}, whose categories it "
+            "follows, lacks them. Add them there, or leave out coco.names_zh"
+        )
+    return chinese
+
+
+def _few(names: Sequence[str], most: int = 5) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _register_folders(folders: DictConfig, parts: Sequence[str]) -> None:

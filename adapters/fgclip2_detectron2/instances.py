@@ -104,7 +104,7 @@ def register_coco(
     names_zh: Sequence[str] | None = None,
     novel: Collection[str] = (),
 ) -> None:
-    """Enter a COCO instance file.
+    """Enter a COCO or LVIS instance file.
 
     Args:
         name: in the catalogs.
@@ -117,12 +117,18 @@ def register_coco(
         Fgclip2Error: the file is missing or wrong, an object has no mask, or names are wrong; masks and sizes are
             checked when a picture is read.
     """
-    data = load_coco(annotations, images)
+    register_coco_data(name, load_coco(annotations, images), names_zh=names_zh, novel=novel)
+
+
+def register_coco_data(
+    name: str, data: CocoDataset, *, names_zh: Sequence[str] | None = None, novel: Collection[str] = ()
+) -> None:
+    """`register_coco` of a file that was read before."""
     bare = [item.id for item in data.annotations if not item.segmentation]
     if bare:
         raise Fgclip2Error(
-            f"{annotations}: {len(bare)} annotations have no 'segmentation', the first has id {bare[0]}; instance "
-            "segmentation needs polygons or run lengths (COCO's RLE) of every object"
+            f"{data.annotation_file}: {len(bare)} annotations have no 'segmentation', the first has id {bare[0]}; "
+            "instance segmentation needs polygons or run lengths (COCO's RLE) of every object"
         )
     known = dict(zip(*COCO_STUFF, strict=True))
     chinese = names_zh

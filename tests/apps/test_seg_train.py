@@ -16,7 +16,8 @@ from apps import seg_train
 from fgclip2.errors import Fgclip2Error
 from fgclip2_detectron2 import register_datasets
 from fgclip2_detectron2.checkpoint import find_checkpoint, load_segmentor, read_checkpoint
-from fgclip2_detectron2.config_data import training_records
+from fgclip2_detectron2.config_data import register_data, training_records
+from fgclip2_detectron2.datasets import class_set
 from fgclip2_detectron2.engine import load_config
 
 SMALL = [
@@ -198,6 +199,78 @@ def test_pictures_without_a_trained_object_are_left_out(
     assert train(*options, "coco.novel=cat", f"train.output_dir={tmp_path / 'other'}") == 2
     assert "none of the 3 pictures of 'coco_train' shows an object of the 1 classes" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
+
+
+def ov_coco_miniature(root: Path) -> list[str]:
+    """As OV-COCO's files: training has the base categories only, in an order and with ids of its own."""
+    overrides = coco_miniature(root)
+    for part, names in (("train", ["Dog", "fish"]), ("val", ["cat", "bird", "dog", "fish"])):
+        content = json.loads((root / f"{part}.json").read_text(encoding="utf-8"))
+        content["categories"] = [{"id": 10 * k, "name": name} for k, name in enumerate(names, start=1)]
+        for item in content["annotations"]:
+            item["category_id"] = 10 * item["category_id"]
+        (root / f"{part}.json").write_text(json.dumps(content), encoding="utf-8")
+    return overrides
+
+
+def test_a_training_file_of_base_classes_only(
+    tiny_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What it lacks is novel, and Chinese names go by name, not by place."""
+    data, config = ov_coco_miniature(tmp_path), ["--config", seg_train.CONFIGS / "instances.py", "--pictures", 0]
+    (tmp_path / "zh.txt").write_text("猫\n鸟\n狗\n鱼\n", encoding="utf-8")
+    options = [*config, f"model.model={tiny_dir}", f"train.output_dir={tmp_path / 'out'}", *DETECTOR, *data]
+    options += ["train.iterations=1", f"coco.names_zh={tmp_path / 'zh.txt'}"]
+    assert train(*options) == 0, capsys.readouterr().err
+    shown = capsys.readouterr().out
+    assert "2 of 4 classes are not in coco.train and so are novel: cat, bird" in shown
+    assert "mask AP base (2)" in shown
+    assert class_set("coco_train").names == {"en": ("Dog", "fish"), "zh": ("狗", "鱼")}
+    assert class_set("coco_val").names["zh"] == ("猫", "鸟", "狗", "鱼")
+    assert (class_set("coco_train").base, class_set("coco_val").base) == ([0, 1], [2, 3])
+    assert read_checkpoint(find_checkpoint(tmp_path / "out"))["fgclip2"]["names"]["zh"] == ["狗", "鱼"]
+
+    cfg = load_config(config[1], [*data, "coco.novel=dog"])
+    assert register_data(cfg) == ["2 of 4 classes are not in coco.train and so are novel: cat, bird"]
+    assert (class_set("coco_train").base, class_set("coco_val").base) == ([1], [3])
+    swapped = [*data[2:], *data[:2]]
+    swapped = [text.replace("coco.val", "coco.x").replace("coco.train", "coco.val") for text in swapped]
+    swapped = [text.replace("coco.x", "coco.train") for text in swapped]
+    assert register_data(load_config(config[1], swapped)) == [
+        "2 classes of coco.train are trained and not evaluated: cat, bird"
+    ]
+    for override, said in (
+        (f"coco.names_zh={tmp_path / 'zh.txt'}", "coco.names_zh has 4 names, .*train.json has 2 categories"),
+        ("coco.novel=horse", "novel classes that the data set does not have: horse"),
+        ("coco.novel=rare", "no category has frequency r"),
+    ):
+        with pytest.raises(Fgclip2Error, match=said):
+            register_data(load_config(config[1], [*swapped, override]))
+    (tmp_path / "zh.txt").write_text("狗\n鱼\n", encoding="utf-8")
+    with pytest.raises(Fgclip2Error, match="says nothing of cat, bird"):
+        register_data(load_config(config[1], [*swapped, f"coco.names_zh={tmp_path / 'zh.txt'}"]))
+
+
+def test_lvis_files_keep_their_rare_classes_out(
+    tiny_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, config = coco_miniature(tmp_path), ["--config", seg_train.CONFIGS / "instances.py", "--pictures", 0]
+    for part in ("train", "val"):
+        content = json.loads((tmp_path / f"{part}.json").read_text(encoding="utf-8"))
+        for image in content["images"]:
+            image |= {"neg_category_ids": [], "not_exhaustive_category_ids": []}
+        for category, frequency in zip(content["categories"], "fr", strict=True):
+            category["frequency"] = frequency
+        (tmp_path / f"{part}.json").write_text(json.dumps(content), encoding="utf-8")
+    options = [*config, f"model.model={tiny_dir}", f"train.output_dir={tmp_path / 'out'}", *DETECTOR, *data]
+    assert train(*options, "train.iterations=1", "coco.novel=rare") == 0, capsys.readouterr().err
+    shown = capsys.readouterr().out
+    assert "LVIS's protocol counts 300 detections of a picture, this model gives 100" in shown
+    assert "LVIS AP" in shown
+    assert class_set("coco_val").novel == {"cat"}
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text(encoding="utf-8"))["metrics"]["coco_val"]
+    assert metrics["en"]["mask_APr"] == metrics["en"]["mask_AP_novel"]
+    assert metrics["en"]["mask_APc"] is None
 
 
 def test_instances_of_scenes(tiny_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
