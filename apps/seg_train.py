@@ -52,8 +52,9 @@ class Arguments:
     resume: bool = False
     """Continue from the newest checkpoint in train.output_dir."""
     eval_only: bool = False
-    """Train nothing; evaluate that checkpoint. Overrides of model are those of a trained one, such as
-    model.max_classes=100, and training data are not needed."""
+    """Train nothing; evaluate that checkpoint. The size of pictures, the scenes and which classes are novel are those
+    of its training; an override that says otherwise is obeyed and told. Overrides of model are those of a trained one,
+    such as model.max_classes=100, and training data are not needed."""
     pictures: int = 8
     """How many evaluated pictures to draw."""
 
@@ -93,14 +94,17 @@ def _configured(arguments: Arguments) -> tuple[Any, list[str]]:
 
     Evaluation takes the model as it was trained, and no training data.
     """
+    from fgclip2_detectron2.checkpoint import read_facts
     from fgclip2_detectron2.config_data import check_data, register_data
     from fgclip2_detectron2.engine import as_trained, load_config
 
-    cfg = load_config(arguments.config, arguments.overrides)
+    cfg, notes, trained = load_config(arguments.config, arguments.overrides), [], None
     if arguments.eval_only:
-        cfg = as_trained(cfg, arguments.overrides)
+        facts = read_facts(cfg.train.output_dir)
+        cfg, notes = as_trained(cfg, facts, arguments.overrides)
+        trained = [name for names in facts["names"].values() for name in names]
     resolve(cfg.model.model)
-    notes = register_data(cfg, train=not arguments.eval_only)
+    notes += register_data(cfg, not arguments.eval_only, trained, arguments.overrides)
     check_data(cfg, train=not arguments.eval_only)
     return cfg, notes
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -25,8 +26,8 @@ from fgclip2.evaluation.average_precision import LVIS_DETECTIONS
 from fgclip2.predictor import find_device
 from fgclip2.segmentation import DenseSegmentor, SegmentationConfig
 
-from .checkpoint import Model, SegmentorCheckpointer, facts_of, find_checkpoint, load_model, read_facts
-from .config_data import MASK_RCNN, training_records
+from .checkpoint import Model, SegmentorCheckpointer, facts_of, find_checkpoint, load_model
+from .config_data import MASK_RCNN, overridden, training_records
 from .datasets import SegmentationSet, class_set
 from .evaluator import OpenVocabSemSegEvaluator
 from .instance_evaluator import OpenVocabInstanceEvaluator
@@ -53,30 +54,58 @@ def load_config(file: str | Path, overrides: Sequence[str] = ()) -> DictConfig:
     return cfg
 
 
-def as_trained(cfg: DictConfig, overrides: Sequence[str] = ()) -> DictConfig:
-    """A config whose model is that of the checkpoint in ``train.output_dir``, but for overrides of ``model``.
+def as_trained(
+    cfg: DictConfig, facts: Mapping[str, Any], overrides: Sequence[str] = ()
+) -> tuple[DictConfig, list[str]]:
+    """A config that is what a checkpoint was trained with, but for ``overrides``.
+
+    That is its model, the size of its pictures, and which scenes it was trained on; who changes these at evaluation
+    says so in an override.
+
+    Args:
+        cfg: the config, overrides applied.
+        facts: of the checkpoint, see `facts_of`.
+        overrides: the same ones again.
+
+    Returns:
+        The config; and a line each of what was taken from the checkpoint, and of what an override changes.
 
     Raises:
-        Fgclip2Error: there is no checkpoint, or an override as for `load_config`.
+        Fgclip2Error: an override as for `load_config`.
     """
-    facts = read_facts(cfg.train.output_dir)
     target = MASK_RCNN if facts.get("instances") else _SEGMENTOR
     cfg = cfg.copy()
     cfg.model = {"_target_": target, **facts["options"]}
     _override(cfg, [text for text in overrides if text.startswith("model.")])
-    return cfg
+    stored = {"data.test_max_patches": facts["max_patches"]}
+    if "scenes" in cfg:
+        stored |= {f"scenes.{key}": value for key, value in (facts.get("scenes") or {}).items()}
+    taken, changed = [], []
+    for key, value in stored.items():
+        present = OmegaConf.select(cfg, key)
+        if present == value:
+            continue
+        if overridden(overrides, key):
+            changed.append(f"{key}={present} as you say; in the training it was {value}")
+        else:
+            OmegaConf.update(cfg, key, value)
+            taken.append(f"{key}={value}")
+    return cfg, [*([f"as in the training: {' '.join(taken)}"] if taken else []), *changed]
 
 
 def _override(cfg: DictConfig, overrides: Sequence[str]) -> None:
     for text in overrides:
-        key, separator, _ = text.partition("=")
+        key, separator, value = text.partition("=")
         if not separator or not key:
             raise Fgclip2Error(f"override {text!r}: give key=value, such as train.lr=0.0005")
         parent, _, _ = key.rpartition(".")
         if parent and OmegaConf.select(cfg, parent) is None:
             raise Fgclip2Error(f"override {text!r}: the config has no {parent!r}; its parts are {', '.join(cfg)}")
+        # hydra's grammar knows no word with Chinese letters and takes commas for a list of choices, so plain text that
+        # has them is quoted for it.
+        plain = re.search(r"[^\x00-\x7f]|,", value) and not re.search(r"""^[\[{"']|["\\]""", value)
         try:
-            LazyConfig.apply_overrides(cfg, [text])
+            LazyConfig.apply_overrides(cfg, [f'{key}="{value}"' if plain else text])
         except Exception as error:  # omegaconf's, hydra's and its grammar's errors have no common base
             reason = str(error).strip().splitlines()[0]
             raise Fgclip2Error(f"override {text!r} cannot be applied ({reason:.120}); quote strings") from error
@@ -117,6 +146,7 @@ def train(cfg: DictConfig, segmentor: Model, resume: bool = False) -> None:
         max_patches=int(cfg.data.test_max_patches),
         background=class_set(cfg.data.train).background,
         names=segmentor.training_names,
+        scenes={key: cfg.scenes[key] for key in ("base", "novel", "size", "seed")} if "scenes" in cfg else None,
     )
     optimizer = torch.optim.AdamW(parameter_groups(segmentor, cfg), lr=options.lr)
     trainer = SimpleTrainer(model, [], optimizer)

@@ -15,7 +15,7 @@ from PIL import Image
 from apps import seg_train
 from fgclip2.errors import Fgclip2Error
 from fgclip2_detectron2 import register_datasets
-from fgclip2_detectron2.checkpoint import find_checkpoint, load_segmentor, read_checkpoint
+from fgclip2_detectron2.checkpoint import find_checkpoint, load_segmentor, read_checkpoint, read_facts
 from fgclip2_detectron2.config_data import register_data, training_records
 from fgclip2_detectron2.datasets import class_set
 from fgclip2_detectron2.engine import load_config
@@ -128,6 +128,56 @@ def test_evaluation_takes_what_was_trained(tiny_dir: Path, tmp_path: Path, capsy
     capsys.readouterr()
     assert train(*evaluation, "model.head.hidden=16") == 2
     assert "does not fit what was changed (head)" in capsys.readouterr().err
+
+
+def test_evaluation_keeps_the_trainings_split(
+    tiny_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a word which scenes, how large, and what was trained are the training's; with one, that is told."""
+    out = tmp_path / "out"
+    made = small(tiny_dir, out, *SCENES, "model.train_classes=8", "train.iterations=1")
+    assert train(*made, "--pictures", 0) == 0, capsys.readouterr().err
+    first = json.loads((out / "metrics.json").read_text(encoding="utf-8"))["metrics"]
+    evaluation = ["--eval-only", "--pictures", 0, f"train.output_dir={out}", "scenes.val=2", "data.workers=0"]
+    evaluation.append("train.device=cpu")
+    capsys.readouterr()
+    assert train(*evaluation) == 0, capsys.readouterr().err
+    shown = capsys.readouterr().out
+    assert "as in the training: data.test_max_patches=16 scenes.base=30 scenes.novel=10 scenes.size=96" in shown
+    assert "base (30)" in shown
+    assert json.loads((out / "metrics.json").read_text(encoding="utf-8"))["metrics"] == first
+    assert train(*evaluation, *SCENES, "scenes.base=35", "data.test_max_patches=9") == 0, capsys.readouterr().err
+    shown = capsys.readouterr().out
+    assert "data.test_max_patches=9 as you say; in the training it was 16" in shown
+    assert "scenes.base=35 as you say; in the training it was 30" in shown
+    trained = {said for names in read_facts(out)["names"].values() for said in names}
+    data = class_set("openmoji_val")
+    assert len(data.main) == 45  # another split, and still only what was trained is base
+    assert {data.main[index] for index in data.base} == set(data.main) & trained
+    assert set(data.main) & trained
+
+
+def test_evaluation_of_other_data_keeps_what_was_trained(
+    tiny_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Novel is what was not trained, in either language; who says otherwise is obeyed and told."""
+    config, data = ["--config", seg_train.CONFIGS / "instances.py", "--pictures", 0], coco_miniature(tmp_path)
+    out = f"train.output_dir={tmp_path / 'out'}"
+    options = [*config, f"model.model={tiny_dir}", out, *DETECTOR, *data, "train.iterations=1", "coco.novel=cat"]
+    assert train(*options) == 0, capsys.readouterr().err
+    content = json.loads((tmp_path / "val.json").read_text(encoding="utf-8"))
+    content["categories"] = [{"id": 1, "name": "bird"}, {"id": 2, "name": "狗"}]
+    (tmp_path / "val.json").write_text(json.dumps(content), encoding="utf-8")
+    evaluation = [*config, "--eval-only", out, *data[2:], "data.workers=0", "train.device=cpu"]
+    capsys.readouterr()
+    assert train(*evaluation) == 0, capsys.readouterr().err
+    assert "as you say" not in capsys.readouterr().out
+    assert class_set("coco_val").novel == {"bird"}
+    assert train(*evaluation, "coco.novel=狗") == 0, capsys.readouterr().err
+    shown = capsys.readouterr().out
+    assert "coco.novel as you say: bird count as base, though not trained" in shown
+    assert "coco.novel as you say: 狗 count as novel, though trained" in shown
+    assert class_set("coco_val").novel == {"狗"}
 
 
 def coco_miniature(root: Path) -> list[str]:
@@ -392,6 +442,21 @@ def test_overrides_may_stand_anywhere(tmp_path: Path, capsys: pytest.CaptureFixt
         assert "override 'train.lr': give key=value" in capsys.readouterr().err
     assert train("scenes.val=2", "--resume", out, "--config", file) == 2
     assert f"no checkpoint in {str(tmp_path / 'out')!r}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("狗, cat", "狗, cat"),
+        ("dog,cat", "dog,cat"),
+        ("红色汽车", "红色汽车"),
+        ('"狗, cat"', "狗, cat"),
+        ("dog", "dog"),
+    ],
+)
+def test_names_need_no_second_quotes(given: str, meant: str) -> None:
+    cfg = load_config(seg_train.CONFIGS / "instances.py", [f"coco.novel={given}", "data.crop=[0.5, 0.9]"])
+    assert (cfg.coco.novel, cfg.data.crop) == (meant, [0.5, 0.9])
 
 
 def test_learning_rate_and_decay_by_part(tiny_dir: Path) -> None:

@@ -16,7 +16,7 @@ from fgclip2_detectron2.mask_rcnn import build_mask_rcnn
 
 coco: Any = {
     "names_zh": "",  # val's classes in Chinese, .txt or .json in that file's order; those of COCO's own are known
-    # Classes to keep out of training, separated by commas: coco.novel='"dog, cat"'; rare means LVIS's rare ones. What
+    # Classes to keep out of training, separated by commas: coco.novel="dog, cat"; rare means LVIS's rare ones. What
     # val has and train has not is novel anyway, as in OV-COCO's files.
     "novel": "",
     "train": {"annotations": "", "images": ""},
