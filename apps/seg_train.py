@@ -8,8 +8,8 @@
     python apps/seg_train.py --config apps/configs/seg/instances.py model.model=qihoo360/fg-clip2-base \
         coco.train.annotations=train.json coco.train.images=images coco.val.annotations=... coco.val.images=...
 
-Everything in a config can be overridden as key=value, anywhere on the command line. A segmentor finds any class you
-name; instances are for `fgclip2_detectron2.checkpoint.load_model` in code so far:
+Everything in a config can be overridden as key=value, anywhere on the command line. What was
+trained finds any class you name:
 
     python apps/seg_predict.py picture.jpg --checkpoint work_dirs/seg --classes "天空, tree, 红色汽车"
 """
@@ -160,10 +160,7 @@ def _work(arguments: Arguments) -> None:
     _report(arguments, cfg, segmentor, figures)
     print(f"checkpoint: {find_checkpoint(work_dir)}")
     print(f"figures:    {work_dir / 'metrics.json'}")
-    if not read_facts(work_dir).get("instances"):
-        print(
-            f'try it:     python apps/seg_predict.py PICTURE --checkpoint {work_dir} --classes "天空, tree, 红色汽车"'
-        )
+    print(f'try it:     python apps/seg_predict.py PICTURE --checkpoint {work_dir} --classes "天空, tree, 红色汽车"')
     print(f"{(time.monotonic() - started) / 60:.1f} minutes in all")
 
 

@@ -18,6 +18,7 @@ from fgclip2.visualize import draw_masks, draw_segmentation
 from .checkpoint import Model
 from .datasets import ClassSet, SegmentationSet, class_set
 from .engine import CONTROL
+from .instance_inference import SURE
 from .instances import InstanceSet
 from .masks import IGNORE
 
@@ -31,7 +32,6 @@ TITLES: Final = {
     "training-free (names)": "training-free",
 }
 _INSTANCE_COLUMNS: Final = {"mask_AP": "mask AP", "mask_AP50": "mask AP50", "box_AP": "box AP"}
-_SURE: Final = 0.3  # score of a detection that is drawn
 _SHOWN_SIDE: Final = 480  # pixels; letters on smaller pictures are hard to read
 
 
@@ -120,7 +120,7 @@ def _instance_panels(
     panels = [_masks_panel(picture, [thing.mask for thing in things], [data.main[thing.label] for thing in things])]
     for key, names in data.names.items():
         sure = found["instances"][key].to("cpu")
-        sure = sure[sure.scores >= _SURE]
+        sure = sure[sure.scores >= SURE]
         panels.append(
             _masks_panel(picture, list(sure.pred_masks.numpy()), [names[k] for k in sure.pred_classes.tolist()])
         )
