@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -144,6 +145,7 @@ def _trained(arguments: Arguments, names: ClassNames | Vocabulary | None) -> tup
     from fgclip2_detectron2.inference import load_inferencer
 
     assert arguments.checkpoint is not None
+    warnings.filterwarnings("ignore", category=UserWarning, module="detectron2|torch|fvcore")
     inferencer, facts = load_inferencer(
         arguments.checkpoint,
         names,

@@ -98,7 +98,9 @@ def _configured(arguments: Arguments) -> tuple[Any, list[str]]:
     from fgclip2_detectron2.config_data import check_data, register_data
     from fgclip2_detectron2.engine import as_trained, load_config
 
-    cfg, notes, trained = load_config(arguments.config, arguments.overrides), [], None
+    cfg = load_config(arguments.config, arguments.overrides)
+    notes: list[str] = []
+    trained = None
     if arguments.eval_only:
         facts = read_facts(cfg.train.output_dir)
         cfg, notes = as_trained(cfg, facts, arguments.overrides)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from detectron2.data import DatasetCatalog
 from omegaconf import DictConfig, OmegaConf
@@ -43,8 +43,9 @@ def register_data(
     parts = ("train", "val") if train else ("val",)
     notes: list[str] = []
     if "scenes" in cfg:
-        register_scenes(ScenesConfig(**OmegaConf.to_container(cfg.scenes)), trained)
-        register_scene_instances(ScenesConfig(**OmegaConf.to_container(cfg.scenes)), trained)
+        scenes = ScenesConfig(**cast("dict[str, Any]", OmegaConf.to_container(cfg.scenes)))
+        register_scenes(scenes, trained)
+        register_scene_instances(scenes, trained)
     for key, enter in (("folders", _register_folders), ("coco", _register_coco)):
         if key in cfg:
             meant = overridden(overrides, f"{key}.novel")

@@ -80,7 +80,7 @@ class OpenVocabInstanceEvaluator(DatasetEvaluator):
             return None
         images, annotations, found = (list(itertools.chain(*parts)) for parts in zip(*gathered, strict=True))
         marks = self.data.lvis
-        categories = [{"id": label, "name": name} for label, name in enumerate(self.data.main)]
+        categories: list[dict[str, Any]] = [{"id": label, "name": name} for label, name in enumerate(self.data.main)]
         if marks is not None:
             images = [{**image, **marks.of_picture(image["id"])} for image in images]
             categories = [{**item, "frequency": marks.frequencies[item["id"]]} for item in categories]

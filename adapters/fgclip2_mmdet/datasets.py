@@ -120,7 +120,7 @@ def read_voc(lists: Sequence[str | Path], root: str | Path, classes: Sequence[st
             try:
                 tree = ElementTree.parse(source)
                 sides = [int(_text(tree, f"size/{side}")) for side in ("width", "height")]
-                images.append(CocoImage(number, str(picture.relative_to(root)), *sides))
+                images.append(CocoImage(number, str(picture.relative_to(root)), sides[0], sides[1]))
                 for item in tree.iter("object"):
                     category = classes.index(_text(item, "name")) + 1
                     x1, y1, x2, y2 = (float(_text(item, f"bndbox/{key}")) for key in ("xmin", "ymin", "xmax", "ymax"))
