@@ -3,20 +3,24 @@
     python apps/seg_predict.py street.jpg --classes "天空, tree, 红色汽车" --model qihoo360/fg-clip2-base
     python apps/seg_predict.py photos/ clip.mp4 --classes-file classes.json --model qihoo360/fg-clip2-base --out found
     python apps/seg_predict.py street.jpg --classes "天空, tree, 红色汽车" --checkpoint work_dirs/seg
+    python apps/seg_predict.py street.jpg --classes "dog, 红色汽车" --checkpoint work_dirs/seg_instances
 
 Writes for every picture an overlay with a legend and an index PNG (0: none of your classes, k: the k-th class), and one
-segments.json with the areas. Any names will do, English or Chinese; with --checkpoint and without names those of the
-training are looked for.
+segments.json with the areas. With a Mask R-CNN the overlay has boxes too, the PNG numbers things (0: nothing, k: the
+k-th thing), and instances.json has boxes, scores, names, areas and masks as COCO results. Any names will do, English or
+Chinese; with --checkpoint and without names those of the training are looked for.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import warnings
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 import tyro
 from PIL import Image
@@ -29,14 +33,17 @@ from fgclip2.data.outputs import Results
 from fgclip2.data.sources import Sources, check_out
 from fgclip2.errors import Fgclip2Error
 from fgclip2.images import open_image
+from fgclip2.instances import InstanceSegmentation
 from fgclip2.segmentation import DenseSegmentor, Segmentation, SegmentationConfig
-from fgclip2.visualize import draw_segmentation
+from fgclip2.visualize import draw_instances, draw_segmentation
 from fgclip2.vocabulary import ClassNames, Vocabulary, load_classes, parse_names
 
 _KEPT_SUFFIXES = (".jpg", ".jpeg", ".png")  # other pictures are written as PNG
 _PATCHES = 4096
+_AREAS, _THINGS = "segments.json", "instances.json"
 
-Segmentor = Callable[[Image.Image], Segmentation]
+Found: TypeAlias = Segmentation | InstanceSegmentation
+Segmentor: TypeAlias = Callable[[Image.Image], Found]
 
 
 @dataclass
@@ -53,7 +60,8 @@ class Arguments:
     """The same from a file: .txt with one name a line, or .json with a list of names, of {"name": "sofa", "synonyms":
     ["couch", "沙发"]}, or COCO's categories."""
     checkpoint: Path | None = None
-    """A work directory of seg_train.py, or a .pth file in it; without one nothing trained is used."""
+    """A work directory of seg_train.py, or a .pth file in it, of a segmentor or a Mask R-CNN; without one nothing
+    trained is used."""
     model: str | None = None
     """FG-CLIP 2: tiny, a directory or a hub id. Without it that of the checkpoint, or without a checkpoint
     $FGCLIP2_MODEL or qihoo360/fg-clip2-base."""
@@ -62,7 +70,8 @@ class Arguments:
     max_patches: int | None = None
     """Most patches of a picture or tile, up to 16,384; without it those of the training, or 4,096."""
     threshold: float | None = None
-    """Score below which a pixel is none of your classes: a cosine, or with --checkpoint a score from 0 to 1."""
+    """Score below which a pixel is none of your classes: a cosine, or with --checkpoint a score from 0 to 1; of a
+    Mask R-CNN the least score of a thing, 0.3 without it."""
     background: str = ""
     """Training-free: phrases that compete with your classes and mean none of them: "wall, 地面"."""
     tile: int | None = None
@@ -111,12 +120,8 @@ def run(arguments: Arguments) -> None:
     names = arguments.names()
     check_out(arguments.out, arguments.inputs)
     sources = Sources.collect(arguments.inputs, arguments.out, arguments.every)
-    segment = (
-        _trained(arguments, names)
-        if arguments.checkpoint
-        else _training_free(arguments, [] if names is None else names)
-    )
-    with Results(arguments.out, listing="segments.json") as results:
+    segment, listing = _training_free(arguments, names) if arguments.checkpoint is None else _trained(arguments, names)
+    with Results(arguments.out, listing=listing) as results:
         for path, name in tqdm(sources.pictures(), unit="picture", disable=None, file=sys.stderr):
             try:
                 image = open_image(path)
@@ -130,14 +135,18 @@ def run(arguments: Arguments) -> None:
             first = results.failures[0]["error"] if results.failures else "there is no frame in the video"
             raise Fgclip2Error(f"not one picture could be read, nothing was written; the first: {first}")
         written = results.commit()
+    # The masks that an earlier run's other listing spoke of have been written over.
+    (arguments.out / (_AREAS if listing == _THINGS else _THINGS)).unlink(missing_ok=True)
     _report(results, sources, written, arguments)
 
 
-def _trained(arguments: Arguments, names: ClassNames | Vocabulary | None) -> Segmentor:
-    from fgclip2_detectron2.inference import SegmentorInferencer
+def _trained(arguments: Arguments, names: ClassNames | Vocabulary | None) -> tuple[Segmentor, str]:
+    """What a checkpoint is, and what its listing is called."""
+    from fgclip2_detectron2.inference import load_inferencer
 
     assert arguments.checkpoint is not None
-    inferencer = SegmentorInferencer.from_checkpoint(
+    warnings.filterwarnings("ignore", category=UserWarning, module="detectron2|torch|fvcore")
+    inferencer, facts = load_inferencer(
         arguments.checkpoint,
         names,
         model=arguments.model,
@@ -145,13 +154,16 @@ def _trained(arguments: Arguments, names: ClassNames | Vocabulary | None) -> Seg
         threshold=arguments.threshold,
         device=arguments.device,
     )
-    _say_what_it_knows(inferencer.segmentor.backbone.predictor)
+    _say_what_it_knows(inferencer.predictor)
+    if inferencer.max_patches != facts["max_patches"]:
+        print(f"--max-patches {inferencer.max_patches} as you say; in the training it was {facts['max_patches']}")
     if names is None:
         print(f"looking for the {len(inferencer.names)} classes of the training; --classes names others")
-    return inferencer
+    return inferencer, _THINGS if facts.get("instances") else _AREAS
 
 
-def _training_free(arguments: Arguments, names: ClassNames | Vocabulary) -> Segmentor:
+def _training_free(arguments: Arguments, names: ClassNames | Vocabulary | None) -> tuple[Segmentor, str]:
+    assert names is not None  # the arguments were checked
     predictor = fgclip2.load(arguments.model, device=arguments.device)
     _say_what_it_knows(predictor)
     if isinstance(names, Vocabulary):
@@ -162,7 +174,7 @@ def _training_free(arguments: Arguments, names: ClassNames | Vocabulary) -> Segm
         print(
             f"every pixel gets one of your {len(segmentor.names)} names; --background or --threshold let some have none"
         )
-    return segmentor
+    return segmentor, _AREAS
 
 
 def _say_what_it_knows(predictor: fgclip2.FGCLIP2) -> None:
@@ -170,13 +182,14 @@ def _say_what_it_knows(predictor: fgclip2.FGCLIP2) -> None:
         print("this is the embedded model, which knows drawn glyphs only: photographs need another one")
 
 
-def _keep(results: Results, path: Path, name: Path, image: Image.Image, found: Segmentation) -> None:
+def _keep(results: Results, path: Path, name: Path, image: Image.Image, found: Found) -> None:
     """The overlay, the index picture and the entry."""
     target, called = results.place(name, _KEPT_SUFFIXES, ".png")
-    draw_segmentation(image, found.labels, found.names).save(target, quality=92)
+    _drawn(image, found).save(target, quality=92)
     target, mask = results.place(Path("masks") / Path(called).with_suffix(".png"), (".png",), ".png")
     found.mask_image().save(target)
-    results.entries.append({"image": str(path), **_described(image, found), "picture": called, "mask": mask})
+    described = _described(image, found, len(results.entries) + 1)
+    results.entries.append({"image": str(path), **described, "picture": called, "mask": mask})
 
 
 def _segment_video(segment: Segmentor, path: Path, every: int, results: Results) -> None:
@@ -189,28 +202,33 @@ def _segment_video(segment: Segmentor, path: Path, every: int, results: Results)
     ):
         for frame in reader:
             found = segment(frame.image)
-            writer.add(draw_segmentation(frame.image, found.labels, found.names))
+            writer.add(_drawn(frame.image, found))
             place, mask = results.place(Path("masks") / path.stem / f"{frame.index:06d}.png", (".png",), ".png")
             found.mask_image().save(place)
             where = {"image": str(path), "frame": frame.index, "time": round(frame.time, 3)}
-            results.entries.append({**where, **_described(frame.image, found), "picture": called, "mask": mask})
+            described = _described(frame.image, found, len(results.entries) + 1)
+            results.entries.append({**where, **described, "picture": called, "mask": mask})
             progress.update()
 
 
-def _described(image: Image.Image, found: Segmentation) -> dict[str, Any]:
+def _drawn(image: Image.Image, found: Found) -> Image.Image:
+    if isinstance(found, InstanceSegmentation):
+        return draw_instances(image, found)
+    return draw_segmentation(image, found.labels, found.names)
+
+
+def _described(image: Image.Image, found: Found, number: int) -> dict[str, Any]:
+    """An entry's facts; ``number`` counts the entries from 1, and is a picture's id in COCO results."""
+    if isinstance(found, InstanceSegmentation):
+        return {"size": list(image.size), "image_id": number, "instances": found.coco_results(number)}
     values = {name: index for index, name in enumerate(found.names, start=1)}
     segments = [{"value": values[area["name"]], **area} for area in found.areas()]
     return {"size": list(image.size), "segments": segments}
 
 
 def _report(results: Results, sources: Sources, written: list[Path], arguments: Arguments) -> None:
-    shares: dict[str, float] = {}
-    for entry in results.entries:
-        for area in entry["segments"]:
-            shares[area["name"]] = shares.get(area["name"], 0.0) + area["share"] / len(results.entries)
-    largest = sorted(shares.items(), key=lambda item: -item[1])[:12]
     print(f"{len(results.entries)} {'pictures and frames' if sources.videos else 'pictures'}")
-    print(f"found: {', '.join(f'{name} {share:.1%}' for name, share in largest) or 'nothing; try a lower --threshold'}")
+    print(f"found: {', '.join(_summary(results.entries)) or 'nothing; try a lower --threshold'}")
     if sources.ignored:
         print(f"{sources.ignored} other files in the folders were left alone")
     if results.failures:
@@ -219,9 +237,22 @@ def _report(results: Results, sources: Sources, written: list[Path], arguments: 
             f"{len(results.failures)} pictures could not be read, see {listing}; first: {results.failures[0]['error']}"
         )
     drawn = [path for path in written if path.suffix in (*_KEPT_SUFFIXES, ".mp4") and "masks" not in path.parts]
-    print(f"areas:    {arguments.out / 'segments.json'}")
-    print(f"masks:    {arguments.out / 'masks'}{os.sep} (0: none of them, k: the k-th class)")
+    things = results.listing == _THINGS
+    print(f"{'things:  ' if things else 'areas:   '} {arguments.out / results.listing}")
+    meaning = "0: nothing, k: the k-th thing" if things else "0: none of them, k: the k-th class"
+    print(f"masks:    {arguments.out / 'masks'}{os.sep} ({meaning})")
     print(f"pictures: {arguments.out}{os.sep} ({len(drawn)}, such as {drawn[-1]})")
+
+
+def _summary(entries: Sequence[dict[str, Any]]) -> list[str]:
+    """The classes that were found most: their share of the pictures, or how many things."""
+    amounts: Counter[str] = Counter()
+    for entry in entries:
+        for area in entry.get("segments", ()):
+            amounts[area["name"]] += area["share"] / len(entries)
+        amounts.update(thing["name"] for thing in entry.get("instances", ()))
+    counted = "instances" in entries[0]
+    return [f"{name} {int(amount) if counted else format(amount, '.1%')}" for name, amount in amounts.most_common(12)]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 from fgclip2.errors import Fgclip2Error
 from fgclip2.fonts import font_for
 from fgclip2.images import ImageLike, open_image
+from fgclip2.instances import InstanceSegmentation
 
 Colour = tuple[int, int, int]
 _Rectangle = tuple[float, float, float, float]
@@ -58,18 +59,24 @@ def draw_boxes(
         raise Fgclip2Error(f"{len(corners)} boxes, {len(labels)} labels and {scored} scores; give one of each a box")
     captions = list(labels) if values is None else [f"{a} {b:.2f}" for a, b in zip(labels, values, strict=True)]
     colours = label_colours(labels)
+    _outline(canvas, corners, [colours[label] for label in labels], captions, font_size or _font_size(canvas))
+    return canvas
+
+
+def _outline(
+    canvas: Image.Image, corners: np.ndarray, colours: Sequence[Colour], captions: Sequence[str], font_size: int
+) -> None:
+    """Draw boxes ``(M, 4)`` and what they are called."""
     width, height = canvas.size
     corners = np.clip(corners, 0, [width - 1, height - 1] * 2)
     draw = ImageDraw.Draw(canvas)
     line = max(1, round(min(width, height) / 160))
-    for corner, label in zip(corners, labels, strict=True):
-        draw.rectangle(_ordered(corner), outline=colours[label], width=line)
+    for corner, colour in zip(corners, colours, strict=True):
+        draw.rectangle(_ordered(corner), outline=colour, width=line)
     # Labels last and apart from each other, so that no box is drawn over one and none hides another.
     taken: list[_Rectangle] = []
-    size = font_size or _font_size(canvas)
-    for corner, label, caption in zip(corners, labels, captions, strict=True):
-        taken.append(_draw_label(draw, canvas.size, _ordered(corner), caption, colours[label], size, taken))
-    return canvas
+    for corner, colour, caption in zip(corners, colours, captions, strict=True):
+        taken.append(_draw_label(draw, canvas.size, _ordered(corner), caption, colour, font_size, taken))
 
 
 def draw_masks(
@@ -151,23 +158,61 @@ def draw_segmentation(
     painted = Image.fromarray(np.rint(pixels).astype(np.uint8))
     if not legend:
         return painted
-    size = font_size or _font_size(base)
+    return _with_legend(painted, names, np.bincount(values[named], minlength=len(names)), font_size or _font_size(base))
+
+
+def draw_instances(
+    image: ImageLike, found: InstanceSegmentation, *, opacity: float = 0.5, font_size: int | None = None
+) -> Image.Image:
+    """Things as coloured areas in their boxes, with names and scores, and a legend as that of `draw_segmentation`.
+
+    Args:
+        image: anything ``open_image`` takes, of the masks' size.
+        found: the things; more certain ones lie on top.
+        opacity: 0..1 of the colours.
+        font_size: height of the letters in pixels; ``None`` fits the picture.
+
+    Returns:
+        RGB picture, wider by the legend.
+
+    Raises:
+        Fgclip2Error: another size, or no font with Chinese letters for a Chinese name.
+    """
+    base = open_image(image)
+    if found.masks.shape[1:] != (base.height, base.width):
+        raise Fgclip2Error(
+            f"masks of shape {found.masks.shape} for a picture of height {base.height} and width {base.width}"
+        )
+    colours = label_colours(found.names)
+    own = [colours[name] for name in found.captions]
+    pixels, whole = np.array(base, dtype=np.float32), np.array(base, dtype=np.float32)
+    for mask, colour in zip(found.masks[::-1], own[::-1], strict=True):
+        pixels[mask] = (1 - opacity) * whole[mask] + opacity * np.array(colour, dtype=np.float32)
+    canvas, size = Image.fromarray(np.rint(pixels).astype(np.uint8)), font_size or _font_size(base)
+    captions = [f"{name} {score:.2f}" for name, score in zip(found.captions, found.scores, strict=True)]
+    _outline(canvas, found.boxes, own, captions, size)
+    areas = np.bincount(found.labels, weights=found.masks.sum((1, 2)), minlength=len(found.names))
+    return _with_legend(canvas, found.names, areas, size)
+
+
+def _with_legend(painted: Image.Image, names: Sequence[str], counts: np.ndarray, size: int) -> Image.Image:
+    """Write the names with counts ``(C,)`` above 0 at the right, the largest first, as far as there is room."""
+    colours = label_colours(names)
     row, pad = round(1.5 * size), max(2, size // 3)
     width = round(max(font_for(name, size).getlength(name) for name in names)) + row + 2 * pad
-    canvas = Image.new("RGB", (base.width + width, base.height), "white")
+    canvas = Image.new("RGB", (painted.width + width, painted.height), "white")
     canvas.paste(painted, (0, 0))
-    counts = np.bincount(values[named], minlength=len(names))
     there = sorted(np.flatnonzero(counts).tolist(), key=lambda index: -int(counts[index]))
-    room = max(1, base.height // row)
+    room = max(1, painted.height // row)
     shown = there if len(there) <= room else there[: room - 1]
     draw = ImageDraw.Draw(canvas)
     for line, index in enumerate(shown):
-        left, top = base.width + pad, line * row
+        left, top = painted.width + pad, line * row
         draw.rectangle((left, top + pad, left + row - 2 * pad, top + row - pad), fill=colours[names[index]])
         draw.text((left + row - pad, top + row // 2), names[index], "black", font_for(names[index], size), anchor="lm")
     if len(there) > len(shown):
         more = f"+ {len(there) - len(shown)}"
-        draw.text((base.width + pad, len(shown) * row + row // 2), more, "black", font_for(more, size), anchor="lm")
+        draw.text((painted.width + pad, len(shown) * row + row // 2), more, "black", font_for(more, size), anchor="lm")
     return canvas
 
 

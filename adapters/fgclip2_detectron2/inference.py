@@ -1,20 +1,25 @@
-"""A trained segmentor on single pictures, with any classes."""
+"""A trained segmentor on single pictures, with any classes; and whatever a checkpoint is."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from fgclip2.errors import Fgclip2Error
 from fgclip2.images import ImageLike, open_image
+from fgclip2.predictor import FGCLIP2
 from fgclip2.processing import MAX_PATCHES
 from fgclip2.segmentation import Segmentation
 from fgclip2.vocabulary import ClassNames, Vocabulary
 
-from .checkpoint import load_segmentor
+from .checkpoint import load_model, load_segmentor
+from .instance_inference import SURE, InstanceInferencer
 from .mapper import whole_patches
+from .mask_rcnn import OpenVocabMaskRCNN
 from .segmentor import OpenVocabSegmentor
 
 _KEY = "asked"
@@ -52,6 +57,11 @@ class SegmentorInferencer:
         segmentor.set_vocabularies({_KEY: names}, background=True)
         self.names = segmentor.vocabularies()[_KEY].names
 
+    @property
+    def predictor(self) -> FGCLIP2:
+        """The segmentor's FG-CLIP 2."""
+        return self.segmentor.backbone.predictor
+
     @classmethod
     def from_checkpoint(
         cls,
@@ -71,10 +81,7 @@ class SegmentorInferencer:
             Fgclip2Error: see `fgclip2_detectron2.checkpoint.load_segmentor`.
         """
         segmentor, facts = load_segmentor(path, model, device)
-        if threshold is None and not facts["background"]:
-            threshold = 0.0
-        chosen = next(iter(facts["names"].values())) if names is None else names
-        return cls(segmentor, chosen, max_patches or facts["max_patches"], threshold)
+        return cls(segmentor, *_settings(facts, names, max_patches), _threshold(facts, threshold))
 
     def __call__(self, image: ImageLike) -> Segmentation:
         """Segment one picture; scores are 0..1."""
@@ -83,3 +90,37 @@ class SegmentorInferencer:
         (found,) = self.segmentor([{"image": pixels, "height": opened.height, "width": opened.width}])
         labels, scores = found["labels"][_KEY], found["scores"][_KEY]
         return Segmentation(self.names, labels.int().cpu().numpy(), scores.cpu().numpy())
+
+
+def load_inferencer(
+    path: str | Path,
+    names: Vocabulary | ClassNames | None = None,
+    *,
+    model: str | None = None,
+    max_patches: int | None = None,
+    threshold: float | None = None,
+    device: str | torch.device = "auto",
+) -> tuple[SegmentorInferencer | InstanceInferencer, dict[str, Any]]:
+    """What a checkpoint or a work directory is: a segmentor, or a Mask R-CNN; and the checkpoint's facts.
+
+    Arguments are those of `SegmentorInferencer.from_checkpoint`; a Mask R-CNN's own threshold is `SURE`.
+
+    Raises:
+        Fgclip2Error: see `fgclip2_detectron2.checkpoint.load_model`.
+    """
+    found, facts = load_model(path, model, device)
+    settings = _settings(facts, names, max_patches)
+    if isinstance(found, OpenVocabMaskRCNN):
+        return InstanceInferencer(found, *settings, SURE if threshold is None else threshold), facts
+    return SegmentorInferencer(found, *settings, _threshold(facts, threshold)), facts
+
+
+def _settings(
+    facts: Mapping[str, Any], names: Vocabulary | ClassNames | None, max_patches: int | None
+) -> tuple[Vocabulary | ClassNames, int]:
+    chosen = next(iter(facts["names"].values())) if names is None else names
+    return chosen, facts["max_patches"] if max_patches is None else max_patches
+
+
+def _threshold(facts: Mapping[str, Any], threshold: float | None) -> float | None:
+    return 0.0 if threshold is None and not facts["background"] else threshold

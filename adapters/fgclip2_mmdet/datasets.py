@@ -11,8 +11,8 @@ from mmengine.config import Config
 
 from fgclip2.data.coco import CocoAnnotation, CocoCategory, CocoDataset, CocoImage, load_coco, read_annotation_file
 from fgclip2.errors import Fgclip2Error
+from fgclip2.evaluation.average_precision import check_lvis
 
-from .average_precision import check_lvis
 from .experiment import DetectionData, UserData
 
 KEY: Final = "open_vocabulary"
@@ -120,7 +120,7 @@ def read_voc(lists: Sequence[str | Path], root: str | Path, classes: Sequence[st
             try:
                 tree = ElementTree.parse(source)
                 sides = [int(_text(tree, f"size/{side}")) for side in ("width", "height")]
-                images.append(CocoImage(number, str(picture.relative_to(root)), *sides))
+                images.append(CocoImage(number, str(picture.relative_to(root)), sides[0], sides[1]))
                 for item in tree.iter("object"):
                     category = classes.index(_text(item, "name")) + 1
                     x1, y1, x2, y2 = (float(_text(item, f"bndbox/{key}")) for key in ("xmin", "ymin", "xmax", "ymax"))

@@ -10,18 +10,24 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pycocotools.coco import COCO
 
 from apps import seg_predict
 from fgclip2.data.media import VideoReader, VideoWriter
 from fgclip2.errors import Fgclip2Error
 from fgclip2.segmentation import DenseSegmentor, SegmentationConfig
+from fgclip2.visualize import draw_instances
 from fgclip2.vocabulary import Vocabulary
-from fgclip2_detectron2.checkpoint import SegmentorCheckpointer, facts_of, load_segmentor
+from fgclip2_detectron2 import build_mask_rcnn
+from fgclip2_detectron2.checkpoint import SegmentorCheckpointer, facts_of, load_model, load_segmentor
 from fgclip2_detectron2.inference import SegmentorInferencer
+from fgclip2_detectron2.instance_inference import InstanceInferencer
 from fgclip2_detectron2.segmentor import build_segmentor
 from fgclip2_detectron2.texts import PromptTexts
 
 NAMES = ["天空", "tree", "红色汽车"]
+DETECTOR = {"channels": 16, "strides": [8, 16], "anchor": 4, "proposals": [60, 30], "regions": 32, "hidden": 32,
+            "mask_convs": 1, "score": 0.0}  # fmt: skip
 HEAD = {"hidden": 8, "layers": 1, "window": 4, "heads": 2, "guidance": 8, "decoder": [6, 4], "decoder_guidance": [4, 2]}
 
 
@@ -106,6 +112,88 @@ def test_a_trained_head(trained: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert predict(single, "--checkpoint", trained, "--out", out, "--threshold", 0) == 0
     assert "the 2 classes of the training" in capsys.readouterr().out
     assert np.asarray(Image.open(out / "masks/a.png")).min() == 1
+
+
+@pytest.fixture(scope="module")
+def detector(tiny_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A work directory with a Mask R-CNN of random weights."""
+    out = tmp_path_factory.mktemp("instances")
+    torch.manual_seed(0)
+    model = build_mask_rcnn(str(tiny_dir), {"layers": 2, "dtype": "float32"}, DETECTOR)
+    facts = facts_of(model, max_patches=24, background=True, names={"en": ["dog", "cat"], "zh": ["狗", "猫"]})
+    SegmentorCheckpointer(model, out, facts).save("model_final")
+    return out
+
+
+def test_things_of_a_mask_rcnn(detector: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The JSON is what the model says and pycocotools can read; PNG and overlay agree with it; names are anyone's."""
+    folder, out = tmp_path / "in", tmp_path / "out"
+    single = picture(folder / "a.png")
+    picture(folder / "里面" / "b.jpg", (64, 96), seed=1)
+    out.mkdir()
+    (out / "segments.json").write_text("[]")
+    arguments = [folder, "--checkpoint", detector, "--out", out, "--device", "cpu"]
+    assert predict(*arguments, "--classes", ",".join(NAMES), "--threshold", 0.05) == 0, capsys.readouterr().err
+    shown = capsys.readouterr().out
+    assert "things:   " in shown
+    assert sorted(path.name for path in out.glob("*.json")) == ["instances.json"]
+    entries = json.loads((out / "instances.json").read_text(encoding="utf-8"))
+    assert [entry["image_id"] for entry in entries] == [1, 2]
+
+    model, facts = load_model(detector, device="cpu")
+    assert facts["instances"]
+    inferencer = InstanceInferencer(model, NAMES, 24, 0.05)
+    found = inferencer(single)
+    things = entries[0]["instances"]
+    assert 0 < len(things) == len(found)
+    assert [thing["name"] for thing in things] == [NAMES[label] for label in found.labels.tolist()]
+    assert [thing["score"] for thing in things] == pytest.approx(found.scores.tolist(), abs=1e-4)
+    seen = np.zeros((64, 96), int)
+    for thing, mask, (x1, y1, x2, y2) in reversed(list(zip(things, found.masks, found.boxes.tolist(), strict=True))):
+        assert thing["bbox"] == pytest.approx([x1, y1, x2 - x1, y2 - y1], abs=0.02)
+        assert thing["area"] == mask.sum()
+        seen[mask] = thing["value"]
+    np.testing.assert_array_equal(np.asarray(Image.open(out / entries[0]["mask"])), seen)
+    drawn = np.asarray(Image.open(out / entries[0]["picture"]))
+    assert drawn.shape[0] == 64
+    assert drawn.shape[1] > 96  # the legend
+    np.testing.assert_array_equal(drawn, np.asarray(draw_instances(single, found)))
+
+    images = [{"id": e["image_id"], "width": e["size"][0], "height": e["size"][1]} for e in entries]
+    categories = [{"id": number, "name": name} for number, name in enumerate(NAMES, start=1)]
+    truth = {"images": images, "annotations": [], "categories": categories}
+    (tmp_path / "truth.json").write_text(json.dumps(truth), encoding="utf-8")
+    read = COCO(str(tmp_path / "truth.json")).loadRes(
+        [dict(thing) for entry in entries for thing in entry["instances"]]  # it writes the box's area into them
+    )
+    for entry in entries:
+        for thing in read.imgToAnns[entry["image_id"]]:
+            assert read.annToMask(thing).shape == tuple(entry["size"][::-1])
+            assert read.annToMask(thing).sum() == entry["instances"][thing["value"] - 1]["area"]
+            assert read.cats[thing["category_id"]]["name"] == thing["name"]
+
+    assert predict(*arguments, "--threshold", 0.99) == 0
+    shown = capsys.readouterr().out
+    assert "looking for the 2 classes of the training" in shown
+    assert "found: nothing; try a lower --threshold" in shown
+    assert np.asarray(Image.open(out / "masks/a.png")).max() == 0
+
+
+def test_things_in_a_video(detector: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with VideoWriter(tmp_path / "clip.mp4", 5) as writer:
+        for seed in range(3):
+            writer.add(Image.open(picture(tmp_path / "frames" / f"{seed}.png", (64, 48), seed)))
+    arguments = [tmp_path / "clip.mp4", "--checkpoint", detector, "--classes", "狗, tree", "--max-patches", 12]
+    assert predict(*arguments, "--threshold", 0, "--out", tmp_path / "out") == 0, capsys.readouterr().err
+    assert "--max-patches 12 as you say; in the training it was 24" in capsys.readouterr().out
+    entries = json.loads((tmp_path / "out/instances.json").read_text(encoding="utf-8"))
+    assert [(entry["frame"], entry["image_id"]) for entry in entries] == [(0, 1), (1, 2), (2, 3)]
+    assert {thing["name"] for entry in entries for thing in entry["instances"]} <= {"狗", "tree"}
+    with VideoReader(tmp_path / "out/clip.mp4") as video:
+        assert len(list(video)) == 3
+    for wrong, said in ((["--threshold", 1], "threshold 1"), (["--max-patches", 99_999], "max_patches 99999")):
+        assert predict(*arguments, "--out", tmp_path / "bad", *wrong) == 2
+        assert said in capsys.readouterr().err
 
 
 def test_synonyms_and_ready_vocabularies(
