@@ -22,7 +22,7 @@ from fgclip2.cpu import has_bf16
 from fgclip2.errors import Fgclip2Error
 from fgclip2.export import compare, export
 from fgclip2.graphs import position_weights
-from fgclip2.positions import Fgclip2VisionEmbeddings
+from fgclip2.positions import GridPositions
 from fgclip2.predictor import FGCLIP2
 from fgclip2.pretrained import resolve
 from fgclip2.runtime import FORMATS, ExportedModel, Format, Manifest
@@ -92,7 +92,7 @@ class TestPositions:
             torch.randn(16, 16, 8, generator=torch.Generator().manual_seed(0)),
             torch.tensor([[rows, columns]]),
         )
-        expected = Fgclip2VisionEmbeddings.resize_positional_embeddings(table, grid, rows * columns)[0]
+        expected = GridPositions.resize_positional_embeddings(table, grid, rows * columns)[0]
         weights = position_weights(grid, rows * columns + padding, 16)
         found = (weights @ table.flatten(0, 1))[0]
         assert torch.allclose(found[: rows * columns], expected, atol=SAME)
