@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from fgclip2.ahead import map_ahead
-from fgclip2.cpu import has_bf16
+from fgclip2.cpu import has_bf16, warn_if_emulated
 from fgclip2.errors import Fgclip2Error
 from fgclip2.features import Boxes, DenseFeatures, TextFeatures
 from fgclip2.images import ImageLike, open_image
@@ -420,7 +420,8 @@ def find_device(device: str | torch.device) -> torch.device:
 def choose_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
     """A dtype by name; ``auto`` is bfloat16 where the hardware multiplies it, else float32.
 
-    That is on CUDA from compute capability 8.0 (Ampere) on, and on processors with AVX512-BF16 or AMX.
+    That is on CUDA from compute capability 8.0 (Ampere) on, and on processors with AVX512-BF16 or AMX. On others
+    bfloat16 and float16 by name are obeyed, with a warning: they are emulated there.
 
     Raises:
         Fgclip2Error: any other.
@@ -430,6 +431,7 @@ def choose_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
     chosen = _DTYPES.get(dtype) if isinstance(dtype, str) else dtype
     if not isinstance(chosen, torch.dtype) or chosen not in _DTYPES.values():
         raise Fgclip2Error(f"dtype {dtype!r} cannot be used; choose 'auto', {', '.join(map(repr, _DTYPES))}")
+    warn_if_emulated(device, chosen)
     return chosen
 
 
