@@ -35,7 +35,8 @@ _IMAGE_BATCH: Final = 32
 _TOKENS_A_BATCH: Final = {"accelerator": (32_768, 16_384), "cpu": (4096, 4096)}
 _THREADS: Final = min(4, os.cpu_count() or 1)  # that read pictures while the model computes
 
-_MAKING: Final = threading.Lock()  # not of each object, which could then not be copied
+# Against doing what takes seconds in two threads at once. Not of each object, which could then not be copied.
+_LOADING, _MAKING, _HASHING = (threading.Lock() for _ in range(3))
 
 _DTYPES: Final = {
     "float32": torch.float32,
@@ -125,7 +126,8 @@ class FGCLIP2:
         if self.directory is not None:
             files = [self.directory / "config.json", *sorted(self.directory.glob("*.safetensors"))]
             files += sorted(self.directory.glob("tokenizer*.json"))
-            return _hash_files(tuple((file, file.stat().st_size, file.stat().st_mtime_ns) for file in files))
+            with _HASHING:
+                return _hash_files(tuple((file, file.stat().st_size, file.stat().st_mtime_ns) for file in files))
         digest = hashlib.sha256(self.model.config.to_json_string().encode())
         for name, tensor in sorted(self.model.state_dict().items()):
             digest.update(name.encode())
@@ -357,7 +359,8 @@ def load(
             unusable device or dtype.
     """
     if name is None and device == "auto" and dtype == "auto":
-        return _shared(os.environ.get("FGCLIP2_MODEL"))
+        with _LOADING:
+            return _shared(os.environ.get("FGCLIP2_MODEL"))
     return _open(resolve(name, exports=True), device, dtype, None if name is None else os.fspath(name))
 
 
