@@ -138,10 +138,13 @@ class Fgclip2Model(ModelPasses, Siglip2Model):
         self.post_init()
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | PathLike[str], *args: Any, **kwargs: Any) -> Any:
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | PathLike[str] | None, *args: Any, **kwargs: Any
+    ) -> Any:
         """Load a directory of ``config.json`` and safetensors, strictly.
 
-        Takes transformers' arguments (``dtype``, ``attn_implementation``, ...) and returns what it would.
+        Takes transformers' arguments (``dtype``, ``attn_implementation``, ...; no directory but ``config`` and
+        ``state_dict``) and returns what it would.
 
         Raises:
             Fgclip2Error: tensors missing, unexpected or misshapen, each named.
