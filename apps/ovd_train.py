@@ -63,7 +63,8 @@ class Arguments:
     cfg_options: tuple[str, ...] = ()
     """Overrides of config entries, such as optim_wrapper.optimizer.lr=0.0005 train_dataloader.batch_size=4."""
     amp: bool = False
-    """Train the heads in bf16 too (the frozen tower runs in bf16 wherever the hardware has it)."""
+    """Train the heads in bf16 too (the frozen tower runs in bf16 wherever the hardware has it). Leave it out on a
+    processor without bf16, which emulates it many times slower than float32."""
     launcher: Literal["none", "pytorch"] = "none"
     """pytorch when torchrun starts this on several GPUs."""
     data_root: Path | None = None

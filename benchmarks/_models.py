@@ -2,11 +2,13 @@
 
 The plain one is what is written first from transformers alone: eager attention in float32, one picture or text at a
 time, the processor's padding and its mask, and a dense head of ``nn.MultiheadAttention`` under a mask of heads x N x N.
+Who knows torch better writes ``sdpa``: torch's fused attention, in the dense head too, and no mask where nothing is
+hidden.
 """
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Literal, TypeAlias, cast
 
 import torch
 import torch.nn.functional as F
@@ -16,10 +18,13 @@ from transformers import Siglip2TextConfig, Siglip2TextModel, Siglip2VisionConfi
 from transformers.models.siglip2.image_processing_pil_siglip2 import Siglip2ImageProcessorPil
 
 from fgclip2.config import Fgclip2Config, preset
+from fgclip2.cpu import has_bf16
 from fgclip2.modeling import Fgclip2Model
 from fgclip2.predictor import FGCLIP2, choose_dtype, find_device
 from fgclip2.pretrained import resolve
 from fgclip2.processing import Processor
+
+Attention: TypeAlias = Literal["eager", "sdpa"]
 
 
 def random_model(size: str, vocabulary: int | None = None) -> FGCLIP2:
@@ -31,6 +36,8 @@ def random_model(size: str, vocabulary: int | None = None) -> FGCLIP2:
             table take long.
     """
     device = find_device("auto")
+    if device.type == "cpu" and not has_bf16():
+        print("This processor has no bfloat16: ours computes in float32, as the plain way does.")
     config = preset(size)
     config.text_config.vocab_size = vocabulary or preset("tiny").text_config.vocab_size
     torch.manual_seed(0)
@@ -51,16 +58,18 @@ class Plain(nn.Module):
 
     Args:
         model: whose weights to take.
+        attention: transformers' name of how the towers attend.
     """
 
-    def __init__(self, model: Fgclip2Model) -> None:
+    def __init__(self, model: Fgclip2Model, attention: Attention = "eager") -> None:
         super().__init__()
         fields = model.config.vision_config.to_dict(), model.config.text_config.to_dict()
         for given in fields:
             given.pop("model_type")
         vision, text = Siglip2VisionConfig(**fields[0]), Siglip2TextConfig(**fields[1])
         for config in (vision, text):
-            config._attn_implementation = "eager"
+            config._attn_implementation = attention
+        self.fused = attention == "sdpa"
         self.vision, self.text = Siglip2VisionModel(vision), Siglip2TextModel(text)
         self.vision.load_state_dict(model.vision_model.state_dict())
         self.text.load_state_dict(model.text_model.state_dict(), strict=False)  # ours has the long texts' tables too
@@ -83,6 +92,10 @@ class Plain(nn.Module):
         inputs = self.processor(images=picture, max_num_patches=patches, return_tensors="pt")
         tokens = self.vision(**inputs).last_hidden_state
         seen = inputs["pixel_attention_mask"].bool()
+        if self.fused and bool(seen.all()):
+            attended = self.dense_head.attention(tokens, tokens, tokens, need_weights=False)[0]
+            out = attended + self.dense_head.mlp(self.dense_head.layernorm(attended))
+            return F.normalize(out[0], dim=-1)
         hidden = torch.zeros(seen.shape).masked_fill(~seen, torch.finfo(torch.float32).min)
         mask = hidden[:, None, None, :].repeat(1, self.dense_head.num_heads, tokens.shape[1], 1).flatten(0, 1)
         attended = self.dense_head.attention(tokens, tokens, tokens, attn_mask=mask)[0]

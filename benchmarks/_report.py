@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fgclip2.console import exit_code
+from fgclip2.cpu import has_bf16
 from fgclip2.files import write_atomically
 
 RESULTS = Path(__file__).parent / "results"
@@ -31,12 +32,15 @@ def command(main: Callable[[_Arguments], None], arguments: type[_Arguments]) -> 
 
 
 def machine() -> str:
-    """The device a figure belongs to, such as ``Intel Xeon, 2 threads`` or a GPU's name."""
+    """The device a figure belongs to, such as ``Intel Xeon, AVX512 with bf16, 2 threads`` or a GPU's name."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{models[0] if models else platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
+    name = models[0] if models else platform.processor() or platform.machine()
+    # Processors of one name differ by a factor in this, and virtual ones often have no more of a name.
+    instructions = torch.backends.cpu.get_cpu_capability() + (" with bf16" if has_bf16() else "")
+    return f"{name}, {instructions}, {torch.get_num_threads()} threads"
 
 
 def report(
@@ -48,8 +52,8 @@ def report(
         name: of the benchmark.
         rows: at least one; all with the same keys, which are the columns.
         figures: name -> number, the ones a script may watch.
-        case: columns that tell cases apart. Rows of the file whose case was not measured this time stay in it, so that
-            cases can be measured one by one; without, the file is written anew.
+        case: columns that tell cases apart. Rows of the file whose case was not measured this time, or on another
+            machine, stay in it, so that cases can be measured one by one; without, the file is written anew.
     """
     where = machine()
     table = Table(title=f"{name} ({where}, torch {torch.__version__})")
@@ -64,7 +68,7 @@ def report(
     text = io.StringIO()
     writer = csv.DictWriter(text, list(found[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(_with_others(RESULTS / f"{name}.csv", found, case))
+    writer.writerows(_with_others(RESULTS / f"{name}.csv", found, (*case, "machine") if case else ()))
     write_atomically(RESULTS / f"{name}.csv", text.getvalue().encode())
     print(RESULTS / f"{name}.csv")
     print(json.dumps({"name": name, "figures": dict(figures)}))

@@ -85,7 +85,7 @@ def main(arguments: Arguments) -> None:
         "batch_plain_to_one_call": round(times["plain, one by one"] / times["one call"], 3),
         "batch_one_by_one_to_one_call": round(times["one by one"] / times["one call"], 3),
     }
-    report("batch", rows, figures)
+    report("batch", rows, figures, case=("model", "way"))
 
 
 if __name__ == "__main__":

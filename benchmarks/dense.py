@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from benchmarks._measure import attend, matmul, medians, with_peak
-from benchmarks._models import Plain, image_flops, random_model
+from benchmarks._models import Attention, Plain, image_flops, random_model
 from benchmarks._report import command, report
 
 
@@ -28,6 +28,8 @@ class Arguments:
     """Square numbers: patches of a picture."""
     plain_patches: int = 4096
     """Most patches at which the plain way runs; at 16,384 its mask and weights take over 24 GiB."""
+    attention: Attention = "eager"
+    """Of the plain way: as it is written first, or torch's fused one."""
     repeats: int = 5
     """Runs of each in turn, of whose times the median counts."""
 
@@ -55,7 +57,7 @@ def main(arguments: Arguments) -> None:
         reference: Tensor | None = None
         plain_peak = 0.0
         if patches <= arguments.plain_patches:
-            plain = plain or Plain(model.model)
+            plain = plain or Plain(model.model, arguments.attention)
             theirs = partial(plain.dense, picture, patches)
             runs |= {"plain": theirs, "float32 product": matmul(torch.float32, model.device)[0]}
             reference, plain_peak = with_peak(theirs)
@@ -64,7 +66,7 @@ def main(arguments: Arguments) -> None:
         rate = product_flops / times["product"] * 1000
         attention_rate = attention / (config.vision_config.num_hidden_layers + 1) / times["attention"] * 1000
         floor = 1000 * (weights / rate + attention / attention_rate)
-        row: dict[str, object] = {"model": arguments.size, "patches": patches}
+        row: dict[str, object] = {"model": arguments.size, "patches": patches, "plain by": arguments.attention}
         row |= {"dtype": str(model.dtype).removeprefix("torch."), "ours, ms": round(times["ours"], 1)}
         row |= {"GFLOP/s": round((weights + attention) / times["ours"] * 1000), "matmul GFLOP/s": round(rate)}
         row |= {"attention GFLOP/s": round(attention_rate), "to floor": round(times["ours"] / floor, 2)}
@@ -82,7 +84,7 @@ def main(arguments: Arguments) -> None:
             figures |= {f"dense_{patches}_plain_to_ours": round(ratio, 3)}
             figures |= {f"dense_{patches}_cosine_min": round(float(cosines.min()), 6)}
         rows.append(row)
-    report("dense", rows, figures, case=("model", "patches"))
+    report("dense", rows, figures, case=("model", "patches", "plain by"))
 
 
 if __name__ == "__main__":

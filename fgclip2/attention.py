@@ -8,16 +8,15 @@ pictures are packed one after the other (``fgclip2.packing``), their lengths tak
 from __future__ import annotations
 
 from itertools import repeat
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-from transformers import AttentionInterface
+from torch import Tensor
 
 from fgclip2.cpu import traced
 
-NAME: Final = "fgclip2"  # the implementation's name in transformers' attention registry
+NAME: Final = "fgclip2"  # the implementation's name in transformers' attention registry; see fgclip2.layers
 
 Visible: TypeAlias = "Tensor | tuple[int, ...] | None"
 """What may be seen: a bool mask, the lengths of packed sequences of which each sees itself, or ``None`` for all."""
@@ -106,13 +105,3 @@ def _plain(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Te
     if mask is not None:
         scores = scores.masked_fill(~mask, float("-inf"))
     return scores.softmax(dim=-1) @ value
-
-
-def _registered(
-    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Visible, **_: Any
-) -> tuple[Tensor, None]:
-    """transformers' calling convention: heads second in, tokens second out, no attention weights."""
-    return attention(query, key, value, attention_mask).transpose(1, 2), None
-
-
-AttentionInterface.register(NAME, _registered)

@@ -208,7 +208,7 @@ class Export:
     """Write the model for ONNX Runtime or OpenVINO, compared with torch; --model takes the directory like any other."""
 
     out: Path
-    """The directory to write; must not exist."""
+    """The directory to write; must not exist, or be empty."""
     format: Literal["onnx", "openvino"] = "onnx"
     """onnx runs in float32, openvino also in bfloat16, where the processor has it."""
     head: tuple[Literal["image", "dense", "text"], ...] = ("image", "dense", "text")

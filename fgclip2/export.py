@@ -68,7 +68,7 @@ def export(
     """Write an export, compare it with the model, and open it.
 
     The directory holds ``vision`` and ``text`` graphs, as far as heads ask for them, the model's configuration and
-    tokenizer, and ``export.json``. It gets its name when all of it is written and compared, and never half of it.
+    tokenizer, and ``export.json``. It gets its name, or an empty directory its files, when all is written and compared.
 
     Args:
         model: in float32 on the CPU, loaded from a directory.
@@ -89,11 +89,12 @@ def export(
     source = _checked(model, format, opset)
     if vocabulary is not None:
         vocabulary.require(model)
-    target = Path(directory)
+    target = Path(directory).resolve()  # "." has no name and no parent
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise Fgclip2Error(f"{target} exists; give a directory that does not, or remove it")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+    above = target if target.exists() else target.parent
+    above.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(dir=above, prefix=f".{target.name}."))
     try:
         for file in [source / "config.json", *sorted(source.glob("tokenizer*.json"))]:
             shutil.copyfile(file, partial / file.name)
@@ -305,8 +306,12 @@ def _publish(partial: Path, target: Path) -> None:
         with file.open("rb") as opened:
             os.fsync(opened.fileno())
         file.chmod(0o644)
+    if partial.parent == target:  # an empty folder stays the same one: a shell may be in it
+        for file in sorted(partial.iterdir(), key=lambda file: file.name == EXPORT):  # which says that all is there
+            file.replace(target / file.name)
+        partial.rmdir()
+        flush_folder(target)
+        return
     partial.chmod(0o755)  # mkdtemp makes it private
-    if target.exists():
-        target.rmdir()
     partial.replace(target)
     flush_folder(target.parent)

@@ -6,10 +6,22 @@ from collections.abc import Iterable
 from typing import Any, cast
 
 from torch import Tensor, nn
-from transformers.models.siglip2.modeling_siglip2 import Siglip2Attention, Siglip2EncoderLayer, Siglip2MLP
+from transformers import AttentionInterface
+from transformers.models.siglip2.modeling_siglip2 import (
+    Siglip2Attention,
+    Siglip2EncoderLayer,
+    Siglip2MLP,
+    Siglip2VisionEmbeddings,
+)
 
 from fgclip2.attention import NAME, Visible, attention
-from fgclip2.cpu import infers, linear, mlp
+from fgclip2.cpu import infers, mlp
+from fgclip2.passes import last_position, self_attention
+from fgclip2.positions import GridPositions
+
+
+class Fgclip2VisionEmbeddings(GridPositions, Siglip2VisionEmbeddings):
+    """SigLIP 2's patch embedding, which resizes its position table once a grid."""
 
 
 class Fgclip2MLP(Siglip2MLP):
@@ -47,10 +59,7 @@ class Fgclip2Attention(Siglip2Attention):
         """``(B, N, D)`` and what each may see to ``(B, N, D)``; no attention weights."""
         if not infers(hidden_states) or self.config._attn_implementation != NAME:
             return cast("tuple[Tensor, None]", super().forward(hidden_states, attention_mask, **kwargs))
-        projected = (linear(hidden_states, layer) for layer in (self.q_proj, self.k_proj, self.v_proj))
-        query, key, value = (part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for part in projected)
-        attended = attention(query, key, value, attention_mask).transpose(1, 2).flatten(2)
-        return linear(attended, self.out_proj), None
+        return self_attention(self, hidden_states, attention_mask), None
 
 
 def lighten(blocks: Iterable[Any]) -> None:
@@ -67,14 +76,18 @@ class Fgclip2LastTextLayer(Siglip2EncoderLayer):
     ) -> Tensor:
         """``(T, L, D)`` to the same, or ``pooled`` to the last position alone, ``(T, D)``.
 
-        Nothing reads the other positions, and leaving them out saves five sixths of the block's arithmetic. It is done
-        in here, not from outside, because FSDP gathers a block's weights when the block is called.
+        It is done in here, not from outside, because FSDP gathers a block's weights when the block is called.
         """
         if not pooled:
             return cast(Tensor, super().forward(hidden_states, attention_mask, **kwargs))
-        layer = self.self_attn
-        normed = self.layer_norm1(hidden_states)
-        projected = (layer.q_proj(normed[:, -1:]), layer.k_proj(normed), layer.v_proj(normed))
-        query, key, value = (part.unflatten(-1, (layer.num_heads, -1)).transpose(1, 2) for part in projected)
-        last = hidden_states[:, -1:] + layer.out_proj(attention(query, key, value).transpose(1, 2).flatten(2))
-        return cast(Tensor, (last + self.mlp(self.layer_norm2(last)))[:, 0])
+        return last_position(self, hidden_states)
+
+
+def _registered(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Visible, **_: Any
+) -> tuple[Tensor, None]:
+    """transformers' calling convention: heads second in, tokens second out, no attention weights."""
+    return attention(query, key, value, attention_mask).transpose(1, 2), None
+
+
+AttentionInterface.register(NAME, _registered)

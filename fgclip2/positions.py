@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final, cast
+from typing import Any, Final
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers.models.siglip2.modeling_siglip2 import Siglip2VisionEmbeddings
 
 from fgclip2.cpu import sampled, traced
 from fgclip2.errors import Fgclip2Error
@@ -38,8 +37,12 @@ def stretch_positions(table: Tensor, keep: int = 20) -> Tensor:
     return torch.cat([table[:keep], stretched.flatten(0, 1)])
 
 
-class Fgclip2VisionEmbeddings(Siglip2VisionEmbeddings):
+class GridPositions:
     """Patch embedding with position tables resized once for every *distinct* grid."""
+
+    patch_embedding: Any
+    position_embedding: Any
+    position_embedding_size: Any
 
     # The weight, its state, some of its numbers and the tables made of it.
     _kept: tuple[Tensor, tuple[object, ...], list[float], dict[tuple[int, int], Tensor]] | None = None
@@ -71,14 +74,15 @@ class Fgclip2VisionEmbeddings(Siglip2VisionEmbeddings):
 
     def forward(self, pixel_values: Tensor, spatial_shapes: Tensor) -> Tensor:
         """Patches ``(B, N, 768)`` and grids ``(B, 2)`` to tokens ``(B, N, D)``; a grid's table is resized once."""
-        if torch.is_grad_enabled() or traced() or self.position_embedding.weight.is_inference():
-            return cast(Tensor, super().forward(pixel_values, spatial_shapes))
-        length = pixel_values.shape[1]
+        length, weight = pixel_values.shape[1], self.position_embedding.weight
+        tokens: Tensor = self.patch_embedding(pixel_values.to(self.patch_embedding.weight.dtype))
+        if torch.is_grad_enabled() or traced() or weight.is_inference():
+            square = weight.unflatten(0, (self.position_embedding_size, -1))
+            return tokens + self.resize_positional_embeddings(square, spatial_shapes, length)
         rows = []
         for height, width in spatial_shapes.tolist():
             table = self._table(height, width)
             rows.append(torch.cat([table, table[:1].expand(length - len(table), -1)]))
-        tokens = self.patch_embedding(pixel_values.to(self.patch_embedding.weight.dtype))
         return tokens + torch.stack(rows)
 
     def _table(self, rows: int, columns: int) -> Tensor:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import threading
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -16,10 +18,11 @@ from PIL import Image
 from torch import Tensor
 
 from fgclip2.ahead import map_ahead
-from fgclip2.cpu import has_bf16
+from fgclip2.cpu import has_bf16, warn_if_emulated
 from fgclip2.errors import Fgclip2Error
 from fgclip2.features import Boxes, DenseFeatures, TextFeatures
 from fgclip2.images import ImageLike, open_image
+from fgclip2.network import Network, read_config, read_network
 from fgclip2.pretrained import EXPORT, is_embedded, no_progress_bar, resolve
 from fgclip2.processing import Patches, Processor, TextKind, check_kind
 
@@ -31,6 +34,9 @@ _IMAGE_BATCH: Final = 32
 # nothing beyond the batch whose numbers stay in its cache, and pays for the memory of larger ones page by page.
 _TOKENS_A_BATCH: Final = {"accelerator": (32_768, 16_384), "cpu": (4096, 4096)}
 _THREADS: Final = min(4, os.cpu_count() or 1)  # that read pictures while the model computes
+
+# Against doing what takes seconds in two threads at once. Not of each object, which could then not be copied.
+_LOADING, _MAKING, _HASHING = (threading.Lock() for _ in range(3))
 
 _DTYPES: Final = {
     "float32": torch.float32,
@@ -54,13 +60,17 @@ class FGCLIP2:
         directory: where its files are, for ``hash``; ``None`` for a model that exists in memory only.
 
     Attributes:
-        model, processor, name, directory: as given.
+        processor, name, directory: as given.
     """
 
     def __init__(
-        self, model: Fgclip2Model, processor: Processor, name: str = "in memory", directory: Path | None = None
+        self,
+        model: Fgclip2Model | Network,
+        processor: Processor,
+        name: str = "in memory",
+        directory: Path | None = None,
     ) -> None:
-        self.model = model.eval()
+        self._network: Any = model.eval()
         self.processor = processor
         self.name = name
         self.directory = directory
@@ -70,14 +80,32 @@ class FGCLIP2:
         return f"FGCLIP2({self.name!r}, width={self.width}, device={self.device}, dtype={dtype})"
 
     @property
+    def model(self) -> Fgclip2Model:
+        """The network as transformers' module: to train, to save, to take apart, to put adapters in.
+
+        ``fgclip2.load`` does without transformers, which takes longer to import than torch; this module is made, of the
+        same weights, when it is first asked for, and computes all features from then on.
+        """
+        if isinstance(self._network, Network):
+            with _MAKING:  # two threads that ask at the same time get one module
+                if isinstance(self._network, Network):
+                    self._network = self._network.to_transformers(self.directory or Path(self.name))
+        network: Fgclip2Model = self._network
+        return network
+
+    @model.setter
+    def model(self, model: Fgclip2Model) -> None:
+        self._network = model
+
+    @property
     def device(self) -> torch.device:
         """Where the model computes."""
-        return next(self.model.parameters()).device
+        return next(self._network.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
         """What the model computes in; features are float32 all the same."""
-        return next(self.model.parameters()).dtype
+        return next(self._network.parameters()).dtype
 
     @property
     def embedded(self) -> bool:
@@ -87,7 +115,7 @@ class FGCLIP2:
     @property
     def width(self) -> int:
         """Length D of every feature vector."""
-        return int(self.model.config.vision_config.hidden_size)
+        return int(self._network.config.vision_config.hidden_size)
 
     @property
     def hash(self) -> str:
@@ -98,7 +126,8 @@ class FGCLIP2:
         if self.directory is not None:
             files = [self.directory / "config.json", *sorted(self.directory.glob("*.safetensors"))]
             files += sorted(self.directory.glob("tokenizer*.json"))
-            return _hash_files(tuple((file, file.stat().st_size, file.stat().st_mtime_ns) for file in files))
+            with _HASHING:
+                return _hash_files(tuple((file, file.stat().st_size, file.stat().st_mtime_ns) for file in files))
         digest = hashlib.sha256(self.model.config.to_json_string().encode())
         for name, tensor in sorted(self.model.state_dict().items()):
             digest.update(name.encode())
@@ -153,7 +182,8 @@ class FGCLIP2:
         rows: dict[int, Tensor] = {}
         for indices, _, inputs in self._batches(_listed(images), max_patches, batch_size):
             with torch.inference_mode():
-                pooled = self.model.pool(self.model.encode_image(**self.model_inputs(inputs)))
+                network = self._network
+                pooled = network.pool(network.encode_image(**self.model_inputs(inputs)))
             rows.update(zip(indices, _unit(pooled), strict=True))
         if not rows:
             return torch.zeros(0, self.width, device=self.device)
@@ -187,7 +217,7 @@ class FGCLIP2:
         size = batch_size or max(1, self._tokens_a_batch[1] // ids.shape[1])
         with torch.inference_mode():
             parts = [
-                self.model.get_text_features(batch.to(self.device), walk_type=kind) for batch in distinct.split(size)
+                self._network.get_text_features(batch.to(self.device), walk_type=kind) for batch in distinct.split(size)
             ]
         return TextFeatures.of(_unit(torch.cat(parts))[inverse.to(self.device)], kind)
 
@@ -207,7 +237,8 @@ class FGCLIP2:
         budget = processor.budget([opened], max_patches)
         inputs = processor.collate([processor.patches(opened, budget)], self._length(budget))
         with torch.inference_mode():
-            tokens = self.model.dense(self.model.encode_image(**self.model_inputs(inputs)))
+            network = self._network
+            tokens = network.dense(network.encode_image(**self.model_inputs(inputs)))
         rows, columns = inputs["spatial_shapes"][0].tolist()
         return DenseFeatures.from_tokens(tokens[0], (rows, columns), opened.size)
 
@@ -226,8 +257,9 @@ class FGCLIP2:
         _check_batch_size(batch_size)
         for indices, sizes, inputs in self._batches(_listed(images), max_patches, batch_size):
             with torch.inference_mode():
-                encoding = self.model.encode_image(**self.model_inputs(inputs))
-                pooled, tokens = self.model.pool(encoding), self.model.dense(encoding)
+                network = self._network
+                encoding = network.encode_image(**self.model_inputs(inputs))
+                pooled, tokens = network.pool(encoding), network.dense(encoding)
             for row, (index, size) in enumerate(zip(indices, sizes, strict=True)):
                 rows, columns = inputs["spatial_shapes"][row].tolist()
                 yield index, _unit(pooled[row]), DenseFeatures.from_tokens(tokens[row], (rows, columns), size)
@@ -258,7 +290,7 @@ class FGCLIP2:
 
     def _length(self, budget: int) -> int | None:
         """Patches that a batch is padded to; ``None`` for those of its largest picture."""
-        return None if self.model.vision_model.leaves_padding_out else budget
+        return None if self._network.vision_model.leaves_padding_out else budget
 
     @property
     def _tokens_a_batch(self) -> tuple[int, int]:
@@ -327,7 +359,8 @@ def load(
             unusable device or dtype.
     """
     if name is None and device == "auto" and dtype == "auto":
-        return _shared(os.environ.get("FGCLIP2_MODEL"))
+        with _LOADING:
+            return _shared(os.environ.get("FGCLIP2_MODEL"))
     return _open(resolve(name, exports=True), device, dtype, None if name is None else os.fspath(name))
 
 
@@ -354,15 +387,19 @@ def _open(directory: Path, device: str | torch.device, dtype: str | torch.dtype,
 def _load(directory: Path, device: torch.device, dtype: torch.dtype, name: str | None) -> FGCLIP2:
     from safetensors import SafetensorError
 
-    from fgclip2.modeling import Fgclip2Model
-
     processor = Processor.from_pretrained(directory)
+    config = read_config(json.loads((directory / "config.json").read_text(encoding="utf-8")))
+    model: Fgclip2Model | Network | None = None
     try:
-        with no_progress_bar():
-            model = Fgclip2Model.from_pretrained(directory, dtype=dtype)
+        if config is not None:
+            model = read_network(directory, config, dtype)
+        if model is None:
+            from fgclip2.modeling import Fgclip2Model
+
+            with no_progress_bar():
+                model = Fgclip2Model.from_pretrained(directory, dtype=dtype).requires_grad_(False)
     except (OSError, SafetensorError) as error:
         raise Fgclip2Error(f"the weights in {directory} cannot be read ({error}); fetch them again") from error
-    model.requires_grad_(False)
     return FGCLIP2(model.to(device), processor, name=name or directory.name, directory=directory)
 
 
@@ -386,7 +423,8 @@ def find_device(device: str | torch.device) -> torch.device:
 def choose_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
     """A dtype by name; ``auto`` is bfloat16 where the hardware multiplies it, else float32.
 
-    That is on CUDA from compute capability 8.0 (Ampere) on, and on processors with AVX512-BF16 or AMX.
+    That is on CUDA from compute capability 8.0 (Ampere) on, and on processors with AVX512-BF16 or AMX. On others
+    bfloat16 and float16 by name are obeyed, with a warning: they are emulated there.
 
     Raises:
         Fgclip2Error: any other.
@@ -396,6 +434,7 @@ def choose_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
     chosen = _DTYPES.get(dtype) if isinstance(dtype, str) else dtype
     if not isinstance(chosen, torch.dtype) or chosen not in _DTYPES.values():
         raise Fgclip2Error(f"dtype {dtype!r} cannot be used; choose 'auto', {', '.join(map(repr, _DTYPES))}")
+    warn_if_emulated(device, chosen)
     return chosen
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
     from fgclip2.config import Fgclip2Config
+    from fgclip2.network import NetworkConfig
 
 __all__ = ["BUCKETS", "ImageProcessor", "Patches", "Processor", "TextKind", "TextProcessor", "bucket", "grid_size",
            "open_image"]  # fmt: skip
@@ -288,17 +289,23 @@ class Processor:
             Fgclip2Error: ``config.json`` or the tokenizer is missing or unusable, or the tokenizer has ids that the
                 model has no row for.
         """
+        from fgclip2.network import MODEL_TYPE, read_config
+
+        directory = Path(directory)
+        fields = _read_json(directory / "config.json")
+        if fields.get("model_type") != MODEL_TYPE:
+            raise Fgclip2Error(
+                f"{directory} holds a model of type {fields.get('model_type')!r}, not {MODEL_TYPE!r}; "
+                "give an FG-CLIP 2 model, or start one from SigLIP 2 with Fgclip2Model.from_siglip2()"
+            )
+        plain = read_config(fields)
+        if plain is not None:
+            return cls.from_config(plain, directory)
+        # transformers knows more than plain configurations, and checks them; it takes seconds to import.
         from huggingface_hub.errors import StrictDataclassError
 
         from fgclip2.config import Fgclip2Config
 
-        directory = Path(directory)
-        fields = _read_json(directory / "config.json")
-        if fields.get("model_type") != Fgclip2Config.model_type:
-            raise Fgclip2Error(
-                f"{directory} holds a model of type {fields.get('model_type')!r}, not {Fgclip2Config.model_type!r}; "
-                "give an FG-CLIP 2 model, or start one from SigLIP 2 with Fgclip2Model.from_siglip2()"
-            )
         try:
             config = Fgclip2Config.from_dict(fields)
         except (StrictDataclassError, TypeError, ValueError, AttributeError) as error:
@@ -307,7 +314,7 @@ class Processor:
         return cls.from_config(config, directory)
 
     @classmethod
-    def from_config(cls, config: Fgclip2Config, directory: str | os.PathLike[str]) -> Processor:
+    def from_config(cls, config: Fgclip2Config | NetworkConfig, directory: str | os.PathLike[str]) -> Processor:
         """Patch size and text lengths from a configuration, the tokenizer from a directory, SigLIP 2's for instance.
 
         Raises:

@@ -7,7 +7,6 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
@@ -19,6 +18,7 @@ from fgclip2.errors import Fgclip2Error
 from fgclip2.features import DenseFeatures, TextFeatures
 from fgclip2.graphs import HEADS, Head
 from fgclip2.images import ImageLike
+from fgclip2.once import locked_property
 from fgclip2.predictor import FGCLIP2, choose_dtype
 from fgclip2.pretrained import EXPORT, VOCABULARY
 from fgclip2.processing import TEXT_KINDS, Processor, TextKind, check_kind
@@ -191,11 +191,11 @@ class ExportedNetwork:
                 f"--out DIR --head {' '.join(head for head in HEADS if head in (*self.manifest.heads, *heads))}"
             )
 
-    @cached_property
+    @locked_property
     def _vision(self) -> Callable[[Arrays], dict[str, np.ndarray]]:
         return self._open(VISION)
 
-    @cached_property
+    @locked_property
     def _text(self) -> Callable[[Arrays], dict[str, np.ndarray]]:
         return self._open(TEXT)
 

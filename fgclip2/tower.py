@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fgclip2.cpu import warn_if_emulated
 from fgclip2.errors import Fgclip2Error
 from fgclip2.modeling import Fgclip2Model
 from fgclip2.predictor import choose_dtype
@@ -103,6 +104,7 @@ def encode_maps(
     patches, mask, grids, order = patchify(images, sizes)
     padded = patches.shape[1] != rows * columns or len({tuple(grid) for grid in grids.tolist()}) > 1
     dtype = choose_dtype("auto", images.device) if arithmetic is None else arithmetic
+    warn_if_emulated(images.device, dtype)
     mixed = torch.autocast(images.device.type, torch.bfloat16, enabled=dtype == torch.bfloat16)
     gradients = torch.is_grad_enabled()
     with torch.set_grad_enabled(train and gradients), mixed:

@@ -22,7 +22,7 @@ from fgclip2.config import Fgclip2Config
 from fgclip2.cpu import linear, mlp
 from fgclip2.modeling import Fgclip2Model
 from fgclip2.packing import lengths_of, pack, unpack
-from fgclip2.positions import Fgclip2VisionEmbeddings
+from fgclip2.positions import GridPositions
 
 HALF = {"atol": 8e-2, "rtol": 0}  # bf16 through three blocks
 BF16 = {"atol": 3e-2, "rtol": 2e-2}  # 8 bits of values of order 1
@@ -304,7 +304,7 @@ class TestPositionTables:
 
         expected = np.einsum("rh,cw,hwd->rcd", along(rows), along(columns), table).reshape(-1, 8)
         given = torch.tensor(table, dtype=torch.float32), torch.tensor([[rows, columns]]), rows * columns
-        resized = Fgclip2VisionEmbeddings.resize_positional_embeddings(*given)[0]
+        resized = GridPositions.resize_positional_embeddings(*given)[0]
         np.testing.assert_allclose(resized.numpy(), expected, atol=1e-5)  # float32 sums of up to 256 terms
 
     def test_kept_ones_are_the_resized_ones_and_follow_the_weight(self, model: Fgclip2Model):

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fgclip2.cpu import warn_if_emulated
 from fgclip2.errors import Fgclip2Error
 from fgclip2.predictor import choose_dtype
 from fgclip2.segmentation import BACKGROUND, Best
@@ -154,6 +155,8 @@ class OpenVocabSegmentor(OpenVocabulary, nn.Module):
         tokens = [features[name] for name in reversed(self.backbone.token_names)]  # the decoder starts with the deepest
         dtype = choose_dtype("auto", self.device) if self.train_arithmetic is None else self.train_arithmetic
         mixed = self.training and dtype == torch.bfloat16
+        if mixed:
+            warn_if_emulated(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=mixed):
             return self.head(features[DENSE], tokens, texts, features.get(INSIDE), class_chunk)
 

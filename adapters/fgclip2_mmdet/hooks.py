@@ -16,6 +16,8 @@ from mmengine.registry import FUNCTIONS, OPTIM_WRAPPERS
 from mmengine.runner import set_random_seed
 from torch import nn
 
+from fgclip2.cpu import warn_if_emulated
+
 
 @HOOKS.register_module()
 class EpochSeedHook(Hook):
@@ -122,5 +124,6 @@ class Bf16OptimWrapper(OptimWrapper):
     def optim_context(self, model: nn.Module) -> Iterator[None]:
         """Context of one training step's forward pass."""
         device = next(model.parameters()).device.type
+        warn_if_emulated(device)
         with super().optim_context(model), torch.autocast(device, torch.bfloat16):
             yield

@@ -12,7 +12,6 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -20,6 +19,7 @@ import numpy as np
 
 from fgclip2.errors import Fgclip2Error
 from fgclip2.files import flush_folder, write_atomically
+from fgclip2.once import locked_property
 from fgclip2.search import manifest as manifests
 from fgclip2.search.entries import Entry, Value, stacked
 from fgclip2.search.manifest import FileEntry, IndexEntry, Manifest, Shard
@@ -270,7 +270,7 @@ class Store:
         """(n, 4) float32 boxes in pixels of some region rows."""
         return self._take("boxes", rows)
 
-    @cached_property
+    @locked_property
     def metadata(self) -> Any:
         """A pyarrow table by picture row: ``name``, ``sha256``, ``width``, ``height``, and the extra columns.
 
@@ -278,7 +278,7 @@ class Store:
         """
         return _join([self._table(shard) for shard in self.manifest.shards], self.folder)
 
-    @cached_property
+    @locked_property
     def rows(self) -> dict[str, int]:
         """Row of every live picture by its name."""
         names = self.metadata["name"].to_pylist()

@@ -43,7 +43,8 @@ class TrainArguments:
     steps: int | None = RunConfig.steps
     """Optimiser steps."""
     precision: Literal["auto", "bf16", "fp32"] = RunConfig.precision
-    """Of the towers; weights and losses are always float32. auto: bf16 where the hardware has it."""
+    """Of the towers; weights and losses are always float32. auto: bf16 where the hardware has it; a
+    processor without it emulates bf16 many times slower than float32."""
     gradient_checkpointing: bool = RunConfig.gradient_checkpointing
     """Compute blocks again in backward instead of keeping their insides: less memory, more time."""
     freeze: tuple[Literal["vision", "text"], ...] = ()

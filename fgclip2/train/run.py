@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from transformers import TrainerCallback
 
+from fgclip2.cpu import warn_if_emulated
 from fgclip2.data.collate import Collator, TextShares, TrainingDataset
 from fgclip2.data.failures import Failure
 from fgclip2.data.records import LANGUAGES, RecordSource, open_records
@@ -166,6 +167,8 @@ def build_stage(model: Fgclip2Model, config: RunConfig, classes: int = 0) -> Sta
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if config.precision == "bf16":
+        warn_if_emulated(device)
     half = config.precision == "bf16" or (config.precision == "auto" and choose_dtype("auto", device) == torch.bfloat16)
     compute = ("autocast" if config.gradient_checkpointing else "cast") if half else "float32"
     return Stage(model, config.recipe, classes=classes, compute=compute)
