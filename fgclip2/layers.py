@@ -37,7 +37,9 @@ class Fgclip2MLP(Siglip2MLP):
 
     def forward(self, hidden_states: Tensor) -> Tensor:
         """``(..., D)`` to ``(..., D)``."""
-        if infers(hidden_states):
+        # In training too there are passes without gradients, and adapters that drop at random: by pieces they would
+        # drop other numbers than the pass with gradients does.
+        if infers(hidden_states) and not self.training:
             return mlp(hidden_states, self.fc1, self.activation_fn, self.fc2, self.config.hidden_act)
         return cast(Tensor, super().forward(hidden_states))
 
