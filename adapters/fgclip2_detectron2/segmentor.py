@@ -117,7 +117,8 @@ class OpenVocabSegmentor(OpenVocabulary, nn.Module):
             return torch.arange(len(texts), device=self.device)
         here = torch.isin(self.training_ids, targets.unique())
         room = max(0, self.train_classes - int(here.sum()))
-        near = closeness(features[DENSE], texts, features.get(INSIDE)).masked_fill(here, -torch.inf)
+        inside = features.get(INSIDE)
+        near = closeness(neighbourhoods(features[DENSE], inside), texts, inside).masked_fill(here, -torch.inf)
         hard = near.topk(room // 2).indices
         left = torch.ones_like(here)
         left[hard] = False
@@ -148,7 +149,8 @@ class OpenVocabSegmentor(OpenVocabulary, nn.Module):
         """Of one picture: the classes that were computed ``(t,)``, and their logits ``(t, scale h, scale w)``."""
         chosen = torch.arange(len(texts), device=self.device)
         if self.max_classes is not None and self.max_classes < len(texts):
-            chosen = closeness(features[DENSE], texts).topk(self.max_classes).indices.sort().values
+            near = closeness(neighbourhoods(features[DENSE]), texts)
+            chosen = near.topk(self.max_classes).indices.sort().values
         return chosen, self._logits(features, texts[chosen], self.class_chunk)[0]
 
     def _logits(self, features: Mapping[str, Tensor], texts: Tensor, class_chunk: int | None) -> Tensor:
@@ -159,6 +161,24 @@ class OpenVocabSegmentor(OpenVocabulary, nn.Module):
             warn_if_emulated(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=mixed):
             return self.head(features[DENSE], tokens, texts, features.get(INSIDE), class_chunk)
+
+
+@torch.no_grad()
+def neighbourhoods(dense: Tensor, inside: Tensor | None = None) -> Tensor:
+    """Mean direction of every patch and the eight around it: what a single patch takes a thing for is noisy.
+
+    Args:
+        dense: ``(B, D, h, w)``, any length.
+        inside: ``(B, 1, h, w)``, 0 in padding, which counts nowhere; ``None`` without padding.
+
+    Returns:
+        ``(B, D, h, w)``, at most of unit length.
+    """
+    unit = F.normalize(dense, dim=1)
+    if inside is None:
+        return F.avg_pool2d(unit, 3, stride=1, padding=1, count_include_pad=False)
+    total, count = (F.avg_pool2d(part, 3, stride=1, padding=1) for part in (unit * inside, inside.to(unit)))
+    return total / count.clamp_min(1e-6)
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fgclip2.errors import Fgclip2Error
 from fgclip2_detectron2.head import CostAggregationHead, segmentation_loss
-from fgclip2_detectron2.segmentor import closeness
+from fgclip2_detectron2.segmentor import closeness, neighbourhoods
 
 D, P = 12, 2
 
@@ -126,6 +126,20 @@ def test_closeness_by_hand() -> None:
         best = np.maximum(best, [cosines[k] - np.delete(cosines, k).max() for k in range(6)])
     np.testing.assert_allclose(found, best, atol=1e-5)
     assert closeness(dense, texts[:1], inside).tolist() == [1]
+
+
+def test_neighbourhoods_by_hand() -> None:
+    """Means over the patches of a 3 x 3 window that are there; float32, sums of nine."""
+    generator = torch.Generator().manual_seed(3)
+    dense, inside = torch.randn(2, 5, 4, 6, generator=generator), torch.ones(2, 1, 4, 6)
+    inside[1, :, :, 4:] = 0
+    unit = F.normalize(dense, dim=1)
+    found = neighbourhoods(dense, inside)
+    for b, y, x in np.argwhere(inside[:, 0].numpy()):
+        rows, columns = slice(max(0, y - 1), y + 2), slice(max(0, x - 1), min(x + 2, 4 if b else 6))
+        torch.testing.assert_close(found[b, :, y, x], unit[b, :, rows, columns].mean((1, 2)), atol=1e-6, rtol=0)
+    torch.testing.assert_close(neighbourhoods(dense[:1]), found[:1])
+    torch.testing.assert_close(neighbourhoods(dense[1:, :, :, :4]), found[1:, :, :, :4])  # whatever the padding
 
 
 def test_candidates_are_the_clearest_winners() -> None:
