@@ -41,6 +41,7 @@ class BuildReport:
         described: were in the store, and the list says something else of them now.
         unchanged: were in the store as they are.
         missing: are in the store and not in the collection; deleted when ``prune`` was asked for.
+        unknown: are in the store, of a folder or shard that cannot be read now; never deleted.
         failed: could not be read; named in the store's ``failures.jsonl``.
         first_failure: the reason of the first of them.
         total: live pictures of the store now.
@@ -52,6 +53,7 @@ class BuildReport:
     described: int
     unchanged: int
     missing: int
+    unknown: int
     failed: int
     first_failure: str
     total: int
@@ -105,11 +107,10 @@ def build_store(
             for unit, done in zip(units, outcomes, strict=True):
                 run.take(unit, done)
         run.commit()
-        # What a shard that is cut short had behind its end is not gone, but unknown.
-        unknown = tuple(source.name.removesuffix("end") for source in sources if source.name.endswith("#end"))
-        gone = sorted(
-            name for name in store.rows.keys() - {source.name for source in sources} if not name.startswith(unknown)
-        )
+        # What a folder that cannot be read has, or a shard behind the place where it was cut, is not gone, but unknown.
+        hidden = tuple(source.hides for source in sources if source.hides)
+        absent = store.rows.keys() - {source.name for source in sources}
+        gone = sorted(name for name in absent if not name.startswith(hidden))
         if chosen.prune:
             store.delete(gone)
         if store.manifest.counts["deleted"] > _COMPACT_ABOVE * len(store.alive):
@@ -121,8 +122,9 @@ def build_store(
             open_index(store, space, chosen.budget)
     counts, failed = run.counts, run.failures
     return BuildReport(
-        counts["embedded"], counts["copied"], counts["described"], counts["unchanged"], len(gone), len(failed),
-        failed[0]["error"] if failed else "", len(store), time.monotonic() - begun,
+        counts["embedded"], counts["copied"], counts["described"], counts["unchanged"], len(gone),
+        len(absent) - len(gone), len(failed), failed[0]["error"] if failed else "", len(store),
+        time.monotonic() - begun,
     )  # fmt: skip
 
 

@@ -39,7 +39,8 @@ class BuildConfig:
     shard_size: int = 1024
     """Pictures a shard: what a crash can lose, and what is committed at a time."""
     prune: bool = False
-    """Delete pictures of the store that the collection does not have any more."""
+    """Delete pictures of the store that the collection does not have any more; not those of a folder that cannot be
+    read now."""
     memory_gb: float | None = None
     """Most memory of an index; it decides which kind is built. Without it what the store has, 4 for a new one."""
 

@@ -39,6 +39,8 @@ class Source:
         boxes: (M, 4) that the list has for it: x1, y1, x2, y2, in pixels, or as shares of its sides.
         shares: whether they are shares.
         problem: why it cannot be used, found when the collection was listed.
+        hides: of what stands for a folder or a part of a shard that cannot be read, how names of the pictures in it
+            begin; whether those are still there is not known.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Source:
     boxes: Sequence[Sequence[float]] = ()
     shares: bool = False
     problem: str = ""
+    hides: str = ""
 
     def pixel_boxes(self, size: tuple[int, int]) -> list[list[float]]:
         """``boxes`` in pixels of a picture of ``size`` (width, height), cut at its edges."""
@@ -73,7 +76,8 @@ def list_sources(
         leave_out: a folder that is not entered.
 
     Returns:
-        The root, and the pictures. A line that names none, or one outside the root, is among them with its problem.
+        The root, its links followed, and the pictures. A line that names none, or one outside the root, is among them
+        with its problem; so is a subfolder that cannot be read.
 
     Raises:
         Fgclip2Error: there is nothing of that name, it is of no known kind, damaged, or holds no picture.
@@ -83,13 +87,15 @@ def list_sources(
         raise Fgclip2Error(f"{str(path)!r} does not exist (looked in {Path.cwd()}); give a folder, a list or a shard")
     if path.is_dir():
         shards = sorted(path.glob("*.tar"))
+        closed: list[tuple[Path, str]] = []
         try:
-            pictures = find_pictures(path, leave_out=leave_out)[0]
+            pictures = find_pictures(path, leave_out=leave_out, unreadable=closed)[0]
+            sources = [Source(picture.relative_to(path).as_posix()) for picture in pictures]
         except Fgclip2Error:
             if not shards:
                 raise
-            return path.resolve(), [source for shard in shards for source in _shard(shard)]
-        return path.resolve(), [Source(picture.relative_to(path).as_posix()) for picture in pictures]
+            sources = [source for shard in shards for source in _shard(shard)]
+        return path.resolve(), sources + [_closed(folder.relative_to(path), reason) for folder, reason in closed]
     if path.suffix.lower() == ".tar":
         return path.parent.resolve(), _shard(path)
     if path.suffix.lower() not in _LISTS:
@@ -144,6 +150,12 @@ def inside(root: Path, name: str) -> Path:
     return file
 
 
+def _closed(folder: Path, reason: str) -> Source:
+    """What stands for a subfolder that cannot be listed."""
+    name = f"{folder.as_posix()}/"
+    return Source(name, problem=f"the folder cannot be read ({reason}): its pictures are left as they are", hides=name)
+
+
 def _shard(path: Path) -> list[Source]:
     """The pictures of a tar file; of the ``.json`` beside one (webdataset's way) its plain fields and boxes."""
     sources: list[Source] = []
@@ -176,7 +188,12 @@ def _shard(path: Path) -> list[Source]:
         joined.append(Source(source.name, {**_plain(fields), **source.extra}, boxes, shares, problem))
     joined = list({source.name: source for source in joined}.values())  # of one name twice the last counts, as for tar
     if stopped:
-        joined.append(Source(f"{path.name}#end", problem=f"{stopped}: pictures after the last whole one are lost"))
+        joined.append(
+            Source(
+                f"{path.name}#end", problem=f"{stopped}: pictures after the last whole one are lost",
+                hides=f"{path.name}#",
+            )
+        )  # fmt: skip
     return joined
 
 

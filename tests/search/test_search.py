@@ -23,7 +23,7 @@ from fgclip2.search import units
 from fgclip2.search.build import build_store
 from fgclip2.search.config import BuildConfig, RegionConfig
 from fgclip2.search.store import Store
-from tests.search.test_sources import encoded, write_tar
+from tests.search.test_sources import close_folder, encoded, write_tar
 from tests.search.test_store import contents
 
 
@@ -325,6 +325,34 @@ def test_a_shard_that_is_cut_short_is_not_pruned(few: Path, embedded: fgclip2.FG
     assert done.missing == 3
     assert {name for name in Store.open(out).rows if name.startswith("two")} == {"two.tar#0.png"}
     assert len([name for name in Store.open(out).rows if name.startswith("one")]) == 4
+
+
+def test_a_folder_that_cannot_be_read_is_not_pruned(
+    few: Path, embedded: fgclip2.FGCLIP2, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """What is in it is unknown, and it is named as a failure; what is gone elsewhere is deleted."""
+    (few / "猫" / "黑").mkdir(parents=True)
+    for number, name in ((1, "猫"), (2, "猫/黑"), (3, "猫")):
+        (few / f"{number:03d}.png").rename(few / name / f"{number:03d}.png")
+    shutil.copy(few / "000.png", few / "猫.png")  # its name begins alike
+    out = tmp_path / "idx"
+    build_store(few, out, embedded, progress=False)
+    (few / "000.png").unlink()
+    (few / "猫.png").unlink()
+    with monkeypatch.context() as patch:
+        close_folder(patch, few / "猫")
+        assert main(["index", str(few), "--out", str(out), "--prune"]) == 0
+        told = capsys.readouterr().out
+    assert "5 pictures (2 unchanged, 2 deleted, 3 kept of folders or shards that cannot be read)" in told
+    assert "1 pictures could not be read" in told
+    assert Store.open(out).rows.keys() == {"004.png", "005.png", "猫/001.png", "猫/黑/002.png", "猫/003.png"}
+    (failure,) = map(json.loads, (out / "failures.jsonl").read_text(encoding="utf-8").splitlines())
+    assert failure["image"] == "猫/"
+    assert "Permission denied" in failure["error"]
+    (few / "猫" / "001.png").unlink()
+    done = build_store(few, out, embedded, BuildConfig(prune=True), progress=False)
+    assert (done.unchanged, done.missing, done.unknown, done.failed) == (4, 1, 0, 0)
 
 
 def test_of_one_name_twice_in_a_shard_the_last_counts(few: Path, embedded: fgclip2.FGCLIP2, tmp_path: Path) -> None:
