@@ -140,7 +140,7 @@ def _open(folder: Path, model: FGCLIP2, config: BuildConfig, root: Path) -> Stor
     if changed:
         was, now = ({name: told.get(name) for name in changed} for told in (had, settings))
         raise Fgclip2Error(f"{folder} was made with {was}, not with {now}; give the same, or another folder")
-    if Path(store.manifest.root) != root:
+    if Path(store.manifest.root).resolve() != root:  # what was a folder then may be a link to its new place now
         raise Fgclip2Error(
             f"{folder} is of pictures in {store.manifest.root!r}, not in {str(root)!r}; make another store for those"
         )

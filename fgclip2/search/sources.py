@@ -103,7 +103,7 @@ def list_sources(
     base = Path(root) if root is not None else path.parent
     if not base.is_dir():
         raise Fgclip2Error(f"the picture folder {str(base)!r} does not exist (looked in {Path.cwd()})")
-    sources = [_of_fields(fields, base.resolve()) for fields in _read_list(path)]
+    sources = [_of_fields(fields, base) for fields in _read_list(path)]
     if not sources:
         raise Fgclip2Error(f"{path} names no picture")
     return base.resolve(), _without_repeats(sources)
@@ -284,8 +284,8 @@ def _json_list(content: Any) -> Iterator[Mapping[str, Any]]:
         raise ValueError("it is neither a list nor COCO")
 
 
-def _of_fields(fields: Any, root: Path) -> Source:
-    """One entry of a list, as a picture or with its problem."""
+def _of_fields(fields: Any, base: Path) -> Source:
+    """One entry of a list of names relative to ``base``, as a picture or with its problem."""
     if not isinstance(fields, Mapping):
         return Source(f"{fields!r:.60}", problem="it is no object with an image")
     given = next((fields[key] for key in _PATH_KEYS if isinstance(fields.get(key), str) and fields[key]), None)
@@ -294,13 +294,22 @@ def _of_fields(fields: Any, root: Path) -> Source:
         return Source(f"{dict(fields)!r:.60}", problem=str(fields.get("problem", wanted)))
     name = given
     if os.path.isabs(given):
-        file = Path(given)
-        if not file.is_relative_to(root):
-            return Source(given, problem=f"it is not in the picture folder {str(root)!r}; give --root")
-        name = file.relative_to(root).as_posix()
+        relative = _relative(Path(given), base)
+        if relative is None:
+            return Source(given, problem=f"it is not in the picture folder {str(base)!r}; give --root")
+        name = relative
     name = PurePosixPath(name).as_posix()  # ./a/b.jpg -> a/b.jpg
     boxes, shares, problem = _boxes(fields)
     return Source(name, _plain(fields), boxes, shares, problem)
+
+
+def _relative(file: Path, base: Path) -> str | None:
+    """An absolute path as a name below ``base``, whichever links either of them goes through; ``None`` when outside."""
+    root = base.resolve()
+    for folder, of in ((Path(os.path.abspath(base)), file), (root, file), (root, file.parent.resolve() / file.name)):
+        if of.is_relative_to(folder):
+            return of.relative_to(folder).as_posix()
+    return None
 
 
 def _boxes(fields: Mapping[str, Any]) -> tuple[list[list[float]], bool, str]:

@@ -406,6 +406,19 @@ def test_a_store_keeps_its_model_settings_and_root(
         build_store(few, tmp_path / "none.idx", embedded, progress=False)
 
 
+def test_a_folder_that_became_a_link_is_still_the_same(few: Path, embedded: fgclip2.FGCLIP2, tmp_path: Path) -> None:
+    out = tmp_path / "idx"
+    build_store(few, out, embedded, progress=False)
+    moved = few.rename(tmp_path / "moved")
+    few.symlink_to(moved)
+    for given in (few, moved):
+        done = build_store(given, out, embedded, progress=False)
+        assert (done.unchanged, done.total) == (6, 6)
+    for root in (None, few, moved):
+        hits = Index.open(out, embedded, root=root).search("a dog", top=6)
+        assert [hit.problem for hit in hits] == [""] * 6
+
+
 def test_pictures_that_are_gone_or_changed_are_still_hits_and_say_so(
     few: Path, embedded: fgclip2.FGCLIP2, tmp_path: Path
 ) -> None:

@@ -196,6 +196,38 @@ def test_names_do_not_lead_out_of_the_root(tmp_path: Path, name: str) -> None:
         read_picture(root, name, (0, 10) if "x" not in name else None)
 
 
+def test_a_root_behind_a_link(tmp_path: Path) -> None:
+    """Names are below the root whichever way it is spelt; what a link leads out to stays outside."""
+    real = tmp_path / "disk" / "图片"
+    (real / "猫").mkdir(parents=True)
+    (real / "a.png").write_bytes(encoded("red"))
+    (real / "猫" / "b.png").write_bytes(encoded("blue"))
+    link, other = tmp_path / "link", tmp_path / "other"
+    link.symlink_to(real)
+    other.symlink_to(real)
+    root, sources = list_sources(link)
+    assert root == real.resolve()
+    assert [source.name for source in sources] == ["a.png", "猫/b.png"]
+    assert read_picture(link, "猫/b.png") == encoded("blue")
+    given = [link / "a.png", real / "猫" / "b.png", other / "a.png", tmp_path / "x.png", link / ".." / "x.png"]
+    (tmp_path / "x.png").write_bytes(encoded())
+    (tmp_path / "list.txt").write_text("\n".join(map(str, given)), encoding="utf-8")
+    for base in (link, real, other):
+        root, sources = list_sources(tmp_path / "list.txt", base)
+        assert root == real.resolve()
+        assert [source.name for source in sources[:2]] == ["a.png", "猫/b.png"]  # the third is the first once more
+        assert len(sources) == 4
+        for source in sources[2:]:
+            if source.problem:
+                assert "not in the picture folder" in source.problem
+            else:
+                with pytest.raises(Fgclip2Error, match="does not stay in the picture folder"):
+                    read_picture(root, source.name)
+    (real / "out.png").symlink_to(tmp_path / "x.png")
+    with pytest.raises(Fgclip2Error, match="a link that leads out"):
+        read_picture(link, "out.png")
+
+
 def test_what_is_no_collection_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Fgclip2Error, match="does not exist"):
         list_sources(tmp_path / "none")
