@@ -16,12 +16,13 @@ from tqdm import tqdm
 
 from fgclip2.errors import Fgclip2Error
 from fgclip2.files import write_atomically
+from fgclip2.images import open_image
 from fgclip2.search import manifest as manifests
 from fgclip2.search.bulk import embed_on_cluster
 from fgclip2.search.config import BuildConfig, ClusterConfig
 from fgclip2.search.entries import Entry
 from fgclip2.search.index import open_index
-from fgclip2.search.sources import Source, list_sources
+from fgclip2.search.sources import Source, list_sources, read_picture, span_of
 from fgclip2.search.store import OWN_COLUMNS, SPACES, Store
 from fgclip2.search.units import Digests, Done, Known, Outcome, Task, embed_unit
 
@@ -92,7 +93,7 @@ def build_store(
     begun = time.monotonic()
     chosen, folder = config or BuildConfig(), Path(out)
     base, sources = list_sources(collection, root, leave_out=folder)
-    store = _open(folder, model, chosen, base)
+    store = _open(folder, model, chosen, base, sources)
     with store.writing():
         run = _Run(store, chosen)
         size = chosen.shard_size
@@ -116,8 +117,8 @@ def build_store(
         if store.manifest.counts["deleted"] > _COMPACT_ABOVE * len(store.alive):
             store.compact(size)
         if not len(store):
-            reason = run.failures[0]["error"] if run.failures else "all were deleted"
-            raise Fgclip2Error(f"{folder} holds no picture: not one could be read; the first: {reason}")
+            reason = f"not one could be read; the first: {run.failures[0]['error']}" if run.failures else "all are gone"
+            raise Fgclip2Error(f"{folder} holds no picture: {reason}")
         for space in SPACES:
             open_index(store, space, chosen.budget)
     counts, failed = run.counts, run.failures
@@ -128,12 +129,20 @@ def build_store(
     )  # fmt: skip
 
 
-def _open(folder: Path, model: FGCLIP2, config: BuildConfig, root: Path) -> Store:
+def _open(folder: Path, model: FGCLIP2, config: BuildConfig, root: Path, sources: Sequence[Source]) -> Store:
     settings = {"max_patches": config.max_patches, "boxes": config.boxes, **asdict(config.regions)}
     if not (folder / manifests.NAME).exists():
+        _check_readable(root, sources)
         return Store.create(
             folder, model_hash=model.hash, model_name=model.name, dimension=model.width, root=root, settings=settings
         )
+    begun = Store.open(folder)
+    if not begun.manifest.shards:  # by a run that came to nothing: it binds nobody to its root, settings and model
+        _check_readable(root, sources)
+        with begun.writing():
+            serial = begun.manifest.serial + 1
+            anew = manifests.Manifest(model.hash, model.name, model.width, settings, os.fspath(root), serial=serial)
+            anew.write(folder)
     store = Store.open(folder, model_hash=model.hash)
     had = store.manifest.settings
     changed = [name for name, value in settings.items() if had.get(name) != value]
@@ -145,6 +154,28 @@ def _open(folder: Path, model: FGCLIP2, config: BuildConfig, root: Path) -> Stor
             f"{folder} is of pictures in {store.manifest.root!r}, not in {str(root)!r}; make another store for those"
         )
     return store
+
+
+def _check_readable(root: Path, sources: Sequence[Source]) -> None:
+    """See that there is a picture to begin with, so that a wrong root leaves nothing behind.
+
+    Raises:
+        Fgclip2Error: not one of them can be opened.
+    """
+    first = ""
+    for source in sources:
+        try:
+            if source.problem:
+                raise Fgclip2Error(source.problem)
+            open_image(read_picture(root, source.name, span_of(source.extra)))
+        except Fgclip2Error as error:
+            first = first or str(error)
+        else:
+            return
+    raise Fgclip2Error(
+        f"of {len(sources):,} pictures in {str(root)!r} not one could be read; the first: {first}; nothing was "
+        "written: check the pictures, and for a list --root"
+    )
 
 
 class _Run:

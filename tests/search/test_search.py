@@ -419,6 +419,25 @@ def test_a_folder_that_became_a_link_is_still_the_same(few: Path, embedded: fgcl
         assert [hit.problem for hit in hits] == [""] * 6
 
 
+def test_a_wrong_root_leaves_nothing_behind(few: Path, embedded: fgclip2.FGCLIP2, tmp_path: Path) -> None:
+    listing, out, wrong = tmp_path / "list.txt", tmp_path / "idx", tmp_path / "错"
+    listing.write_text("000.png\n001.png\n", encoding="utf-8")
+    wrong.mkdir()
+    (wrong / "001.png").write_text("no picture", encoding="utf-8")
+    with pytest.raises(Fgclip2Error, match="of 2 pictures .* not one could be read; the first: .*000.png.*--root"):
+        build_store(listing, out, embedded, root=wrong, progress=False)
+    assert not out.exists()
+    # What an earlier run has left without a picture binds nobody either.
+    Store.create(out, model_hash="0" * 64, model_name="other", dimension=3, root=wrong, settings={"boxes": True})
+    with pytest.raises(Fgclip2Error, match="not one could be read"):
+        build_store(listing, out, embedded, root=wrong, progress=False)
+    assert Store.open(out).manifest.model_name == "other"
+    done = build_store(listing, out, embedded, root=few, progress=False)
+    assert (done.embedded, done.total) == (2, 2)
+    store = Store.open(out, model_hash=embedded.hash)
+    assert (store.manifest.root, store.manifest.dimension) == (str(few.resolve()), embedded.width)
+
+
 def test_pictures_that_are_gone_or_changed_are_still_hits_and_say_so(
     few: Path, embedded: fgclip2.FGCLIP2, tmp_path: Path
 ) -> None:
