@@ -236,7 +236,8 @@ def _connected(cluster: ClusterConfig) -> Iterator[None]:
     path = os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])
     try:
         ray.init(
-            address=cluster.address,
+            address=cluster.address
+            or "local",  # None would join what $RAY_ADDRESS names, or any cluster that runs here
             runtime_env={"env_vars": {"PYTHONPATH": path}},
             log_to_driver=False,
             logging_level=logging.ERROR,
@@ -245,6 +246,8 @@ def _connected(cluster: ClusterConfig) -> Iterator[None]:
         reason = str(error).strip().splitlines()[0]
         raise Fgclip2Error(
             f"no Ray cluster answers at {cluster.address!r} ({reason:.200}); start one: ray start --head"
+            if cluster.address
+            else f"a Ray cluster of this machine's own cannot be started ({reason:.200}); leave out --engine ray"
         ) from error
     told = logging.getLogger("ray.data")
     level = told.level

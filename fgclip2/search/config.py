@@ -61,7 +61,8 @@ class ClusterConfig:
     """The Ray cluster that embeds, and what each of its workers gets."""
 
     address: str | None = None
-    """Of a running cluster, such as 10.0.0.1:6379, or auto; without one, one of this machine's own is started."""
+    """Of a running cluster, such as 10.0.0.1:6379; auto takes that of $RAY_ADDRESS or of this machine. Without one, a
+    cluster of this machine's own is started."""
     workers: int | None = None
     """Processes that hold the model; without it as many as the cluster has room for."""
     worker_cpus: int = 1

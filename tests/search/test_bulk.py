@@ -21,7 +21,7 @@ import fgclip2
 from fgclip2.cli import main
 from fgclip2.errors import Fgclip2Error
 from fgclip2.search.build import BuildReport, build_store
-from fgclip2.search.bulk import _Setup, _task, _Worker, pack, unpack
+from fgclip2.search.bulk import _connected, _Setup, _task, _Worker, pack, unpack
 from fgclip2.search.config import BuildConfig, ClusterConfig
 from fgclip2.search.entries import Entry
 from fgclip2.search.sources import Source
@@ -210,6 +210,20 @@ def test_what_a_cluster_lacks_is_said(
         build(embedded, ClusterConfig(cluster.address, worker_gpus=1))
     with pytest.raises(Fgclip2Error, match="a model in memory cannot be sent"):
         build(fgclip2.FGCLIP2(embedded.model, embedded.processor), cluster)
+
+
+@pytest.mark.slow
+def test_only_a_named_cluster_is_joined(cluster: ClusterConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    monkeypatch.setenv("RAY_ADDRESS", str(cluster.address))  # as on a machine where one runs
+    joined = {}
+    for address in (None, "auto", cluster.address):
+        with _connected(ClusterConfig(address)):
+            joined[address] = ray.get_runtime_context().gcs_address
+        assert not ray.is_initialized()
+    assert joined["auto"] == joined[cluster.address] == cluster.address
+    assert joined[None] != cluster.address
 
 
 def test_a_worker_says_what_is_wrong_with_it(embedded: fgclip2.FGCLIP2, tmp_path: Path) -> None:
