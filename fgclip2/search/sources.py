@@ -20,6 +20,7 @@ from fgclip2.data.records import read_span
 from fgclip2.data.shards import how_it_ends
 from fgclip2.errors import Fgclip2Error
 from fgclip2.search.entries import Value
+from fgclip2.search.problems import PictureError
 
 SPAN: Final = ("shard_start", "shard_bytes")
 """Columns of pictures in shards: where in the tar file they lie."""
@@ -118,15 +119,15 @@ def read_picture(root: Path, name: str, span: tuple[int, int] | None = None) -> 
         span: first byte and length in the shard, for a picture in one.
 
     Raises:
-        Fgclip2Error: the name leads out of the root (also through a link), or the file cannot be read.
+        PictureError: the name leads out of the root (also through a link), or the file cannot be read.
     """
     file = inside(root, name.partition("#")[0] if span is not None else name)
-    if span is not None:
-        return read_span(file, *span, name)
     try:
-        return file.read_bytes()
+        return file.read_bytes() if span is None else read_span(file, *span, name)
     except OSError as error:
-        raise Fgclip2Error(f"picture {str(file)!r} cannot be read ({error.strerror or error})") from error
+        raise PictureError("gone", f"picture {str(file)!r} cannot be read ({error.strerror or error})") from error
+    except Fgclip2Error as error:
+        raise PictureError("gone", str(error)) from error
 
 
 def span_of(extra: Mapping[str, Any]) -> tuple[int, int] | None:
@@ -139,14 +140,14 @@ def inside(root: Path, name: str) -> Path:
     """The file of a name below ``root``.
 
     Raises:
-        Fgclip2Error: it would be outside.
+        PictureError: it would be outside.
     """
     parts = PurePosixPath(name).parts
     if not parts or name.startswith("/") or ".." in parts or "\\" in name or "\0" in name or Path(name).drive:
-        raise Fgclip2Error(f"the name {name!r:.120} does not stay in the picture folder {str(root)!r}")
+        raise PictureError("outside", f"the name {name!r:.120} does not stay in the picture folder {str(root)!r}")
     file = root.joinpath(*parts)
     if not file.resolve().is_relative_to(root.resolve()):
-        raise Fgclip2Error(f"{name!r:.120} is a link that leads out of the picture folder {str(root)!r}")
+        raise PictureError("link", f"{name!r:.120} is a link that leads out of the picture folder {str(root)!r}")
     return file
 
 

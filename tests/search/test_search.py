@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tarfile
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from fgclip2.search import build as builds
 from fgclip2.search import units
 from fgclip2.search.build import build_store
 from fgclip2.search.config import BuildConfig, RegionConfig
+from fgclip2.search.problems import REASONS, PictureError
 from fgclip2.search.store import Store
 from tests.search.test_sources import close_folder, encoded, write_tar
 from tests.search.test_store import contents
@@ -453,11 +455,28 @@ def test_pictures_that_are_gone_or_changed_are_still_hits_and_say_so(
     gone = next(hit for hit in hits if hit.name == "000.png")
     with pytest.raises(Fgclip2Error, match="has no heat-map: .*cannot be read"):
         gone.heat_map()
+    assert {hit.name: hit.reason for hit in hits if hit.problem} == {"000.png": "gone", "001.png": "changed"}
     page = hits.write_html(tmp_path / "page.html").read_text(encoding="utf-8")
     assert page.count("data:image/jpeg") == 2 * 4 + 1  # the changed one is shown without a heat-map
+    cards = {re.search(r"<div>(\d+\.png)", card)[1]: card for card in page.split("<li>")[1:]}  # type: ignore[index]
+    assert [name for name, card in cards.items() if 'class="gone"' in card] == ["000.png"]
+    for language in ("en", "zh"):
+        assert REASONS["gone"][language] in cards["000.png"]
+        assert page.count(REASONS["changed"]["zh"]) == page.count("has changed since") == 1
+    # What is remembered of a picture does not speak for it when it is gone.
+    (few / "003.png").unlink()
+    (few / "004.png").write_bytes((few / "004.png").read_bytes()[:900])
+    again = {hit.name: hit for hit in index.search("a dog", top=6)}
+    assert {name: hit.reason for name, hit in again.items() if hit.problem} == {
+        "000.png": "gone", "001.png": "changed", "003.png": "gone", "004.png": "changed",
+    }  # fmt: skip
+    assert again["003.png"].similarity is None
+    with pytest.raises(PictureError) as caught:
+        again["004.png"].image()
+    assert caught.value.reason == "damaged"
     moved = few.rename(tmp_path / "moved")
-    assert not any(hit.problem for hit in Index.open(tmp_path / "idx", root=moved).search("a dog", top=2) if
-                   hit.name > "001.png")  # fmt: skip
+    hits = Index.open(tmp_path / "idx", root=moved).search("a dog", top=6)
+    assert {hit.name for hit in hits if not hit.problem} == {"002.png", "005.png"}
 
 
 def test_shards_and_boxes(few: Path, scenes: list[Scene], embedded: fgclip2.FGCLIP2, tmp_path: Path) -> None:
