@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,27 @@ def test_folders_without_pictures(tmp_path: Path) -> None:
         find_pictures(tmp_path)
     with pytest.raises(Fgclip2Error, match="does not exist"):
         find_pictures(tmp_path / "none")
+
+
+def test_a_subfolder_that_cannot_be_read_is_an_error_unless_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.png").touch()
+    (tmp_path / "猫").mkdir()
+    (tmp_path / "猫" / "b.png").touch()
+    real = os.scandir
+
+    def scandir(path: str) -> object:  # taking its permissions would not stop root
+        if Path(path).name == "猫":
+            raise PermissionError(13, "Permission denied", path)
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(Fgclip2Error, match="猫' cannot be read .Permission denied."):
+        find_pictures(tmp_path)
+    closed: list[tuple[Path, str]] = []
+    assert find_pictures(tmp_path, unreadable=closed) == ([tmp_path / "a.png"], 0)
+    assert closed == [(tmp_path / "猫", "Permission denied")]
 
 
 @pytest.fixture

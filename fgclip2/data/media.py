@@ -51,18 +51,24 @@ def is_video(path: str | os.PathLike[str]) -> bool:
     return Path(path).suffix.lower() in VIDEO_SUFFIXES
 
 
-def find_pictures(folder: str | os.PathLike[str], *, leave_out: Path | None = None) -> tuple[list[Path], int]:
+def find_pictures(
+    folder: str | os.PathLike[str],
+    *,
+    leave_out: Path | None = None,
+    unreadable: list[tuple[Path, str]] | None = None,
+) -> tuple[list[Path], int]:
     """All pictures below a folder, by their names' endings.
 
     Args:
         folder: searched with its subfolders; hidden files and folders are not entered.
         leave_out: a folder that is not entered either, such as the one that results are written to.
+        unreadable: gets the subfolders that cannot be listed, each with the reason; without it one is an error.
 
     Returns:
         The pictures, sorted, and how many other files were seen.
 
     Raises:
-        Fgclip2Error: no such folder, or no picture in it.
+        Fgclip2Error: no such folder, no picture in it, or it cannot be listed.
     """
     root = Path(folder)
     if not root.is_dir():
@@ -70,7 +76,18 @@ def find_pictures(folder: str | os.PathLike[str], *, leave_out: Path | None = No
     avoided = leave_out.resolve() if leave_out else None
     found: list[Path] = []
     others = 0
-    for where, folders, files in os.walk(root):
+    closed: list[tuple[Path, str]] = [] if unreadable is None else unreadable
+
+    def note(error: OSError) -> None:  # without it such a folder looks like an empty one
+        where, reason = Path(error.filename), error.strerror or str(error)
+        if where == root or unreadable is None:
+            raise Fgclip2Error(
+                f"the folder {str(where)!r} cannot be read ({reason}), and nobody knows which pictures are in it; mend "
+                "its permissions, or move it elsewhere"
+            ) from error
+        closed.append((where, reason))
+
+    for where, folders, files in os.walk(root, onerror=note):
         here = Path(where)
         folders[:] = sorted(name for name in folders if name[0] != "." and (here / name).resolve() != avoided)
         for name in files:
@@ -82,6 +99,8 @@ def find_pictures(folder: str | os.PathLike[str], *, leave_out: Path | None = No
                 others += 1
     if not found:
         what = f"only {others} other files" if others else "it is empty"
+        if closed:
+            what = f"{closed[0][0]} cannot be read: {closed[0][1]}"
         raise Fgclip2Error(
             f"the folder {str(root)!r} holds no picture ({what}); pictures end in .jpg, .png, .webp, .tif or the like"
         )

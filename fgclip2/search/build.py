@@ -16,12 +16,13 @@ from tqdm import tqdm
 
 from fgclip2.errors import Fgclip2Error
 from fgclip2.files import write_atomically
+from fgclip2.images import open_image
 from fgclip2.search import manifest as manifests
 from fgclip2.search.bulk import embed_on_cluster
 from fgclip2.search.config import BuildConfig, ClusterConfig
 from fgclip2.search.entries import Entry
 from fgclip2.search.index import open_index
-from fgclip2.search.sources import Source, list_sources
+from fgclip2.search.sources import Source, list_sources, read_picture, span_of
 from fgclip2.search.store import OWN_COLUMNS, SPACES, Store
 from fgclip2.search.units import Digests, Done, Known, Outcome, Task, embed_unit
 
@@ -41,6 +42,7 @@ class BuildReport:
         described: were in the store, and the list says something else of them now.
         unchanged: were in the store as they are.
         missing: are in the store and not in the collection; deleted when ``prune`` was asked for.
+        unknown: are in the store, of a folder or shard that cannot be read now; never deleted.
         failed: could not be read; named in the store's ``failures.jsonl``.
         first_failure: the reason of the first of them.
         total: live pictures of the store now.
@@ -52,6 +54,7 @@ class BuildReport:
     described: int
     unchanged: int
     missing: int
+    unknown: int
     failed: int
     first_failure: str
     total: int
@@ -90,7 +93,7 @@ def build_store(
     begun = time.monotonic()
     chosen, folder = config or BuildConfig(), Path(out)
     base, sources = list_sources(collection, root, leave_out=folder)
-    store = _open(folder, model, chosen, base)
+    store = _open(folder, model, chosen, base, sources)
     with store.writing():
         run = _Run(store, chosen)
         size = chosen.shard_size
@@ -105,44 +108,74 @@ def build_store(
             for unit, done in zip(units, outcomes, strict=True):
                 run.take(unit, done)
         run.commit()
-        # What a shard that is cut short had behind its end is not gone, but unknown.
-        unknown = tuple(source.name.removesuffix("end") for source in sources if source.name.endswith("#end"))
-        gone = sorted(
-            name for name in store.rows.keys() - {source.name for source in sources} if not name.startswith(unknown)
-        )
+        # What a folder that cannot be read has, or a shard behind the place where it was cut, is not gone, but unknown.
+        hidden = tuple(source.hides for source in sources if source.hides)
+        absent = store.rows.keys() - {source.name for source in sources}
+        gone = sorted(name for name in absent if not name.startswith(hidden))
         if chosen.prune:
             store.delete(gone)
         if store.manifest.counts["deleted"] > _COMPACT_ABOVE * len(store.alive):
             store.compact(size)
         if not len(store):
-            reason = run.failures[0]["error"] if run.failures else "all were deleted"
-            raise Fgclip2Error(f"{folder} holds no picture: not one could be read; the first: {reason}")
+            reason = f"not one could be read; the first: {run.failures[0]['error']}" if run.failures else "all are gone"
+            raise Fgclip2Error(f"{folder} holds no picture: {reason}")
         for space in SPACES:
             open_index(store, space, chosen.budget)
     counts, failed = run.counts, run.failures
     return BuildReport(
-        counts["embedded"], counts["copied"], counts["described"], counts["unchanged"], len(gone), len(failed),
-        failed[0]["error"] if failed else "", len(store), time.monotonic() - begun,
+        counts["embedded"], counts["copied"], counts["described"], counts["unchanged"], len(gone),
+        len(absent) - len(gone), len(failed), failed[0]["error"] if failed else "", len(store),
+        time.monotonic() - begun,
     )  # fmt: skip
 
 
-def _open(folder: Path, model: FGCLIP2, config: BuildConfig, root: Path) -> Store:
+def _open(folder: Path, model: FGCLIP2, config: BuildConfig, root: Path, sources: Sequence[Source]) -> Store:
     settings = {"max_patches": config.max_patches, "boxes": config.boxes, **asdict(config.regions)}
     if not (folder / manifests.NAME).exists():
+        _check_readable(root, sources)
         return Store.create(
             folder, model_hash=model.hash, model_name=model.name, dimension=model.width, root=root, settings=settings
         )
+    begun = Store.open(folder)
+    if not begun.manifest.shards:  # by a run that came to nothing: it binds nobody to its root, settings and model
+        _check_readable(root, sources)
+        with begun.writing():
+            serial = begun.manifest.serial + 1
+            anew = manifests.Manifest(model.hash, model.name, model.width, settings, os.fspath(root), serial=serial)
+            anew.write(folder)
     store = Store.open(folder, model_hash=model.hash)
     had = store.manifest.settings
     changed = [name for name, value in settings.items() if had.get(name) != value]
     if changed:
         was, now = ({name: told.get(name) for name in changed} for told in (had, settings))
         raise Fgclip2Error(f"{folder} was made with {was}, not with {now}; give the same, or another folder")
-    if Path(store.manifest.root) != root:
+    if Path(store.manifest.root).resolve() != root:  # what was a folder then may be a link to its new place now
         raise Fgclip2Error(
             f"{folder} is of pictures in {store.manifest.root!r}, not in {str(root)!r}; make another store for those"
         )
     return store
+
+
+def _check_readable(root: Path, sources: Sequence[Source]) -> None:
+    """See that there is a picture to begin with, so that a wrong root leaves nothing behind.
+
+    Raises:
+        Fgclip2Error: not one of them can be opened.
+    """
+    first = ""
+    for source in sources:
+        try:
+            if source.problem:
+                raise Fgclip2Error(source.problem)
+            open_image(read_picture(root, source.name, span_of(source.extra)))
+        except Fgclip2Error as error:
+            first = first or str(error)
+        else:
+            return
+    raise Fgclip2Error(
+        f"of {len(sources):,} pictures in {str(root)!r} not one could be read; the first: {first}; nothing was "
+        "written: check the pictures, and for a list --root"
+    )
 
 
 class _Run:

@@ -1,17 +1,21 @@
 """Embedding a collection on a Ray cluster: runs of pictures in, their vectors out; the caller writes the store.
 
 Workers hold the model and read the pictures; they write nothing. So a worker that dies takes nothing with it: its run
-of pictures is given to another one, and a store gets each run once, in the order of the collection.
+of pictures is given to another one, and a store gets each run once, in the order of the collection. The caller hashes
+what it sees itself under each name, so a machine where another folder has the same path is found out.
 """
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
 import logging
 import os
+import platform
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,12 +25,13 @@ import numpy as np
 
 from fgclip2.errors import Fgclip2Error
 from fgclip2.search.config import BuildConfig, ClusterConfig
-from fgclip2.search.sources import Source
+from fgclip2.search.sources import Source, read_picture, span_of
 from fgclip2.search.units import Digests, Outcome, Task, embed_unit
 
 if TYPE_CHECKING:
     from fgclip2.predictor import FGCLIP2
 
+_READERS: Final = 4  # threads that hash pictures
 _RETRIES: Final = 3
 """How often a run of pictures may cost a worker its life before the whole stops."""
 
@@ -75,8 +80,6 @@ class _Worker:
     """What Ray keeps in a process of its own; what is wrong with it comes out as an answer, not as a crash."""
 
     def __init__(self, setup: _Setup) -> None:
-        import platform
-
         self.setup, self.problem = setup, ""
         try:
             self.model = setup.load()
@@ -87,11 +90,12 @@ class _Worker:
 
     def __call__(self, batch: Mapping[str, Sequence[str]]) -> dict[str, list[Any]]:
         """Embed one run of pictures."""
+        machine = [platform.node()]
         if self.problem:
-            return {"problem": [self.problem], "outcomes": [b""]}
+            return {"problem": [self.problem], "machine": machine, "outcomes": [b""]}
         tasks = [_task(fields) for fields in json.loads(str(batch["tasks"][0]))]
         done = embed_unit(tasks, self.model, self.setup.config, Path(self.setup.root), self.twins)
-        return {"problem": [""], "outcomes": [pack(done)]}
+        return {"problem": [""], "machine": machine, "outcomes": [pack(done)]}
 
 
 def embed_on_cluster(
@@ -118,8 +122,8 @@ def embed_on_cluster(
         What became of the tasks of each run, in order.
 
     Raises:
-        Fgclip2Error: there is no such cluster, it has no room for a worker, a worker has no such model or does not see
-            the pictures, or workers die again and again.
+        Fgclip2Error: there is no such cluster, it has no room for a worker, a worker has no such model, does not see
+            the pictures or sees others than this process, or workers die again and again.
     """
     if not units:
         return
@@ -128,7 +132,7 @@ def embed_on_cluster(
         raise Fgclip2Error("a model in memory cannot be sent to a cluster; save it to a folder, and load it from there")
     import fgclip2
 
-    with _connected(cluster):
+    with _connected(cluster), ThreadPoolExecutor(_READERS) as readers:
         room = _room(ray.cluster_resources(), cluster)
         if cluster.workers and cluster.workers > room:
             raise Fgclip2Error(
@@ -162,14 +166,55 @@ def embed_on_cluster(
             for unit, answer in zip(units, runs.iter_rows(), strict=True):
                 if answer["problem"]:
                     raise Fgclip2Error(answer["problem"])
+                done = unpack(answer["outcomes"])
+                check_contents(unit, done, root, answer["machine"], readers)
                 step(len(unit))
-                yield unpack(answer["outcomes"])
+                yield done
         except ray.exceptions.RayError as error:
             reason = str(error).strip().splitlines()[-1]
             raise Fgclip2Error(
                 f"the cluster has stopped ({type(error).__name__}: {reason:.300}); what was committed stays: mend it "
                 "and give the same command again"
             ) from error
+
+
+def check_contents(
+    tasks: Sequence[Task], outcomes: Sequence[Outcome], root: Path, machine: str, readers: Executor
+) -> None:
+    """See that a worker has read what this process reads under the same names.
+
+    Args:
+        tasks: a run of pictures.
+        outcomes: what became of them.
+        root: of the collection, on this machine.
+        machine: that the worker runs on.
+        readers: hash the pictures.
+
+    Raises:
+        Fgclip2Error: a picture differs, or is on one of the two machines only.
+    """
+
+    def digest(task: Task) -> str:
+        try:
+            data = read_picture(root, task.source.name, span_of(task.source.extra))
+        except Fgclip2Error:
+            return ""
+        return hashlib.sha256(data).hexdigest()
+
+    # A problem of the list is one on every machine, and no file is read for it.
+    pairs = [pair for pair in zip(tasks, outcomes, strict=True) if not pair[0].source.problem]
+    for (task, outcome), here in zip(pairs, readers.map(digest, [task for task, _ in pairs]), strict=True):
+        if here == outcome.sha256:
+            continue
+        if not outcome.sha256:
+            what = f"it cannot read it ({outcome.problem})"
+        else:
+            what = "it has other contents there" if here else "it can be read there only"
+        raise Fgclip2Error(
+            f"picture {task.source.name!r} is not the same for the worker on {machine} as on {platform.node()}: "
+            f"{what}; mount the same folder at {str(root)!r} on every machine, let nobody write to it meanwhile, and "
+            "give the same command again: nothing of this run of pictures was stored"
+        )
 
 
 def pack(outcomes: Sequence[Outcome]) -> bytes:
@@ -236,7 +281,8 @@ def _connected(cluster: ClusterConfig) -> Iterator[None]:
     path = os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])
     try:
         ray.init(
-            address=cluster.address,
+            address=cluster.address
+            or "local",  # None would join what $RAY_ADDRESS names, or any cluster that runs here
             runtime_env={"env_vars": {"PYTHONPATH": path}},
             log_to_driver=False,
             logging_level=logging.ERROR,
@@ -245,6 +291,8 @@ def _connected(cluster: ClusterConfig) -> Iterator[None]:
         reason = str(error).strip().splitlines()[0]
         raise Fgclip2Error(
             f"no Ray cluster answers at {cluster.address!r} ({reason:.200}); start one: ray start --head"
+            if cluster.address
+            else f"a Ray cluster of this machine's own cannot be started ({reason:.200}); leave out --engine ray"
         ) from error
     told = logging.getLogger("ray.data")
     level = told.level

@@ -54,6 +54,7 @@ class IndexArguments:
             "with new metadata": done.described,
             "unchanged": done.unchanged,
             "deleted" if self.config.prune else "not in the collection any more (--prune deletes them)": done.missing,
+            "kept of folders or shards that cannot be read": done.unknown,
         }
         told = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
         print(f"{self.out}: {done.total:,} pictures ({told}) in {done.seconds:.1f} s")

@@ -39,7 +39,8 @@ class BuildConfig:
     shard_size: int = 1024
     """Pictures a shard: what a crash can lose, and what is committed at a time."""
     prune: bool = False
-    """Delete pictures of the store that the collection does not have any more."""
+    """Delete pictures of the store that the collection does not have any more; not those of a folder that cannot be
+    read now."""
     memory_gb: float | None = None
     """Most memory of an index; it decides which kind is built. Without it what the store has, 4 for a new one."""
 
@@ -60,7 +61,8 @@ class ClusterConfig:
     """The Ray cluster that embeds, and what each of its workers gets."""
 
     address: str | None = None
-    """Of a running cluster, such as 10.0.0.1:6379, or auto; without one, one of this machine's own is started."""
+    """Of a running cluster, such as 10.0.0.1:6379; auto takes that of $RAY_ADDRESS or of this machine. Without one, a
+    cluster of this machine's own is started."""
     workers: int | None = None
     """Processes that hold the model; without it as many as the cluster has room for."""
     worker_cpus: int = 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from fgclip2.errors import Fgclip2Error
+from fgclip2.search.problems import PictureError, Reason
 from fgclip2.search.sources import SPAN, read_picture, span_of
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ class Hit:
         metadata: the picture's row in the store, without its name.
         similarity: (P, h, w) float16, what every patch scores for every part; ``None`` when it was not looked at again.
         problem: why the picture could not be looked at again; empty when it could, or nobody asked.
+        reason: the same as a key of ``problems.REASONS``, which says it in both languages; ``None`` without a problem.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Hit:
     metadata: Mapping[str, Any] = field(repr=False)
     similarity: np.ndarray | None = field(default=None, repr=False)
     problem: str = ""
+    reason: Reason | None = None
 
     @property
     def box(self) -> Box:
@@ -62,11 +66,35 @@ class Hit:
         """The picture.
 
         Raises:
-            Fgclip2Error: it is gone or cannot be read.
+            PictureError: it is gone or cannot be read.
+        """
+        return self.decode(read_picture(self.root, self.name, span_of(self.metadata)))
+
+    def current(self) -> bytes:
+        """The encoded bytes of the picture, if it is still the one that was indexed.
+
+        Raises:
+            PictureError: it is gone, cannot be read, or has changed.
+        """
+        data = read_picture(self.root, self.name, span_of(self.metadata))
+        if hashlib.sha256(data).hexdigest() != self.metadata["sha256"]:
+            raise PictureError(
+                "changed", f"picture {self.name!r} has changed since it was indexed; run fgclip2 index again"
+            )
+        return data
+
+    def decode(self, data: bytes) -> Image.Image:
+        """Its bytes as a picture.
+
+        Raises:
+            PictureError: they are none.
         """
         from fgclip2.images import open_image
 
-        return open_image(read_picture(self.root, self.name, span_of(self.metadata)))
+        try:
+            return open_image(data)
+        except Fgclip2Error as error:
+            raise PictureError("damaged", f"{self.name!r}: {error}") from error
 
     def drawn(self, side: int | None = None) -> Image.Image:
         """The picture with the box of every part; with ``side`` shrunk to at most so many pixels before it is drawn."""

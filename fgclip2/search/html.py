@@ -10,9 +10,9 @@ from typing import Final
 
 from PIL import Image
 
-from fgclip2.errors import Fgclip2Error
 from fgclip2.files import write_atomically
 from fgclip2.search.hits import Hit, Hits
+from fgclip2.search.problems import REASONS, PictureError
 from fgclip2.visualize import heat_map, label_colours, shrunk
 
 _SIDE: Final = 360  # longest side of a thumbnail in pixels
@@ -35,6 +35,8 @@ figure:hover img.heat, figure:focus img.heat { opacity: 1; }
 .part { display: flex; gap: .4rem; align-items: baseline; }
 .part i { flex: none; width: .7rem; height: .7rem; border-radius: 2px; }
 .part span:last-child { margin-left: auto; font-variant-numeric: tabular-nums; }
+figure .gone { position: absolute; inset: 0; padding: 1rem; display: flex; flex-direction: column;
+  justify-content: center; text-align: center; color: GrayText; }
 .problem { color: #c22; }
 """
 
@@ -78,12 +80,20 @@ def _card(hit: Hit, number: int) -> str:
         for part, score in zip(hit.parts, hit.part_scores, strict=True)
     )
     whole = "" if hit.whole_score is None else f" · whole 整图 {hit.whole_score:.3f}"
-    problem = hit.problem
+    problem, reason = hit.problem, hit.reason
     try:
         pictures = _pictures(hit)
-    except Fgclip2Error as error:
-        pictures, problem = "", problem or str(error)
-    warning = f'<div class="problem">{escape(problem)}</div>' if problem else ""
+    except PictureError as error:
+        reason, problem = error.reason, problem or str(error)
+        told = REASONS[reason]
+        pictures = (
+            f'<div class="gone" role="img" aria-label="{escape(hit.name)}">'
+            f"<span>cannot be shown: {escape(told['en'])}</span><span>无法显示：{escape(told['zh'])}</span></div>"
+        )
+    warning = ""
+    if problem:
+        chinese = f"<br>{escape(REASONS[reason]['zh'])}" if reason else ""
+        warning = f'<div class="problem">{escape(problem)}{chinese}</div>'
     return (
         f'<li><figure tabindex="0">{pictures}</figure><div class="text"><b>{number}</b> · {hit.score:.2f}{whole}'
         f"{parts}<div>{escape(hit.name)}</div>{warning}</div></li>"

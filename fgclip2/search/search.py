@@ -6,7 +6,6 @@ deviations from the mean of a sample of the collection before they are added or 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import time
@@ -20,12 +19,11 @@ import numpy as np
 import torch
 
 from fgclip2.errors import Fgclip2Error
-from fgclip2.images import open_image
 from fgclip2.search.hits import Box, Hit, Hits
 from fgclip2.search.index import VectorIndex, open_index
+from fgclip2.search.problems import PictureError
 from fgclip2.search.query import EncodedQuery, Query, encode
 from fgclip2.search.regions import WindowScores
-from fgclip2.search.sources import read_picture, span_of
 from fgclip2.search.store import Store
 
 if TYPE_CHECKING:
@@ -247,19 +245,26 @@ class Index:
         order: list[int] = []
 
         def pictures() -> Iterator[Image.Image]:
-            for number, hit in enumerate(hits):
-                if hit.metadata["sha256"] in self._seen:
-                    continue
+            for number in fresh:
                 try:
-                    picture = _open(hit, self.root)
-                except Fgclip2Error as error:
-                    failed[number] = replace(hit, problem=str(error))
+                    picture = hits[number].decode(hits[number].current())
+                except PictureError as error:
+                    fail(number, error)
                     continue
                 order.append(number)
                 yield picture
 
+        def fail(number: int, error: PictureError) -> None:
+            failed[number] = replace(hits[number], problem=str(error), reason=error.reason)
+
         known = [number for number, hit in enumerate(hits) if hit.metadata["sha256"] in self._seen]
+        fresh = [number for number in range(len(hits)) if number not in set(known)]
         for number in known:
+            try:
+                hits[number].current()  # what is remembered would speak for a file that is gone
+            except PictureError as error:
+                fail(number, error)
+                continue
             key = hits[number].metadata["sha256"]
             self._seen.move_to_end(key)
             yield number, *self._seen[key]
@@ -286,14 +291,6 @@ class Index:
             return regions
         pictures = ((whole - scale.whole[0]) / scale.whole[1]).min(-1)
         return (1 - weight) * pictures + weight * regions
-
-
-def _open(hit: Hit, root: Path) -> Image.Image:
-    """The picture of a hit, if it is still the one that was indexed."""
-    data = read_picture(root, hit.name, span_of(hit.metadata))
-    if hashlib.sha256(data).hexdigest() != hit.metadata["sha256"]:
-        raise Fgclip2Error(f"picture {hit.name!r} has changed since it was indexed; run fgclip2 index again")
-    return open_image(data)
 
 
 def _region_rows(store: Store, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -20,6 +20,7 @@ from fgclip2.data.records import read_span
 from fgclip2.data.shards import how_it_ends
 from fgclip2.errors import Fgclip2Error
 from fgclip2.search.entries import Value
+from fgclip2.search.problems import PictureError
 
 SPAN: Final = ("shard_start", "shard_bytes")
 """Columns of pictures in shards: where in the tar file they lie."""
@@ -39,6 +40,8 @@ class Source:
         boxes: (M, 4) that the list has for it: x1, y1, x2, y2, in pixels, or as shares of its sides.
         shares: whether they are shares.
         problem: why it cannot be used, found when the collection was listed.
+        hides: of what stands for a folder or a part of a shard that cannot be read, how names of the pictures in it
+            begin; whether those are still there is not known.
     """
 
     name: str
@@ -46,6 +49,7 @@ class Source:
     boxes: Sequence[Sequence[float]] = ()
     shares: bool = False
     problem: str = ""
+    hides: str = ""
 
     def pixel_boxes(self, size: tuple[int, int]) -> list[list[float]]:
         """``boxes`` in pixels of a picture of ``size`` (width, height), cut at its edges."""
@@ -73,7 +77,8 @@ def list_sources(
         leave_out: a folder that is not entered.
 
     Returns:
-        The root, and the pictures. A line that names none, or one outside the root, is among them with its problem.
+        The root, its links followed, and the pictures. A line that names none, or one outside the root, is among them
+        with its problem; so is a subfolder that cannot be read.
 
     Raises:
         Fgclip2Error: there is nothing of that name, it is of no known kind, damaged, or holds no picture.
@@ -83,13 +88,15 @@ def list_sources(
         raise Fgclip2Error(f"{str(path)!r} does not exist (looked in {Path.cwd()}); give a folder, a list or a shard")
     if path.is_dir():
         shards = sorted(path.glob("*.tar"))
+        closed: list[tuple[Path, str]] = []
         try:
-            pictures = find_pictures(path, leave_out=leave_out)[0]
+            pictures = find_pictures(path, leave_out=leave_out, unreadable=closed)[0]
+            sources = [Source(picture.relative_to(path).as_posix()) for picture in pictures]
         except Fgclip2Error:
             if not shards:
                 raise
-            return path.resolve(), [source for shard in shards for source in _shard(shard)]
-        return path.resolve(), [Source(picture.relative_to(path).as_posix()) for picture in pictures]
+            sources = [source for shard in shards for source in _shard(shard)]
+        return path.resolve(), sources + [_closed(folder.relative_to(path), reason) for folder, reason in closed]
     if path.suffix.lower() == ".tar":
         return path.parent.resolve(), _shard(path)
     if path.suffix.lower() not in _LISTS:
@@ -97,7 +104,7 @@ def list_sources(
     base = Path(root) if root is not None else path.parent
     if not base.is_dir():
         raise Fgclip2Error(f"the picture folder {str(base)!r} does not exist (looked in {Path.cwd()})")
-    sources = [_of_fields(fields, base.resolve()) for fields in _read_list(path)]
+    sources = [_of_fields(fields, base) for fields in _read_list(path)]
     if not sources:
         raise Fgclip2Error(f"{path} names no picture")
     return base.resolve(), _without_repeats(sources)
@@ -112,15 +119,15 @@ def read_picture(root: Path, name: str, span: tuple[int, int] | None = None) -> 
         span: first byte and length in the shard, for a picture in one.
 
     Raises:
-        Fgclip2Error: the name leads out of the root (also through a link), or the file cannot be read.
+        PictureError: the name leads out of the root (also through a link), or the file cannot be read.
     """
     file = inside(root, name.partition("#")[0] if span is not None else name)
-    if span is not None:
-        return read_span(file, *span, name)
     try:
-        return file.read_bytes()
+        return file.read_bytes() if span is None else read_span(file, *span, name)
     except OSError as error:
-        raise Fgclip2Error(f"picture {str(file)!r} cannot be read ({error.strerror or error})") from error
+        raise PictureError("gone", f"picture {str(file)!r} cannot be read ({error.strerror or error})") from error
+    except Fgclip2Error as error:
+        raise PictureError("gone", str(error)) from error
 
 
 def span_of(extra: Mapping[str, Any]) -> tuple[int, int] | None:
@@ -133,15 +140,21 @@ def inside(root: Path, name: str) -> Path:
     """The file of a name below ``root``.
 
     Raises:
-        Fgclip2Error: it would be outside.
+        PictureError: it would be outside.
     """
     parts = PurePosixPath(name).parts
     if not parts or name.startswith("/") or ".." in parts or "\\" in name or "\0" in name or Path(name).drive:
-        raise Fgclip2Error(f"the name {name!r:.120} does not stay in the picture folder {str(root)!r}")
+        raise PictureError("outside", f"the name {name!r:.120} does not stay in the picture folder {str(root)!r}")
     file = root.joinpath(*parts)
     if not file.resolve().is_relative_to(root.resolve()):
-        raise Fgclip2Error(f"{name!r:.120} is a link that leads out of the picture folder {str(root)!r}")
+        raise PictureError("link", f"{name!r:.120} is a link that leads out of the picture folder {str(root)!r}")
     return file
+
+
+def _closed(folder: Path, reason: str) -> Source:
+    """What stands for a subfolder that cannot be listed."""
+    name = f"{folder.as_posix()}/"
+    return Source(name, problem=f"the folder cannot be read ({reason}): its pictures are left as they are", hides=name)
 
 
 def _shard(path: Path) -> list[Source]:
@@ -176,7 +189,12 @@ def _shard(path: Path) -> list[Source]:
         joined.append(Source(source.name, {**_plain(fields), **source.extra}, boxes, shares, problem))
     joined = list({source.name: source for source in joined}.values())  # of one name twice the last counts, as for tar
     if stopped:
-        joined.append(Source(f"{path.name}#end", problem=f"{stopped}: pictures after the last whole one are lost"))
+        joined.append(
+            Source(
+                f"{path.name}#end", problem=f"{stopped}: pictures after the last whole one are lost",
+                hides=f"{path.name}#",
+            )
+        )  # fmt: skip
     return joined
 
 
@@ -267,8 +285,8 @@ def _json_list(content: Any) -> Iterator[Mapping[str, Any]]:
         raise ValueError("it is neither a list nor COCO")
 
 
-def _of_fields(fields: Any, root: Path) -> Source:
-    """One entry of a list, as a picture or with its problem."""
+def _of_fields(fields: Any, base: Path) -> Source:
+    """One entry of a list of names relative to ``base``, as a picture or with its problem."""
     if not isinstance(fields, Mapping):
         return Source(f"{fields!r:.60}", problem="it is no object with an image")
     given = next((fields[key] for key in _PATH_KEYS if isinstance(fields.get(key), str) and fields[key]), None)
@@ -277,13 +295,22 @@ def _of_fields(fields: Any, root: Path) -> Source:
         return Source(f"{dict(fields)!r:.60}", problem=str(fields.get("problem", wanted)))
     name = given
     if os.path.isabs(given):
-        file = Path(given)
-        if not file.is_relative_to(root):
-            return Source(given, problem=f"it is not in the picture folder {str(root)!r}; give --root")
-        name = file.relative_to(root).as_posix()
+        relative = _relative(Path(given), base)
+        if relative is None:
+            return Source(given, problem=f"it is not in the picture folder {str(base)!r}; give --root")
+        name = relative
     name = PurePosixPath(name).as_posix()  # ./a/b.jpg -> a/b.jpg
     boxes, shares, problem = _boxes(fields)
     return Source(name, _plain(fields), boxes, shares, problem)
+
+
+def _relative(file: Path, base: Path) -> str | None:
+    """An absolute path as a name below ``base``, whichever links either of them goes through; ``None`` when outside."""
+    root = base.resolve()
+    for folder, of in ((Path(os.path.abspath(base)), file), (root, file), (root, file.parent.resolve() / file.name)):
+        if of.is_relative_to(folder):
+            return of.relative_to(folder).as_posix()
+    return None
 
 
 def _boxes(fields: Mapping[str, Any]) -> tuple[list[list[float]], bool, str]:

@@ -55,7 +55,7 @@ class Outcome:
     Attributes:
         done: ``failed``, with its ``problem``; ``unchanged``; ``described``: only its metadata is to be changed;
             ``copied``: its contents are in the store under another name; ``embedded``: here are its vectors.
-        sha256: of the contents.
+        sha256: of the contents; empty when they were not read.
         size: (width, height) in pixels of what was embedded.
         given: how many regions, the first ones, are of the source's boxes.
         arrays: of what was embedded: (D,) vector, (K, D) regions, (K, 4) boxes in pixels.
@@ -133,7 +133,7 @@ def embed_unit(
 
 def _read(task: Task, config: BuildConfig, root: Path, twins: Digests) -> Outcome | tuple[str, Image.Image]:
     """What became of a picture, or its contents' hash and its pixels when it has to be embedded."""
-    source = task.source
+    source, digest = task.source, ""
     if source.problem:
         return Outcome("failed", problem=source.problem)
     try:
@@ -147,9 +147,9 @@ def _read(task: Task, config: BuildConfig, root: Path, twins: Digests) -> Outcom
         image = open_image(data)
         image.load()
     except Fgclip2Error as error:
-        return Outcome("failed", problem=str(error))
+        return Outcome("failed", digest, problem=str(error))
     problem = _outside(source, image.size) if config.boxes else ""
-    return Outcome("failed", problem=problem) if problem else (digest, image)
+    return Outcome("failed", digest, problem=problem) if problem else (digest, image)
 
 
 def _outside(source: Source, size: tuple[int, int]) -> str:

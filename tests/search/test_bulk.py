@@ -7,7 +7,8 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -20,13 +21,14 @@ from PIL import Image
 import fgclip2
 from fgclip2.cli import main
 from fgclip2.errors import Fgclip2Error
+from fgclip2.search import bulk
 from fgclip2.search.build import BuildReport, build_store
-from fgclip2.search.bulk import _Setup, _task, _Worker, pack, unpack
+from fgclip2.search.bulk import _connected, _Setup, _task, _Worker, check_contents, pack, unpack
 from fgclip2.search.config import BuildConfig, ClusterConfig
 from fgclip2.search.entries import Entry
 from fgclip2.search.sources import Source
 from fgclip2.search.store import Store
-from fgclip2.search.units import Digests, Outcome, Task
+from fgclip2.search.units import Digests, Outcome, Task, embed_unit
 
 SIZE = 15  # of a shard: 72 scenes are five of them
 
@@ -210,6 +212,72 @@ def test_what_a_cluster_lacks_is_said(
         build(embedded, ClusterConfig(cluster.address, worker_gpus=1))
     with pytest.raises(Fgclip2Error, match="a model in memory cannot be sent"):
         build(fgclip2.FGCLIP2(embedded.model, embedded.processor), cluster)
+
+
+@pytest.fixture
+def elsewhere(collection: Path, tmp_path: Path) -> Path:
+    """The folder of that name on another machine, so far the same."""
+    other = tmp_path / "other"
+    shutil.copytree(collection, other)
+    return other
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda other: shutil.copy(other / "001.png", other / "000.png"), "000.png' .* other contents there"),
+        (
+            lambda other: (other / "017坏.jpg").write_text("no pictur!", encoding="utf-8"),
+            "017坏.jpg' .* other contents",
+        ),
+        (lambda other: (other / "002.png").unlink(), "002.png' .* it cannot read it .*cannot be read"),
+        (lambda other: shutil.copy(other / "000.png", other / "gone.png"), "gone.png' .* read there only"),
+        (lambda other: None, ""),
+    ],
+)
+def test_a_worker_that_sees_other_pictures_is_found_out(
+    embedded: fgclip2.FGCLIP2, collection: Path, elsewhere: Path, change: Callable[[Path], object], said: str
+) -> None:
+    names = ["000.png", "002.png", "017坏.jpg", "020.png", "gone.png"]
+    tasks = [Task(Source(name)) for name in names] + [Task(Source("listed.png", problem="its boxes are wrong"))]
+    change(elsewhere)
+    outcomes = unpack(pack(embed_unit(tasks, embedded, BuildConfig(), elsewhere, Digests([]))))
+    with ThreadPoolExecutor(2) as readers:
+        if said:
+            with pytest.raises(Fgclip2Error, match=f"picture '{said}"):
+                check_contents(tasks, outcomes, collection, "worker-3", readers)
+        else:
+            check_contents(tasks, outcomes, collection, "worker-3", readers)
+            assert [outcome.done for outcome in outcomes] == ["embedded"] * 2 + ["failed"] * 4
+
+
+@pytest.mark.slow
+def test_nothing_is_stored_of_a_run_with_another_folder(
+    embedded: fgclip2.FGCLIP2, collection: Path, elsewhere: Path, cluster: ClusterConfig, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Workers of this machine read another folder, as on a machine with another one at the same path."""
+    shutil.copy(elsewhere / "030.png", elsewhere / "040.png")  # in the third shard
+    real = bulk._Setup
+    monkeypatch.setattr(bulk, "_Setup", lambda *fields: replace(real(*fields), root=str(elsewhere)))
+    config = BuildConfig(shard_size=SIZE)
+    with pytest.raises(Fgclip2Error, match=r"picture '040.png' is not the same for the worker on .* other contents"):
+        build_store(collection, tmp_path / "idx", embedded, config, cluster=cluster, progress=False)
+    assert set(Store.open(tmp_path / "idx").rows) < {f"{number:03d}.png" for number in range(40)}
+
+
+@pytest.mark.slow
+def test_only_a_named_cluster_is_joined(cluster: ClusterConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    monkeypatch.setenv("RAY_ADDRESS", str(cluster.address))  # as on a machine where one runs
+    joined = {}
+    for address in (None, "auto", cluster.address):
+        with _connected(ClusterConfig(address)):
+            joined[address] = ray.get_runtime_context().gcs_address
+        assert not ray.is_initialized()
+    assert joined["auto"] == joined[cluster.address] == cluster.address
+    assert joined[None] != cluster.address
 
 
 def test_a_worker_says_what_is_wrong_with_it(embedded: fgclip2.FGCLIP2, tmp_path: Path) -> None:

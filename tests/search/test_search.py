@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tarfile
 from collections.abc import Sequence
@@ -22,8 +23,9 @@ from fgclip2.search import build as builds
 from fgclip2.search import units
 from fgclip2.search.build import build_store
 from fgclip2.search.config import BuildConfig, RegionConfig
+from fgclip2.search.problems import REASONS, PictureError
 from fgclip2.search.store import Store
-from tests.search.test_sources import encoded, write_tar
+from tests.search.test_sources import close_folder, encoded, write_tar
 from tests.search.test_store import contents
 
 
@@ -327,6 +329,34 @@ def test_a_shard_that_is_cut_short_is_not_pruned(few: Path, embedded: fgclip2.FG
     assert len([name for name in Store.open(out).rows if name.startswith("one")]) == 4
 
 
+def test_a_folder_that_cannot_be_read_is_not_pruned(
+    few: Path, embedded: fgclip2.FGCLIP2, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """What is in it is unknown, and it is named as a failure; what is gone elsewhere is deleted."""
+    (few / "猫" / "黑").mkdir(parents=True)
+    for number, name in ((1, "猫"), (2, "猫/黑"), (3, "猫")):
+        (few / f"{number:03d}.png").rename(few / name / f"{number:03d}.png")
+    shutil.copy(few / "000.png", few / "猫.png")  # its name begins alike
+    out = tmp_path / "idx"
+    build_store(few, out, embedded, progress=False)
+    (few / "000.png").unlink()
+    (few / "猫.png").unlink()
+    with monkeypatch.context() as patch:
+        close_folder(patch, few / "猫")
+        assert main(["index", str(few), "--out", str(out), "--prune"]) == 0
+        told = capsys.readouterr().out
+    assert "5 pictures (2 unchanged, 2 deleted, 3 kept of folders or shards that cannot be read)" in told
+    assert "1 pictures could not be read" in told
+    assert Store.open(out).rows.keys() == {"004.png", "005.png", "猫/001.png", "猫/黑/002.png", "猫/003.png"}
+    (failure,) = map(json.loads, (out / "failures.jsonl").read_text(encoding="utf-8").splitlines())
+    assert failure["image"] == "猫/"
+    assert "Permission denied" in failure["error"]
+    (few / "猫" / "001.png").unlink()
+    done = build_store(few, out, embedded, BuildConfig(prune=True), progress=False)
+    assert (done.unchanged, done.missing, done.unknown, done.failed) == (4, 1, 0, 0)
+
+
 def test_of_one_name_twice_in_a_shard_the_last_counts(few: Path, embedded: fgclip2.FGCLIP2, tmp_path: Path) -> None:
     """As for tar, which adds what was changed behind what is there."""
     shard = tmp_path / "part.tar"
@@ -378,6 +408,38 @@ def test_a_store_keeps_its_model_settings_and_root(
         build_store(few, tmp_path / "none.idx", embedded, progress=False)
 
 
+def test_a_folder_that_became_a_link_is_still_the_same(few: Path, embedded: fgclip2.FGCLIP2, tmp_path: Path) -> None:
+    out = tmp_path / "idx"
+    build_store(few, out, embedded, progress=False)
+    moved = few.rename(tmp_path / "moved")
+    few.symlink_to(moved)
+    for given in (few, moved):
+        done = build_store(given, out, embedded, progress=False)
+        assert (done.unchanged, done.total) == (6, 6)
+    for root in (None, few, moved):
+        hits = Index.open(out, embedded, root=root).search("a dog", top=6)
+        assert [hit.problem for hit in hits] == [""] * 6
+
+
+def test_a_wrong_root_leaves_nothing_behind(few: Path, embedded: fgclip2.FGCLIP2, tmp_path: Path) -> None:
+    listing, out, wrong = tmp_path / "list.txt", tmp_path / "idx", tmp_path / "错"
+    listing.write_text("000.png\n001.png\n", encoding="utf-8")
+    wrong.mkdir()
+    (wrong / "001.png").write_text("no picture", encoding="utf-8")
+    with pytest.raises(Fgclip2Error, match="of 2 pictures .* not one could be read; the first: .*000.png.*--root"):
+        build_store(listing, out, embedded, root=wrong, progress=False)
+    assert not out.exists()
+    # What an earlier run has left without a picture binds nobody either.
+    Store.create(out, model_hash="0" * 64, model_name="other", dimension=3, root=wrong, settings={"boxes": True})
+    with pytest.raises(Fgclip2Error, match="not one could be read"):
+        build_store(listing, out, embedded, root=wrong, progress=False)
+    assert Store.open(out).manifest.model_name == "other"
+    done = build_store(listing, out, embedded, root=few, progress=False)
+    assert (done.embedded, done.total) == (2, 2)
+    store = Store.open(out, model_hash=embedded.hash)
+    assert (store.manifest.root, store.manifest.dimension) == (str(few.resolve()), embedded.width)
+
+
 def test_pictures_that_are_gone_or_changed_are_still_hits_and_say_so(
     few: Path, embedded: fgclip2.FGCLIP2, tmp_path: Path
 ) -> None:
@@ -393,11 +455,28 @@ def test_pictures_that_are_gone_or_changed_are_still_hits_and_say_so(
     gone = next(hit for hit in hits if hit.name == "000.png")
     with pytest.raises(Fgclip2Error, match="has no heat-map: .*cannot be read"):
         gone.heat_map()
+    assert {hit.name: hit.reason for hit in hits if hit.problem} == {"000.png": "gone", "001.png": "changed"}
     page = hits.write_html(tmp_path / "page.html").read_text(encoding="utf-8")
     assert page.count("data:image/jpeg") == 2 * 4 + 1  # the changed one is shown without a heat-map
+    cards = {re.search(r"<div>(\d+\.png)", card)[1]: card for card in page.split("<li>")[1:]}  # type: ignore[index]
+    assert [name for name, card in cards.items() if 'class="gone"' in card] == ["000.png"]
+    for language in ("en", "zh"):
+        assert REASONS["gone"][language] in cards["000.png"]
+        assert page.count(REASONS["changed"]["zh"]) == page.count("has changed since") == 1
+    # What is remembered of a picture does not speak for it when it is gone.
+    (few / "003.png").unlink()
+    (few / "004.png").write_bytes((few / "004.png").read_bytes()[:900])
+    again = {hit.name: hit for hit in index.search("a dog", top=6)}
+    assert {name: hit.reason for name, hit in again.items() if hit.problem} == {
+        "000.png": "gone", "001.png": "changed", "003.png": "gone", "004.png": "changed",
+    }  # fmt: skip
+    assert again["003.png"].similarity is None
+    with pytest.raises(PictureError) as caught:
+        again["004.png"].image()
+    assert caught.value.reason == "damaged"
     moved = few.rename(tmp_path / "moved")
-    assert not any(hit.problem for hit in Index.open(tmp_path / "idx", root=moved).search("a dog", top=2) if
-                   hit.name > "001.png")  # fmt: skip
+    hits = Index.open(tmp_path / "idx", root=moved).search("a dog", top=6)
+    assert {hit.name for hit in hits if not hit.problem} == {"002.png", "005.png"}
 
 
 def test_shards_and_boxes(few: Path, scenes: list[Scene], embedded: fgclip2.FGCLIP2, tmp_path: Path) -> None:

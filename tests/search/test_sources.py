@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from fgclip2.data.media import find_pictures
 from fgclip2.errors import Fgclip2Error
 from fgclip2.search.sources import inside, list_sources, read_picture, span_of
 
@@ -45,6 +48,33 @@ def test_a_folder(folder: Path) -> None:
     assert [source.name for source in sources] == ["a.png", "猫/b.png"]
     assert read_picture(root, "猫/b.png") == encoded("blue")
     assert [source.name for source in list_sources(folder, leave_out=folder / "猫")[1]] == ["a.png"]
+
+
+def close_folder(monkeypatch: pytest.MonkeyPatch, closed: Path) -> None:
+    """Refuse to list a folder, as the system does; taking its permissions would not stop root."""
+    real = os.scandir
+
+    def scandir(path: str) -> object:
+        if Path(path) == closed:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+
+
+def test_a_folder_that_cannot_be_read_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    close_folder(monkeypatch, folder / "猫")
+    sources = list_sources(folder)[1]
+    assert [(source.name, source.hides) for source in sources] == [("a.png", ""), ("猫/", "猫/")]
+    assert "cannot be read (Permission denied)" in sources[1].problem
+    (folder / "a.png").unlink()
+    with pytest.raises(Fgclip2Error, match="猫 cannot be read: Permission denied"):
+        list_sources(folder)
+    write_tar(folder / "0.tar", {"1.png": encoded()})
+    assert [source.name for source in list_sources(folder)[1]] == ["0.tar#1.png", "猫/"]
+    close_folder(monkeypatch, folder)
+    with pytest.raises(Fgclip2Error, match="cannot be read .Permission denied., and nobody knows"):
+        find_pictures(folder)
 
 
 @pytest.mark.parametrize("kind", ["txt", "jsonl", "json", "csv", "parquet"])
@@ -164,6 +194,38 @@ def test_names_do_not_lead_out_of_the_root(tmp_path: Path, name: str) -> None:
         inside(root, name)
     with pytest.raises(Fgclip2Error, match="picture folder"):
         read_picture(root, name, (0, 10) if "x" not in name else None)
+
+
+def test_a_root_behind_a_link(tmp_path: Path) -> None:
+    """Names are below the root whichever way it is spelt; what a link leads out to stays outside."""
+    real = tmp_path / "disk" / "图片"
+    (real / "猫").mkdir(parents=True)
+    (real / "a.png").write_bytes(encoded("red"))
+    (real / "猫" / "b.png").write_bytes(encoded("blue"))
+    link, other = tmp_path / "link", tmp_path / "other"
+    link.symlink_to(real)
+    other.symlink_to(real)
+    root, sources = list_sources(link)
+    assert root == real.resolve()
+    assert [source.name for source in sources] == ["a.png", "猫/b.png"]
+    assert read_picture(link, "猫/b.png") == encoded("blue")
+    given = [link / "a.png", real / "猫" / "b.png", other / "a.png", tmp_path / "x.png", link / ".." / "x.png"]
+    (tmp_path / "x.png").write_bytes(encoded())
+    (tmp_path / "list.txt").write_text("\n".join(map(str, given)), encoding="utf-8")
+    for base in (link, real, other):
+        root, sources = list_sources(tmp_path / "list.txt", base)
+        assert root == real.resolve()
+        assert [source.name for source in sources[:2]] == ["a.png", "猫/b.png"]  # the third is the first once more
+        assert len(sources) == 4
+        for source in sources[2:]:
+            if source.problem:
+                assert "not in the picture folder" in source.problem
+            else:
+                with pytest.raises(Fgclip2Error, match="does not stay in the picture folder"):
+                    read_picture(root, source.name)
+    (real / "out.png").symlink_to(tmp_path / "x.png")
+    with pytest.raises(Fgclip2Error, match="a link that leads out"):
+        read_picture(link, "out.png")
 
 
 def test_what_is_no_collection_is_refused(tmp_path: Path) -> None:
