@@ -310,7 +310,7 @@ def rescore(arguments: Arguments, names: ClassNames | Vocabulary | None) -> None
 def _compare(annotations: Path, files: dict[str, Path], categories: set[int], images: set[int]) -> None:
     """Print AP of results files, over some categories and pictures."""
     try:
-        from fgclip2_mmdet.average_precision import evaluate_boxes, is_lvis
+        from fgclip2.evaluation.average_precision import evaluate_boxes, is_lvis
     except ImportError:
         print("no AP: it needs pip install 'fgclip2[mmdet]'")
         return

@@ -54,8 +54,8 @@ def run(arguments: Arguments) -> None:
 
     from rich.console import Console
 
+    from fgclip2.evaluation.average_precision import evaluate_boxes, is_lvis
     from fgclip2_mmdet.annotations import read_annotations
-    from fgclip2_mmdet.average_precision import evaluate_boxes, is_lvis
     from fgclip2_mmdet.experiment import DetectionData
     from fgclip2_mmdet.report import figures_table, write_metrics, write_reports
 

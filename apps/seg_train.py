@@ -8,8 +8,8 @@
     python apps/seg_train.py --config apps/configs/seg/instances.py model.model=qihoo360/fg-clip2-base \
         coco.train.annotations=train.json coco.train.images=images coco.val.annotations=... coco.val.images=...
 
-Everything in a config can be overridden as key=value. A segmentor finds any class you name; instances are for
-`fgclip2_detectron2.checkpoint.load_model` in code so far:
+Everything in a config can be overridden as key=value, anywhere on the command line. A segmentor finds any class you
+name; instances are for `fgclip2_detectron2.checkpoint.load_model` in code so far:
 
     python apps/seg_predict.py picture.jpg --checkpoint work_dirs/seg --classes "天空, tree, 红色汽车"
 """
@@ -24,7 +24,7 @@ import sys
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -52,8 +52,9 @@ class Arguments:
     resume: bool = False
     """Continue from the newest checkpoint in train.output_dir."""
     eval_only: bool = False
-    """Train nothing; evaluate that checkpoint. Overrides of model are those of a trained one, such as
-    model.max_classes=100, and training data are not needed."""
+    """Train nothing; evaluate that checkpoint. The size of pictures, the scenes and which classes are novel are those
+    of its training; an override that says otherwise is obeyed and told. Overrides of model are those of a trained one,
+    such as model.max_classes=100, and training data are not needed."""
     pictures: int = 8
     """How many evaluated pictures to draw."""
 
@@ -69,12 +70,14 @@ def run(arguments: Arguments) -> None:
     import fgclip2_detectron2  # noqa: F401  (seconds of imports, so only after the cheap checks)
     from fgclip2_detectron2.checkpoint import find_checkpoint
 
-    cfg = _configured(arguments)
+    cfg, notes = _configured(arguments)
     work_dir = Path(cfg.train.output_dir)
     if arguments.resume or arguments.eval_only:
         find_checkpoint(work_dir)
     else:
         _set_aside(work_dir)
+    for note in notes:
+        print(note)
     if cfg.model.model == "tiny":
         print("The embedded model knows drawn glyphs only: this shows that everything works and says nothing about")
         print("photographs. For those: --config apps/configs/seg/folder.py model.model=qihoo360/fg-clip2-base ...")
@@ -86,17 +89,24 @@ def run(arguments: Arguments) -> None:
     launch(_work, arguments.num_gpus, dist_url="auto", args=(arguments,))
 
 
-def _configured(arguments: Arguments) -> Any:
-    """The config, its data entered and checked; evaluation takes the model as it was trained, and no training data."""
-    from fgclip2_detectron2.engine import as_trained, check_data, load_config, register_data
+def _configured(arguments: Arguments) -> tuple[Any, list[str]]:
+    """The config, its data entered and checked, and what is to be said of it.
 
-    cfg = load_config(arguments.config, arguments.overrides)
+    Evaluation takes the model as it was trained, and no training data.
+    """
+    from fgclip2_detectron2.checkpoint import read_facts
+    from fgclip2_detectron2.config_data import check_data, register_data
+    from fgclip2_detectron2.engine import as_trained, load_config
+
+    cfg, notes, trained = load_config(arguments.config, arguments.overrides), [], None
     if arguments.eval_only:
-        cfg = as_trained(cfg, arguments.overrides)
+        facts = read_facts(cfg.train.output_dir)
+        cfg, notes = as_trained(cfg, facts, arguments.overrides)
+        trained = [name for names in facts["names"].values() for name in names]
     resolve(cfg.model.model)
-    register_data(cfg, train=not arguments.eval_only)
+    notes += register_data(cfg, not arguments.eval_only, trained, arguments.overrides)
     check_data(cfg, train=not arguments.eval_only)
-    return cfg
+    return cfg, notes
 
 
 def _set_aside(work_dir: Path) -> None:
@@ -125,7 +135,7 @@ def _work(arguments: Arguments) -> None:
 
     _quiet()
     started = time.monotonic()
-    cfg = _configured(arguments)
+    cfg, _ = _configured(arguments)
     work_dir = Path(cfg.train.output_dir)
     if arguments.eval_only:
         segmentor = load_trained(cfg)
@@ -191,7 +201,19 @@ def _quiet() -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run; 0, 2 after an error that the user can mend, 130 after Ctrl-C."""
     _quiet()
-    return exit_code(lambda: run(tyro.cli(Arguments, args=argv, description=__doc__)), RESUMABLE)
+    given = _overrides_first(sys.argv[1:] if argv is None else argv)
+    return exit_code(lambda: run(tyro.cli(Arguments, args=given, description=__doc__)), RESUMABLE)
+
+
+def _overrides_first(argv: Sequence[str]) -> list[str]:
+    """The command line with its overrides in front: tyro takes them in one row only, people write them anywhere."""
+    takes_value = {f"--{item.name.replace('_', '-')}" for item in fields(Arguments) if item.type not in ("bool", bool)}
+    overrides: list[str] = []
+    options: list[str] = []
+    for word in argv:
+        is_value = bool(options) and options[-1].replace("_", "-") in takes_value
+        (options if is_value or word.startswith("-") else overrides).append(word)
+    return overrides + options
 
 
 if __name__ == "__main__":

@@ -134,7 +134,7 @@ class Ways:
 
 def main(arguments: Arguments) -> None:
     """Detect and evaluate."""
-    from fgclip2_mmdet.average_precision import open_vocabulary_ap
+    from fgclip2.evaluation.average_precision import open_vocabulary_ap
     from fgclip2_mmdet.embedded import find_scenes
     from fgclip2_mmdet.inference import OpenVocabInferencer
     from fgclip2_mmdet.metric import coco_results

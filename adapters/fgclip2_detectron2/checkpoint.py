@@ -56,7 +56,8 @@ class SegmentorCheckpointer(Checkpointer):
 
     def _load_file(self, f: str) -> dict[str, Any]:
         content = read_checkpoint(f)
-        differing = [key for key, value in self.facts.items() if content[_FACTS].get(key) != value]
+        # What an older checkpoint does not say cannot differ.
+        differing = [key for key, value in self.facts.items() if content[_FACTS].get(key, value) != value]
         if differing:
             raise Fgclip2Error(
                 f"{f} is of another run: its {', '.join(differing)} differ. Resume with the same settings, or start a "

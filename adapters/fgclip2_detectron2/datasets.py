@@ -8,7 +8,7 @@ MATLAB files, which MMSegmentation's converter turns into the index pictures tha
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -19,8 +19,8 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from fgclip2.data.media import PICTURE_SUFFIXES
 from fgclip2.errors import Fgclip2Error
 from fgclip2.images import open_image
+from fgclip2.names import check_names, said
 from fgclip2.visualize import label_colours
-from fgclip2.vocabulary import check_names
 
 from .class_names import ADE_150, COCO_STUFF, COCO_STUFF_IDS, PC_59, VOC_20
 from .masks import IGNORE, MaskFormat, read_mask
@@ -121,6 +121,14 @@ def register(
     MetadataCatalog.get(name).set(**{f"{kind}_classes": classes, f"{kind}_colors": colours}, class_set=data)
     if pixels:
         MetadataCatalog.get(name).set(ignore_label=IGNORE, evaluator_type="sem_seg")
+
+
+def unseen_names(names: Mapping[str, Sequence[str]], trained: Collection[str]) -> list[str]:
+    """Classes, by their names in the first language, of which no name in any language is a trained one."""
+    known = {said(name) for name in trained}
+    first = next(iter(names.values()))
+    rows = zip(*names.values(), strict=True)
+    return [name for name, row in zip(first, rows, strict=True) if known.isdisjoint(map(said, row))]
 
 
 def forget(name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,24 +22,23 @@ from torch import nn
 
 import fgclip2
 from fgclip2.errors import Fgclip2Error
+from fgclip2.evaluation.average_precision import LVIS_DETECTIONS
 from fgclip2.predictor import find_device
 from fgclip2.segmentation import DenseSegmentor, SegmentationConfig
-from fgclip2.vocabulary import load_names, parse_names
 
-from .checkpoint import Model, SegmentorCheckpointer, facts_of, find_checkpoint, load_model, read_facts
-from .datasets import SegmentationSet, class_set, forget, register_folder, segmentation_set
+from .checkpoint import Model, SegmentorCheckpointer, facts_of, find_checkpoint, load_model
+from .config_data import MASK_RCNN, overridden, training_records
+from .datasets import SegmentationSet, class_set
 from .evaluator import OpenVocabSemSegEvaluator
 from .instance_evaluator import OpenVocabInstanceEvaluator
-from .instances import InstanceMapper, InstanceSet, instance_set, register_coco
+from .instances import InstanceMapper, InstanceSet
 from .mapper import SegmentationMapper
-from .masks import MaskFormat
-from .scenes import ScenesConfig, register_scene_instances, register_scenes
+from .mask_rcnn import OpenVocabMaskRCNN
 
 CONTROL: Final = "shuffled"
 """The vocabulary that gives every class the name of another."""
 BASELINE: Final = "training-free"
 _SEGMENTOR: Final = "fgclip2_detectron2.segmentor.build_segmentor"
-_MASK_RCNN: Final = "fgclip2_detectron2.mask_rcnn.build_mask_rcnn"
 
 
 def load_config(file: str | Path, overrides: Sequence[str] = ()) -> DictConfig:
@@ -54,97 +54,61 @@ def load_config(file: str | Path, overrides: Sequence[str] = ()) -> DictConfig:
     return cfg
 
 
-def as_trained(cfg: DictConfig, overrides: Sequence[str] = ()) -> DictConfig:
-    """A config whose model is that of the checkpoint in ``train.output_dir``, but for overrides of ``model``.
+def as_trained(
+    cfg: DictConfig, facts: Mapping[str, Any], overrides: Sequence[str] = ()
+) -> tuple[DictConfig, list[str]]:
+    """A config that is what a checkpoint was trained with, but for ``overrides``.
+
+    That is its model, the size of its pictures, and which scenes it was trained on; who changes these at evaluation
+    says so in an override.
+
+    Args:
+        cfg: the config, overrides applied.
+        facts: of the checkpoint, see `facts_of`.
+        overrides: the same ones again.
+
+    Returns:
+        The config; and a line each of what was taken from the checkpoint, and of what an override changes.
 
     Raises:
-        Fgclip2Error: there is no checkpoint, or an override as for `load_config`.
+        Fgclip2Error: an override as for `load_config`.
     """
-    facts = read_facts(cfg.train.output_dir)
-    target = _MASK_RCNN if facts.get("instances") else _SEGMENTOR
+    target = MASK_RCNN if facts.get("instances") else _SEGMENTOR
     cfg = cfg.copy()
     cfg.model = {"_target_": target, **facts["options"]}
     _override(cfg, [text for text in overrides if text.startswith("model.")])
-    return cfg
+    stored = {"data.test_max_patches": facts["max_patches"]}
+    if "scenes" in cfg:
+        stored |= {f"scenes.{key}": value for key, value in (facts.get("scenes") or {}).items()}
+    taken, changed = [], []
+    for key, value in stored.items():
+        present = OmegaConf.select(cfg, key)
+        if present == value:
+            continue
+        if overridden(overrides, key):
+            changed.append(f"{key}={present} as you say; in the training it was {value}")
+        else:
+            OmegaConf.update(cfg, key, value)
+            taken.append(f"{key}={value}")
+    return cfg, [*([f"as in the training: {' '.join(taken)}"] if taken else []), *changed]
 
 
 def _override(cfg: DictConfig, overrides: Sequence[str]) -> None:
     for text in overrides:
-        key, separator, _ = text.partition("=")
+        key, separator, value = text.partition("=")
         if not separator or not key:
             raise Fgclip2Error(f"override {text!r}: give key=value, such as train.lr=0.0005")
         parent, _, _ = key.rpartition(".")
         if parent and OmegaConf.select(cfg, parent) is None:
             raise Fgclip2Error(f"override {text!r}: the config has no {parent!r}; its parts are {', '.join(cfg)}")
+        # hydra's grammar knows no word with Chinese letters and takes commas for a list of choices, so plain text that
+        # has them is quoted for it.
+        plain = re.search(r"[^\x00-\x7f]|,", value) and not re.search(r"""^[\[{"']|["\\]""", value)
         try:
-            LazyConfig.apply_overrides(cfg, [text])
+            LazyConfig.apply_overrides(cfg, [f'{key}="{value}"' if plain else text])
         except Exception as error:  # omegaconf's, hydra's and its grammar's errors have no common base
             reason = str(error).strip().splitlines()[0]
             raise Fgclip2Error(f"override {text!r} cannot be applied ({reason:.120}); quote strings") from error
-
-
-def register_data(cfg: DictConfig, train: bool = True) -> None:
-    """Enter the data sets that a config describes itself (``scenes``, ``folders``, ``coco``), in place of earlier ones.
-
-    Args:
-        cfg: the config.
-        train: the training data too, which evaluation does without.
-
-    Raises:
-        Fgclip2Error: a folder, file or names are missing or wrong.
-    """
-    parts = ("train", "val") if train else ("val",)
-    if "scenes" in cfg:
-        register_scenes(ScenesConfig(**_plain(cfg.scenes)))
-        register_scene_instances(ScenesConfig(**_plain(cfg.scenes)))
-    if "folders" in cfg:
-        _register_folders(cfg.folders, parts)
-    if "coco" in cfg:
-        _register_coco(cfg.coco, parts)
-
-
-def check_data(cfg: DictConfig, train: bool = True) -> None:
-    """Find the files of all data sets before the first is used, and whether the model can take them.
-
-    Raises:
-        Fgclip2Error: there are none, or a data set has instances where labels are needed, or the other way round.
-    """
-    target = cfg.model._target_
-    builder = target if isinstance(target, str) else f"{target.__module__}.{target.__name__}"
-    wanted = instance_set if builder == _MASK_RCNN else segmentation_set
-    for name in (*([cfg.data.train] if train else []), *cfg.data.test):
-        wanted(name)
-        if not len(DatasetCatalog.get(name)):
-            raise Fgclip2Error(f"the data set {name!r} has no pictures")
-
-
-def _lacking(given: Mapping[str, Any], what: str, parts: Sequence[str], kinds: Sequence[str]) -> list[str]:
-    return [f"{what}.{part}.{kind}" for part in parts for kind in kinds if not given[part][kind]]
-
-
-def _register_coco(coco: DictConfig, parts: Sequence[str]) -> None:
-    lacking = _lacking(coco, "coco", parts, ("annotations", "images"))
-    if lacking:
-        raise Fgclip2Error(f"your own data needs {', '.join(lacking)}: give key=value for each")
-    novel = parse_names(coco.novel) if coco.novel else []
-    chinese = load_names(coco.names_zh) if coco.names_zh else None
-    for part in parts:
-        forget(f"coco_{part}")
-        register_coco(f"coco_{part}", coco[part].annotations, coco[part].images, names_zh=chinese, novel=novel)
-
-
-def _register_folders(folders: DictConfig, parts: Sequence[str]) -> None:
-    lacking = _lacking(folders, "folders", parts, ("images", "masks"))
-    if lacking or not folders.names:
-        raise Fgclip2Error(f"your own data needs {', '.join(lacking or ['folders.names'])}: give key=value for each")
-    names = load_names(folders.names)
-    novel = parse_names(folders.novel) if folders.novel else []
-    chinese = load_names(folders.names_zh) if folders.names_zh else None
-    form = MaskFormat.of(len(names), first=folders.first, background=folders.background)
-    for part in parts:
-        forget(f"folder_{part}")
-        images, masks = folders[part].images, folders[part].masks
-        register_folder(f"folder_{part}", images, masks, names, names_zh=chinese, form=form, novel=novel)
 
 
 def build_model(cfg: DictConfig) -> Model:
@@ -182,6 +146,7 @@ def train(cfg: DictConfig, segmentor: Model, resume: bool = False) -> None:
         max_patches=int(cfg.data.test_max_patches),
         background=class_set(cfg.data.train).background,
         names=segmentor.training_names,
+        scenes={key: cfg.scenes[key] for key in ("base", "novel", "size", "seed")} if "scenes" in cfg else None,
     )
     optimizer = torch.optim.AdamW(parameter_groups(segmentor, cfg), lr=options.lr)
     trainer = SimpleTrainer(model, [], optimizer)
@@ -211,7 +176,13 @@ def train_loader(cfg: DictConfig, start: int = 0) -> Any:
     """Endless batches of the training set."""
     data = cfg.data
     mapper = _mapper(data.train)(data.train, data.max_patches, train=True, crop=tuple(data.crop), flip=data.flip)
-    records = DatasetCatalog.get(data.train)
+    records, left_out = training_records(data.train)
+    if left_out and comm.is_main_process():
+        print(
+            f"{left_out:,} of {left_out + len(records):,} pictures show no object of a trained class and are left out "
+            "of training",
+            flush=True,
+        )
     return build_detection_train_loader(
         dataset=records,
         mapper=mapper,
@@ -245,6 +216,7 @@ def evaluate(cfg: DictConfig, segmentor: Model) -> dict[str, dict[str, dict[str,
         data = class_set(name)
         pixels = isinstance(data, SegmentationSet)
         evaluator = OpenVocabSemSegEvaluator if pixels else OpenVocabInstanceEvaluator
+        _say_most(segmentor, name)
         vocabularies = vocabularies_of(name)
         segmentor.set_vocabularies(vocabularies, data.background)
         loader = test_loader(cfg, name)
@@ -257,6 +229,17 @@ def evaluate(cfg: DictConfig, segmentor: Model) -> dict[str, dict[str, dict[str,
             found |= dict(inference_on_dataset(baseline, test_loader(cfg, name), evaluators) or {})
         results[name] = found
     return results
+
+
+def _say_most(model: Model, dataset: str) -> None:
+    """Tell where a model gives fewer detections than LVIS's protocol counts."""
+    data = class_set(dataset)
+    lvis = isinstance(data, InstanceSet) and data.lvis is not None
+    if lvis and isinstance(model, OpenVocabMaskRCNN) and model.config.most < LVIS_DETECTIONS and comm.is_main_process():
+        print(
+            f"LVIS's protocol counts {LVIS_DETECTIONS} detections of a picture, this model gives {model.config.most}: "
+            f"model.detector.most={LVIS_DETECTIONS} changes that, without training"
+        )
 
 
 def vocabularies_of(dataset: str) -> dict[str, list[str]]:

@@ -1,23 +1,21 @@
-"""COCO's AP of masks and boxes over base, novel and all classes, for any vocabulary of a Mask R-CNN."""
+"""COCO's and LVIS's AP of masks and boxes over base, novel and all classes, for any vocabulary of a Mask R-CNN."""
 
 from __future__ import annotations
 
 import itertools
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
-from faster_coco_eval import COCO, COCOeval_faster
 from pycocotools import mask as coco_mask
 
 from fgclip2.errors import Fgclip2Error
+from fgclip2.evaluation.average_precision import FREQUENCIES, evaluate_boxes
 
 from .instances import instance_set
-
-_KINDS: Final = {"mask": "segm", "box": "bbox"}
 
 
 class OpenVocabInstanceEvaluator(DatasetEvaluator):
@@ -25,6 +23,10 @@ class OpenVocabInstanceEvaluator(DatasetEvaluator):
 
     Figures are 0..100: ``mask_AP_all`` (IoU 0.50:0.95), ``mask_AP50_all``, the same of ``box``, and each also of
     ``base`` and ``novel`` classes. A class that no picture shows counts in none; a group without classes is nan.
+
+    A set with LVIS's marks is evaluated by LVIS's protocol: the 300 best detections of a picture count, where their
+    class was looked for. ``mask_APr``, ``mask_APc``, ``mask_APf`` and the same of ``box`` are then there too, the AP of
+    rare, common and frequent classes.
 
     Args:
         dataset: name of the registered set.
@@ -76,43 +78,25 @@ class OpenVocabInstanceEvaluator(DatasetEvaluator):
         gathered = comm.gather((self.images, self.truth, self.found))
         if not comm.is_main_process():
             return None
-        images, truth, found = (list(itertools.chain(*parts)) for parts in zip(*gathered, strict=True))
-        count = len(self.data.main)
-        base = np.isin(np.arange(count), self.data.base)
-        groups = {"base": base, "novel": ~base, "all": np.ones_like(base)}
-        figures = {}
-        for kind, name in _KINDS.items():
-            precision = _precision(images, truth, found, count, name)
-            for group, classes in groups.items():
-                figures[f"{kind}_AP_{group}"] = _average(precision[..., classes])
-                figures[f"{kind}_AP50_{group}"] = _average(precision[:1][..., classes])
+        images, annotations, found = (list(itertools.chain(*parts)) for parts in zip(*gathered, strict=True))
+        marks = self.data.lvis
+        categories = [{"id": label, "name": name} for label, name in enumerate(self.data.main)]
+        if marks is not None:
+            images = [{**image, **marks.of_picture(image["id"])} for image in images]
+            categories = [{**item, "frequency": marks.frequencies[item["id"]]} for item in categories]
+        truth = {"images": images, "annotations": annotations, "categories": categories}
+        figures: dict[str, float] = {}
+        for kind, masks in (("mask", True), ("box", False)):
+            every = evaluate_boxes(
+                truth, found, sorted(self.data.novel), federated=marks is not None, masks=masks
+            ).figures
+            for group in ("base", "novel", "all"):
+                figures |= {f"{kind}_{name}_{group}": every[f"{name}_{group}"] for name in ("AP", "AP50")}
+            if marks is not None:
+                figures |= {f"{kind}_{name}": every[name] for name in FREQUENCIES.values()}
         return OrderedDict({self.vocabulary: figures})
 
 
 def _shape(rle: Mapping[str, Any], box: Sequence[float]) -> dict[str, Any]:
     x1, y1, x2, y2 = box
     return {"segmentation": rle, "bbox": [x1, y1, x2 - x1, y2 - y1], "area": float(coco_mask.area(rle))}
-
-
-def _precision(
-    images: list[dict[str, Any]], truth: list[dict[str, Any]], found: list[dict[str, Any]], count: int, kind: str
-) -> np.ndarray:
-    """``(10, 101, C)``: IoU 0.50, 0.55, ... 0.95; recall 0, 0.01, ... 1; -1 for classes without objects."""
-    shared = {"info": {}, "licenses": [], "images": images,
-              "categories": [{"id": label, "name": str(label)} for label in range(count)]}  # fmt: skip
-    # Ids from 1: the evaluator marks unmatched objects with 0.
-    ground, results = (
-        COCO({**shared, "annotations": [{**item, "id": number} for number, item in enumerate(items, start=1)]})
-        for items in (truth, found)
-    )
-    evaluation = COCOeval_faster(ground, results, kind)
-    evaluation.params.maxDets = [100]
-    evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0, 1e10]], ["all"]
-    evaluation.evaluate()
-    evaluation.accumulate()
-    return np.asarray(evaluation.eval["precision"][..., 0, 0])
-
-
-def _average(precision: np.ndarray) -> float:
-    known = precision[precision > -1]
-    return 100 * float(known.mean()) if known.size else float("nan")

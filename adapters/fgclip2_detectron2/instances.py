@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -14,13 +14,14 @@ from detectron2.structures import BitMasks, Instances
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from fgclip2.data.coco import CocoAnnotation, CocoImage, load_coco
+from fgclip2.data.coco import CocoAnnotation, CocoCategory, CocoDataset, CocoImage, load_coco
 from fgclip2.errors import Fgclip2Error
+from fgclip2.evaluation.average_precision import check_lvis, is_lvis
 from fgclip2.images import open_image
 
 from .class_names import COCO_STUFF
 from .datasets import ClassSet, class_set, register
-from .mapper import Augmentation, whole_patches
+from .mapper import Loader, Mapper, whole_patches
 
 _LEAST: Final = 4  # pixels of a training mask that a crop leaves; less says nothing about a thing
 
@@ -48,14 +49,39 @@ class Thing:
 
 
 @dataclass(frozen=True)
+class LvisMarks:
+    """What LVIS's protocol needs to know beside the objects: it marks only some classes in each picture.
+
+    Attributes:
+        frequencies: of every class: r, c or f.
+        absent: by picture id, labels that were looked for and are not there.
+        partial: by picture id, labels of which some objects are not marked.
+    """
+
+    frequencies: tuple[str, ...]
+    absent: Mapping[int, tuple[int, ...]]
+    partial: Mapping[int, tuple[int, ...]]
+
+    def of_picture(self, number: int) -> dict[str, list[int]]:
+        """LVIS's entries of a picture, with labels for category ids."""
+        absent, partial = list(self.absent[number]), list(self.partial[number])
+        return {"neg_category_ids": absent, "not_exhaustive_category_ids": partial}
+
+
+@dataclass(frozen=True)
 class InstanceSet(ClassSet):
     """Data with things, each with a mask of its own.
 
     Attributes:
         load: reads a record of the set: picture ``(H, W, 3)`` uint8 RGB and its things.
+        lvis: LVIS's marks, where the data have them; they are then evaluated by its protocol.
+        shown: labels of a record's things, crowds left out, without reading its picture; ``None`` where every picture
+            has trained things.
     """
 
     load: Callable[[dict[str, Any]], tuple[np.ndarray, list[Thing]]]
+    lvis: LvisMarks | None = None
+    shown: Callable[[dict[str, Any]], Collection[int]] | None = None
 
 
 def instance_set(name: str) -> InstanceSet:
@@ -78,7 +104,7 @@ def register_coco(
     names_zh: Sequence[str] | None = None,
     novel: Collection[str] = (),
 ) -> None:
-    """Enter a COCO instance file.
+    """Enter a COCO or LVIS instance file.
 
     Args:
         name: in the catalogs.
@@ -91,12 +117,18 @@ def register_coco(
         Fgclip2Error: the file is missing or wrong, an object has no mask, or names are wrong; masks and sizes are
             checked when a picture is read.
     """
-    data = load_coco(annotations, images)
+    register_coco_data(name, load_coco(annotations, images), names_zh=names_zh, novel=novel)
+
+
+def register_coco_data(
+    name: str, data: CocoDataset, *, names_zh: Sequence[str] | None = None, novel: Collection[str] = ()
+) -> None:
+    """`register_coco` of a file that was read before."""
     bare = [item.id for item in data.annotations if not item.segmentation]
     if bare:
         raise Fgclip2Error(
-            f"{annotations}: {len(bare)} annotations have no 'segmentation', the first has id {bare[0]}; instance "
-            "segmentation needs polygons or run lengths (COCO's RLE) of every object"
+            f"{data.annotation_file}: {len(bare)} annotations have no 'segmentation', the first has id {bare[0]}; "
+            "instance segmentation needs polygons or run lengths (COCO's RLE) of every object"
         )
     known = dict(zip(*COCO_STUFF, strict=True))
     chinese = names_zh
@@ -108,7 +140,41 @@ def register_coco(
         {"file_name": str(data.path(image)), "image_id": image.id, "coco": image, "things": data.by_image[image.id]}
         for image in data.images
     ]
-    register(name, lambda: records, InstanceSet(languages, True, frozenset(novel), _CocoLoader(labels)))
+    loader, marks = _CocoLoader(labels), _lvis_marks(data, labels)
+    described = InstanceSet(languages, True, frozenset(novel), loader, marks, loader.shown)
+    register(name, lambda: records, described)
+
+
+def _lvis_marks(data: CocoDataset, labels: Mapping[int, int]) -> LvisMarks | None:
+    """What an LVIS file says beside its objects; ``None`` for a COCO file.
+
+    Raises:
+        Fgclip2Error: the file has some of LVIS's fields, but not all, or a category that is not in it.
+    """
+    entries = {
+        "images": [_present(image, "neg_category_ids", "not_exhaustive_category_ids") for image in data.images],
+        "categories": [{"name": item.name, **_present(item, "frequency")} for item in data.categories],
+    }
+    if not is_lvis(entries):
+        return None
+    try:
+        check_lvis(entries)
+        marks = [
+            {image["id"]: tuple(labels[number] for number in image[key]) for image in entries["images"]}
+            for key in ("neg_category_ids", "not_exhaustive_category_ids")
+        ]
+    except Fgclip2Error as error:
+        raise Fgclip2Error(f"{data.annotation_file}: {error}") from error
+    except KeyError as error:
+        raise Fgclip2Error(
+            f"{data.annotation_file}: a picture's marks name category {error}, which it lacks"
+        ) from error
+    return LvisMarks(tuple(item["frequency"] for item in entries["categories"]), *marks)
+
+
+def _present(item: CocoImage | CocoCategory, *keys: str) -> dict[str, Any]:
+    """An entry's id, and what it has of ``keys``."""
+    return {"id": item.id} | {key: value for key in keys if (value := getattr(item, key)) is not None}
 
 
 @dataclass(frozen=True)
@@ -116,6 +182,10 @@ class _CocoLoader:
     """Reads picture and things of a record; picklable, for loading processes."""
 
     labels: dict[int, int]
+
+    def shown(self, record: dict[str, Any]) -> set[int]:
+        """Labels of the things that are no crowds."""
+        return {self.labels[item.category_id] for item in record["things"] if not item.is_crowd}
 
     def __call__(self, record: dict[str, Any]) -> tuple[np.ndarray, list[Thing]]:
         picture, image = open_image(record["file_name"]), record["coco"]
@@ -165,31 +235,13 @@ def _box_mask(item: CocoAnnotation, image: CocoImage) -> dict[str, Any]:
     return dict(coco_mask.encode(mask))
 
 
-class InstanceMapper:
-    """detectron2's mapper for open-vocabulary instance segmentation; arguments as `SegmentationMapper`'s.
+class InstanceMapper(Mapper[list[Thing]]):
+    """detectron2's mapper for open-vocabulary instance segmentation; arguments are `Mapper`'s."""
 
-    Args:
-        dataset: name of the registered set.
-        max_patches: most patches a picture may have; it is resized to whole ones, aspect kept.
-        train: flip and crop at random, and resize masks along with the picture.
-        crop: least and most share of the area that a training crop keeps; (1, 1) keeps the picture.
-        flip: chance of a mirrored training picture.
-
-    Raises:
-        Fgclip2Error: no such data set, or a number out of range.
-    """
-
-    def __init__(
-        self,
-        dataset: str,
-        max_patches: int = 1024,
-        train: bool = False,
-        crop: tuple[float, float] = (1.0, 1.0),
-        flip: float = 0.5,
-    ) -> None:
-        self.load = instance_set(dataset).load
-        self.max_patches, self.train = max_patches, train
-        self.augmentation = Augmentation(max_patches, crop, flip)
+    @staticmethod
+    def loader(dataset: str) -> Loader[list[Thing]]:
+        """Reads picture and things."""
+        return instance_set(dataset).load
 
     def __call__(self, record: dict[str, Any]) -> dict[str, Any]:
         """Read and prepare one record.

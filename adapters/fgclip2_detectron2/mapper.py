@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +19,10 @@ from .datasets import segmentation_set
 
 Cut = Callable[[np.ndarray], np.ndarray]
 """Crops and mirrors anything of a picture's size ``(H, W, ...)``."""
+
+_Marks = TypeVar("_Marks")
+Loader: TypeAlias = Callable[[dict[str, Any]], tuple[np.ndarray, _Marks]]
+"""Reads a record: picture ``(H, W, 3)`` uint8 RGB, and what is marked in it."""
 
 
 class Augmentation:
@@ -52,13 +57,13 @@ class Augmentation:
         return cut
 
 
-class SegmentationMapper:
-    """detectron2's mapper for open-vocabulary segmentation.
+class Mapper(ABC, Generic[_Marks]):
+    """What detectron2's mappers of this package share.
 
     Args:
         dataset: name of the registered set.
         max_patches: most patches a picture may have; it is resized to whole ones, aspect kept.
-        train: flip and crop at random, and resize labels along with the picture.
+        train: flip and crop at random, and resize labels or masks along with the picture.
         crop: least and most share of the area that a training crop keeps; (1, 1) keeps the picture.
         flip: chance of a mirrored training picture.
 
@@ -74,9 +79,27 @@ class SegmentationMapper:
         crop: tuple[float, float] = (1.0, 1.0),
         flip: float = 0.5,
     ) -> None:
-        self.augmentation = Augmentation(max_patches, crop, flip)
-        self.load = segmentation_set(dataset).load
+        self.load = self.loader(dataset)
         self.max_patches, self.train = max_patches, train
+        self.augmentation = Augmentation(max_patches, crop, flip)
+
+    @staticmethod
+    @abstractmethod
+    def loader(dataset: str) -> Loader[_Marks]:
+        """What reads the records of a registered set; an error where the set is of another kind."""
+
+    @abstractmethod
+    def __call__(self, record: dict[str, Any]) -> dict[str, Any]:
+        """Read and prepare one record."""
+
+
+class SegmentationMapper(Mapper[np.ndarray]):
+    """detectron2's mapper for open-vocabulary segmentation; arguments are `Mapper`'s."""
+
+    @staticmethod
+    def loader(dataset: str) -> Loader[np.ndarray]:
+        """Reads picture and labels."""
+        return segmentation_set(dataset).load
 
     def __call__(self, record: dict[str, Any]) -> dict[str, Any]:
         """Read and prepare one record.

@@ -99,6 +99,7 @@ class OpenVocabMaskRCNN(OpenVocabulary, nn.Module):
         templates: prompts with ``{}`` for the name, averaged.
 
     Attributes:
+        config: sizes of the rest.
         trained_names: names, in any language, that are no novel ones; `set_training_classes` sets them.
     """
 
@@ -107,7 +108,7 @@ class OpenVocabMaskRCNN(OpenVocabulary, nn.Module):
     ) -> None:
         super().__init__()
         config = config or MaskRCNNConfig()
-        self.backbone = backbone
+        self.backbone, self.config = backbone, config
         self.pyramid = FGCLIP2Pyramid(backbone.width, len(backbone.layers), config.channels, config.strides)
         self.levels = tuple(f"p{stride.bit_length() - 1}" for stride in config.strides)
         self.proposal_generator = _proposal_generator(config, self.levels)

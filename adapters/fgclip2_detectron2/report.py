@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from rich.table import Table
 
+from fgclip2.evaluation.average_precision import FREQUENCIES
 from fgclip2.visualize import draw_masks, draw_segmentation
 
 from .checkpoint import Model
@@ -51,16 +52,22 @@ def figures_table(dataset: str, figures: Mapping[str, Mapping[str, float]]) -> T
         for kind, title in kinds.items()
         for group, count in groups.items()
     }
+    marks = data.lvis if isinstance(data, InstanceSet) else None
+    if marks is not None:
+        columns |= {
+            f"mask_{name}": f"mask {name} ({marks.frequencies.count(mark)})" for mark, name in FREQUENCIES.items()
+        }
     if pixels and data.background:
         columns["mIoU"] = "with background"
-    table = Table(title=f"Segmentation on {dataset} ({'mean IoU' if pixels else 'COCO AP'}, in %)")
+    measure = "mean IoU" if pixels else "COCO AP" if marks is None else "LVIS AP"
+    table = Table(title=f"Segmentation on {dataset} ({measure}, in %)")
     grid = [["", *columns.values()]]
     for vocabulary, values in figures.items():
         cells = [values[name] for name in columns]
         grid.append(
             [TITLES.get(vocabulary, vocabulary), *("-" if math.isnan(cell) else f"{cell:.1f}" for cell in cells)]
         )
-    # The longer side goes down: many vocabularies with few figures, or three with nine.
+    # The longer side goes down: many vocabularies with few figures, or three with nine or more.
     head, *rows = grid if pixels else zip(*grid, strict=True)
     for title in head:
         table.add_column(title, justify="right" if title else "left")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
@@ -13,7 +13,7 @@ from pycocotools import mask as coco_mask
 from fgclip2.data.openmoji import Scene, SceneConfig, World
 from fgclip2.data.openmoji.split import HELD_OUT_SEED, SplitConfig, split_evenly
 
-from .datasets import ClassSet, SegmentationSet, forget, register
+from .datasets import ClassSet, SegmentationSet, forget, register, unseen_names
 from .instances import InstanceSet, Thing
 
 TRAIN = "openmoji_train"
@@ -30,24 +30,28 @@ class ScenesConfig(SplitConfig):
     val: int = 200
 
 
-def register_scenes(config: ScenesConfig | None = None) -> tuple[str, str]:
+def register_scenes(config: ScenesConfig | None = None, trained: Collection[str] | None = None) -> tuple[str, str]:
     """Enter training and held-out scenes with a label a pixel; what was registered before is replaced.
 
     Label C, one behind the last class, is the ground. A thing's mask is the whole thing: glyph and badge.
 
     Args:
         config: which scenes; ``None`` for the defaults.
+        trained: names, in either language, of the classes that a model was trained on, all others being novel;
+            ``None`` takes the split of ``config``.
 
     Returns:
         The names of both data sets, ``openmoji_train`` and ``openmoji_val``.
     """
-    _register(TRAIN, VAL, config or ScenesConfig(), SegmentationSet, _labelled)
+    _register(TRAIN, VAL, config or ScenesConfig(), SegmentationSet, _labelled, trained)
     return TRAIN, VAL
 
 
-def register_scene_instances(config: ScenesConfig | None = None) -> tuple[str, str]:
+def register_scene_instances(
+    config: ScenesConfig | None = None, trained: Collection[str] | None = None
+) -> tuple[str, str]:
     """The same scenes as instances: ``openmoji_instances_train`` and ``openmoji_instances_val``."""
-    _register(INSTANCES_TRAIN, INSTANCES_VAL, config or ScenesConfig(), InstanceSet, _things)
+    _register(INSTANCES_TRAIN, INSTANCES_VAL, config or ScenesConfig(), InstanceSet, _things, trained)
     return INSTANCES_TRAIN, INSTANCES_VAL
 
 
@@ -57,6 +61,7 @@ def _register(
     config: ScenesConfig,
     kind: Callable[..., ClassSet],
     read: Callable[[Scene, tuple[int, ...]], Any],
+    trained: Collection[str] | None,
 ) -> None:
     world = _world()
     base, novel = split_evenly(world, config.base, config.novel, config.seed)
@@ -66,6 +71,8 @@ def _register(
         "zh": tuple(world.categories[index].name_zh for index in shown),
     }
     unseen = frozenset(world.categories[index].name_en for index in novel)
+    if trained is not None:
+        unseen = frozenset(unseen_names(names, trained))
     parts = {train: (config.train, 0, base), val: (config.val, HELD_OUT_SEED, shown)}
     for name, (count, first, pool) in parts.items():
         forget(name)

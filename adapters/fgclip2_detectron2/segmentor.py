@@ -160,7 +160,11 @@ class OpenVocabSegmentor(OpenVocabulary, nn.Module):
 
 @torch.no_grad()
 def closeness(dense: Tensor, texts: Tensor, inside: Tensor | None = None) -> Tensor:
-    """How near each class comes to being the best of some patch: 0 where it is, else minus the cosine it lacks.
+    """How near each class comes to being the best of some patch: at its best patch, its cosine minus that of the best
+    other class.
+
+    Positive for what is the best somewhere. A measure that stopped at 0 there would leave the choice among those to
+    chance, and a picture of 256 patches can have more of them than there are candidates.
 
     Args:
         dense: ``(B, D, h, w)``, any length.
@@ -168,13 +172,16 @@ def closeness(dense: Tensor, texts: Tensor, inside: Tensor | None = None) -> Ten
         inside: ``(B, 1, h, w)``, 0 in padding; ``None`` without padding.
 
     Returns:
-        ``(T,)``, at most 0.
+        ``(T,)``; 1 for a class that is alone.
     """
     cosine = torch.einsum("bdyx,td->btyx", F.normalize(dense, dim=1), F.normalize(texts.mean(1), dim=-1))
-    behind = cosine - cosine.amax(dim=1, keepdim=True)
+    if len(texts) == 1:
+        return torch.ones_like(cosine[0, :, 0, 0])
+    first, second = cosine.topk(2, dim=1).values.split(1, dim=1)
+    ahead = cosine - torch.where(cosine == first, second, first)
     if inside is not None:
-        behind = behind.masked_fill(inside == 0, -torch.inf)
-    return behind.amax(dim=(0, 2, 3))
+        ahead = ahead.masked_fill(inside == 0, -torch.inf)
+    return ahead.amax(dim=(0, 2, 3))
 
 
 def build_segmentor(

@@ -1,10 +1,9 @@
-"""Annotation files for data sets and metrics: COCO's and LVIS's, all pictures or chosen ones, classes by name."""
+"""Annotation files for data sets and metrics: COCO's and LVIS's, all pictures or chosen ones."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,16 +57,3 @@ def read_image_ids(file: str | os.PathLike[str]) -> set[int]:
     if not ids or not all(isinstance(number, int) and not isinstance(number, bool) for number in ids):
         raise Fgclip2Error(f"{file} lists no image ids; give a JSON list of whole numbers, or an annotation file")
     return set(ids)
-
-
-def class_ids(truth: Mapping[str, Any], classes: Sequence[str]) -> list[int]:
-    """Category id of every class name of a COCO dictionary, in the order of ``classes``.
-
-    Raises:
-        Fgclip2Error: a name that the file does not have.
-    """
-    ids = {category["name"]: category["id"] for category in truth["categories"]}
-    unknown = [name for name in classes if name not in ids]
-    if unknown:
-        raise Fgclip2Error(f"classes that the annotation file does not have: {', '.join(unknown[:5])}")
-    return [ids[name] for name in classes]

@@ -12,10 +12,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 
+from fgclip2.evaluation.average_precision import Evaluation
 from fgclip2.files import write_atomically
 from fgclip2.fonts import font_for
-
-from .average_precision import Evaluation
 
 _STYLES: Final = {  # told apart without colours too
     "base": ("base 基础类", "#1a85ff", "-"),

@@ -13,9 +13,10 @@ from mmdet.registry import DATASETS, TRANSFORMS
 
 from fgclip2.data.coco import with_file_name
 from fgclip2.errors import Fgclip2Error
+from fgclip2.evaluation.average_precision import class_ids
 from fgclip2.processing import open_image
 
-from .annotations import class_ids, read_annotations
+from .annotations import read_annotations
 from .registry import TRANSFORMS as OWN_TRANSFORMS
 
 

@@ -11,8 +11,8 @@ from mmengine.config import Config
 
 from fgclip2.data.coco import CocoAnnotation, CocoCategory, CocoDataset, CocoImage, load_coco, read_annotation_file
 from fgclip2.errors import Fgclip2Error
+from fgclip2.evaluation.average_precision import check_lvis
 
-from .average_precision import check_lvis
 from .experiment import DetectionData, UserData
 
 KEY: Final = "open_vocabulary"

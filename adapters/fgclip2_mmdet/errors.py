@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from pycocotools import mask
 
-from .average_precision import Evaluation
+from fgclip2.evaluation.average_precision import Evaluation
 
 MATCH_IOU: Final = 0.5
 """From this IoU on, a box is on an object."""

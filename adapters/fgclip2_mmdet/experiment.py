@@ -12,9 +12,9 @@ from mmengine.config import Config
 
 from fgclip2.data.coco import CocoDataset, load_coco, read_annotation_file, with_file_name
 from fgclip2.errors import Fgclip2Error
+from fgclip2.evaluation.average_precision import LVIS_DETECTIONS, LVIS_FIELDS, check_lvis, is_lvis
 from fgclip2.files import write_atomically
 
-from .average_precision import LVIS_DETECTIONS, LVIS_FIELDS, check_lvis, is_lvis
 from .embedded import EmbeddedData
 
 CONTROL = "shuffled"

@@ -12,9 +12,9 @@ from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
 
 from fgclip2.errors import Fgclip2Error
+from fgclip2.evaluation.average_precision import Evaluation, class_ids, evaluate_boxes
 
-from .annotations import class_ids, read_annotations
-from .average_precision import Evaluation, evaluate_boxes
+from .annotations import read_annotations
 
 _log = logging.getLogger(__name__)
 

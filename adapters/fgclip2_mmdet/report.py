@@ -14,12 +14,11 @@ from PIL import Image
 from rich.table import Table
 
 from fgclip2.data.coco import with_file_name
+from fgclip2.evaluation.average_precision import FREQUENCIES, SMALL_SIDE, Evaluation, class_ids
 from fgclip2.files import write_atomically
 from fgclip2.images import open_image
 from fgclip2.visualize import draw_boxes
 
-from .annotations import class_ids
-from .average_precision import FREQUENCIES, SMALL_SIDE, Evaluation
 from .curves import curve_numbers, draw_curves
 from .error_page import write_error_page
 from .errors import find_errors

@@ -28,6 +28,7 @@ ROUNDING: Final = 1.0
 """Pixels that a box may lie outside its picture; annotation tools round, so this much is clipped without a word."""
 
 _NAMED: Final = 3  # how many of each kind of problem a message names
+_LVIS_IDS: Final = ("neg_category_ids", "not_exhaustive_category_ids")
 _ORIENTATION_TAG: Final = 0x0112  # EXIF; 5 to 8 lie on their side
 
 
@@ -37,6 +38,7 @@ class CocoCategory:
 
     id: int
     name: str
+    frequency: str | None = None  # LVIS's, as in the file, unchecked
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,8 @@ class CocoImage:
     file_name: str
     width: int
     height: int
+    neg_category_ids: tuple[int, ...] | None = None  # LVIS: classes that are certainly not there
+    not_exhaustive_category_ids: tuple[int, ...] | None = None  # LVIS: classes of which some objects are not marked
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +264,7 @@ def _categories(entries: Sequence[Any], problems: _Problems) -> dict[int, CocoCa
         entry = _entry(raw, index, "categories", {"id": int, "name": str}, problems)
         if entry is None:
             continue
-        category = CocoCategory(entry["id"], entry["name"].strip())
+        category = CocoCategory(entry["id"], entry["name"].strip(), entry.get("frequency"))
         if not category.name:
             problems.add("category with an empty name", f"id {category.id}")
         elif category.name in names:
@@ -281,7 +285,7 @@ def _images(entries: Sequence[Any], root: Path, problems: _Problems, check_sizes
         entry = _entry(with_file_name(raw, root), index, "images", keys, problems)
         if entry is None:
             continue
-        image = CocoImage(*(entry[key] for key in keys))
+        image = CocoImage(*(entry[key] for key in keys), *(_ids(entry, key, problems) for key in _LVIS_IDS))
         if image.id in images:
             problems.add("image id given twice", str(image.id))
         if image.width < 1 or image.height < 1:
@@ -292,6 +296,17 @@ def _images(entries: Sequence[Any], root: Path, problems: _Problems, check_sizes
             _check_size(root, image, problems)
         images.setdefault(image.id, image)
     return images
+
+
+def _ids(entry: Mapping[str, Any], key: str, problems: _Problems) -> tuple[int, ...] | None:
+    """A picture's list of category ids, which only LVIS's files have."""
+    given = entry.get(key)
+    if given is None:
+        return None
+    if not isinstance(given, list) or not all(isinstance(item, int) and not isinstance(item, bool) for item in given):
+        problems.add(f"image whose {key!r} is no list of category ids", f"id {entry['id']} has {given!r:.40}")
+        return None
+    return tuple(given)
 
 
 def with_file_name(entry: Any, root: Path) -> Any:

@@ -123,9 +123,20 @@ def test_closeness_by_hand() -> None:
     for b, y, x in np.argwhere(inside[:, 0].numpy()):
         vector = dense[b, :, y, x].numpy()
         cosines = mean @ vector / np.linalg.norm(vector)
-        best = np.maximum(best, cosines - cosines.max())
+        best = np.maximum(best, [cosines[k] - np.delete(cosines, k).max() for k in range(6)])
     np.testing.assert_allclose(found, best, atol=1e-5)
-    assert found.max() == 0
+    assert closeness(dense, texts[:1], inside).tolist() == [1]
+
+
+def test_candidates_are_the_clearest_winners() -> None:
+    """Sixteen patches, each won by a class of its own, by more and more: the last four lead, whatever their place."""
+    texts = F.normalize(torch.eye(20)[:, None] + 0.1, dim=-1)
+    dense = texts[:16, 0].T.clone()
+    dense[16:] += torch.linspace(0.5, 0, 16)  # what all others like
+    for order in (torch.arange(20), torch.arange(20).flip(0), torch.randperm(20, generator=torch.Generator())):
+        found = closeness(dense.view(1, 20, 4, 4), texts[order])
+        assert (found > 0).sum() == 16
+        assert set(order[found.topk(4).indices].tolist()) == {12, 13, 14, 15}
 
 
 def test_bad_input_is_named(head: CostAggregationHead) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,12 +19,14 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+from rich.console import Console
 
 from fgclip2.errors import Fgclip2Error
 from fgclip2_detectron2 import InstanceMapper, OpenVocabInstanceEvaluator, build_mask_rcnn, register_coco
-from fgclip2_detectron2.datasets import class_set, segmentation_set
+from fgclip2_detectron2.datasets import class_set, forget, segmentation_set
 from fgclip2_detectron2.instances import instance_set
 from fgclip2_detectron2.mask_rcnn import MaskRCNNConfig, OpenVocabMaskRCNN
+from fgclip2_detectron2.report import figures_table
 from fgclip2_detectron2.roi_heads import TextBoxPredictor
 from fgclip2_detectron2.scenes import ScenesConfig, register_scene_instances
 
@@ -280,12 +283,10 @@ def test_an_untrained_head_is_the_dense_map(model: OpenVocabMaskRCNN) -> None:
     np.testing.assert_allclose(predictor.logits(embeddings, texts).detach().numpy(), logits, atol=1e-4)
 
 
-def test_ap_is_pycocotools(tmp_path: Path) -> None:
-    """Random detections on the file's pictures, counted by pycocotools from the file itself."""
-    file = coco_file(tmp_path, 4)
-    register_coco("things", file, tmp_path, novel=["dog"])
+def guessed(ids: list[int]) -> tuple[OpenVocabInstanceEvaluator, list[dict[str, Any]]]:
+    """Random detections near the things of "things": what has counted them, and the same as COCO results."""
     rng = np.random.default_rng(0)
-    evaluator, results, ids = OpenVocabInstanceEvaluator("things"), [], [7, 3, 9]
+    evaluator, results = OpenVocabInstanceEvaluator("things"), []
     mapper = InstanceMapper("things", 24)
     for record in DatasetCatalog.get("things"):
         item = mapper(record)
@@ -306,6 +307,16 @@ def test_ap_is_pycocotools(tmp_path: Path) -> None:
             run = coco_mask.encode(np.asfortranarray(mask, np.uint8))
             results.append({"image_id": record["image_id"], "category_id": ids[label], "score": score,
                             "bbox": [x1, y1, x2 - x1, y2 - y1], "segmentation": run})  # fmt: skip
+    with pytest.raises(Fgclip2Error, match="no predictions for the vocabulary 'names'; this model has zh"):
+        evaluator.process([item], [{"instances": {"zh": found}}])
+    return evaluator, results
+
+
+def test_ap_is_pycocotools(tmp_path: Path) -> None:
+    """Random detections on the file's pictures, counted by pycocotools from the file itself."""
+    file, ids = coco_file(tmp_path, 4), [7, 3, 9]
+    register_coco("things", file, tmp_path, novel=["dog"])
+    evaluator, results = guessed(ids)
     figures = evaluator.evaluate()
     assert figures is not None
     truth = COCO(str(file))
@@ -319,8 +330,78 @@ def test_ap_is_pycocotools(tmp_path: Path) -> None:
             assert figures["names"][f"{kind}_AP_{group}"] == pytest.approx(100 * stock.stats[0], abs=1e-6)
             assert figures["names"][f"{kind}_AP50_{group}"] == pytest.approx(100 * stock.stats[1], abs=1e-6)
     assert 5 < figures["names"]["mask_AP_all"] < 95
-    with pytest.raises(Fgclip2Error, match="no predictions for the vocabulary 'names'; this model has zh"):
-        evaluator.process([item], [{"instances": {"zh": found}}])
+
+
+def lvis_file(root: Path) -> Path:
+    """The same as LVIS's: cats are there but not all marked in the second picture, and nobody looked for dogs in the
+    fourth, whose dog is gone."""
+    file = coco_file(root, 4, iscrowd=0)
+    content = json.loads(file.read_text(encoding="utf-8"))
+    for image in content["images"]:
+        image["neg_category_ids"] = []
+        image["not_exhaustive_category_ids"] = [9] if image["id"] == 2 else []
+    content["annotations"] = [a for a in content["annotations"] if (a["image_id"], a["category_id"]) != (4, 7)]
+    for category, frequency in zip(content["categories"], "rcf", strict=True):
+        category["frequency"] = frequency
+    file.write_text(json.dumps(content), encoding="utf-8")
+    return file
+
+
+def test_lvis_ap_is_that_of_its_api(tmp_path: Path) -> None:
+    file, ids = lvis_file(tmp_path), [7, 3, 9]
+    register_coco("things", file, tmp_path, novel=["dog"])
+    evaluator, results = guessed(ids)
+    results += (wrong := [{**item, "category_id": 7} for item in results if item["image_id"] == 4])
+    evaluator.found += [{**item, "category_id": 0, "iscrowd": 0} for item in wrong]
+    figures = evaluator.evaluate()
+    assert figures is not None
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(figures_table("things", figures))
+    printed = console.export_text()
+    assert "LVIS AP" in printed
+    assert all(f"mask {key} (1)" in printed for key in ("APr", "APc", "APf"))
+    for kind, name in (("mask", "segm"), ("box", "bbox")):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(np, "float", float, raising=False)  # lvis 0.5.3 is older than numpy 1.24
+            from lvis import LVIS, LVISEval, LVISResults
+
+            ground = LVIS(str(file))
+            stock = LVISEval(ground, LVISResults(ground, [dict(item) for item in results]), name)
+            stock.run()
+            expected = stock.get_results()
+        found = figures["names"]
+        for key in ("APr", "APc", "APf"):
+            assert found[f"{kind}_{key}"] == pytest.approx(100 * expected[key], abs=1e-6)
+        for key, same in (("AP_all", "AP"), ("AP50_all", "AP50"), ("AP_novel", "APr")):
+            assert found[f"{kind}_{key}"] == pytest.approx(100 * expected[same], abs=1e-6)
+    assert 5 < figures["names"]["mask_AP_all"] < 95
+    forget("things")
+    register_coco("things", coco_file(tmp_path, 4, iscrowd=0), tmp_path)  # without the marks: another figure
+    by_coco = OpenVocabInstanceEvaluator("things")
+    by_coco.images, by_coco.truth, by_coco.found = evaluator.images, evaluator.truth, evaluator.found
+    other = by_coco.evaluate()
+    assert other is not None
+    assert abs(other["names"]["mask_AP_all"] - figures["names"]["mask_AP_all"]) > 1
+    assert "mask_APr" not in other["names"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "value", "said"),
+    [
+        ("categories", "frequency", None, "entry 7 of categories has no 'frequency'"),
+        ("categories", "frequency", "x", "LVIS knows r, c and f"),
+        ("images", "not_exhaustive_category_ids", None, "entry 1 of images has no 'not_exhaustive_category_ids'"),
+        ("images", "neg_category_ids", [5], "a picture's marks name category 5, which it lacks"),
+        ("images", "neg_category_ids", ["dog"], "no list of category ids"),
+    ],
+)
+def test_half_an_lvis_file_teaches(tmp_path: Path, kind: str, key: str, value: Any, said: str) -> None:
+    file = lvis_file(tmp_path)
+    content = json.loads(file.read_text(encoding="utf-8"))
+    content[kind][0][key] = value
+    file.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(Fgclip2Error, match=said):
+        register_coco("things", file, tmp_path)
 
 
 def test_nothing_found_is_zero(tmp_path: Path) -> None:

@@ -19,8 +19,9 @@ from PIL import Image
 from rich.console import Console
 
 from fgclip2.errors import Fgclip2Error
-from fgclip2_mmdet import OpenVocabDataset, OpenVocabLvisMetric, average_precision
-from fgclip2_mmdet.average_precision import evaluate_boxes
+from fgclip2.evaluation import average_precision
+from fgclip2.evaluation.average_precision import evaluate_boxes
+from fgclip2_mmdet import OpenVocabDataset, OpenVocabLvisMetric
 from fgclip2_mmdet.experiment import fill_config, read_user_data, write_user_data
 from fgclip2_mmdet.report import figures_table
 

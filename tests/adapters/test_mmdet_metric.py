@@ -15,9 +15,10 @@ import torch
 from mmengine.structures import InstanceData
 
 from fgclip2.errors import Fgclip2Error
-from fgclip2_mmdet import OpenVocabCocoMetric, average_precision
+from fgclip2.evaluation import average_precision
+from fgclip2.evaluation.average_precision import evaluate_boxes, open_vocabulary_ap
+from fgclip2_mmdet import OpenVocabCocoMetric
 from fgclip2_mmdet.annotations import read_annotations
-from fgclip2_mmdet.average_precision import evaluate_boxes, open_vocabulary_ap
 
 NAMES = ["dog", "cat", "bus", "伞"]
 NOVEL = ["cat", "伞"]

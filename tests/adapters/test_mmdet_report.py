@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from fgclip2_mmdet.average_precision import Evaluation, evaluate_boxes
+from fgclip2.evaluation.average_precision import Evaluation, evaluate_boxes
 from fgclip2_mmdet.curves import curve_numbers
 from fgclip2_mmdet.error_page import crop
 from fgclip2_mmdet.errors import KINDS, BoxError, ErrorReport, find_errors

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from apps import ovd_report
-from fgclip2_mmdet.average_precision import open_vocabulary_ap
+from fgclip2.evaluation.average_precision import open_vocabulary_ap
 
 BOX = [10, 10, 30, 30]
 

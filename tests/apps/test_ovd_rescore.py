@@ -17,8 +17,8 @@ from pycocotools.cocoeval import COCOeval
 
 import fgclip2
 from apps import ovd_detect
+from fgclip2.evaluation.average_precision import evaluate_boxes
 from fgclip2.fusion import FusionConfig, FusionRescorer
-from fgclip2_mmdet.average_precision import evaluate_boxes
 
 NAMES = ["猫", "dog", "红色汽车"]
 

@@ -15,7 +15,9 @@ from PIL import Image
 from apps import seg_train
 from fgclip2.errors import Fgclip2Error
 from fgclip2_detectron2 import register_datasets
-from fgclip2_detectron2.checkpoint import find_checkpoint, load_segmentor, read_checkpoint
+from fgclip2_detectron2.checkpoint import find_checkpoint, load_segmentor, read_checkpoint, read_facts
+from fgclip2_detectron2.config_data import register_data, training_records
+from fgclip2_detectron2.datasets import class_set
 from fgclip2_detectron2.engine import load_config
 
 SMALL = [
@@ -128,6 +130,56 @@ def test_evaluation_takes_what_was_trained(tiny_dir: Path, tmp_path: Path, capsy
     assert "does not fit what was changed (head)" in capsys.readouterr().err
 
 
+def test_evaluation_keeps_the_trainings_split(
+    tiny_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a word which scenes, how large, and what was trained are the training's; with one, that is told."""
+    out = tmp_path / "out"
+    made = small(tiny_dir, out, *SCENES, "model.train_classes=8", "train.iterations=1")
+    assert train(*made, "--pictures", 0) == 0, capsys.readouterr().err
+    first = json.loads((out / "metrics.json").read_text(encoding="utf-8"))["metrics"]
+    evaluation = ["--eval-only", "--pictures", 0, f"train.output_dir={out}", "scenes.val=2", "data.workers=0"]
+    evaluation.append("train.device=cpu")
+    capsys.readouterr()
+    assert train(*evaluation) == 0, capsys.readouterr().err
+    shown = capsys.readouterr().out
+    assert "as in the training: data.test_max_patches=16 scenes.base=30 scenes.novel=10 scenes.size=96" in shown
+    assert "base (30)" in shown
+    assert json.loads((out / "metrics.json").read_text(encoding="utf-8"))["metrics"] == first
+    assert train(*evaluation, *SCENES, "scenes.base=35", "data.test_max_patches=9") == 0, capsys.readouterr().err
+    shown = capsys.readouterr().out
+    assert "data.test_max_patches=9 as you say; in the training it was 16" in shown
+    assert "scenes.base=35 as you say; in the training it was 30" in shown
+    trained = {said for names in read_facts(out)["names"].values() for said in names}
+    data = class_set("openmoji_val")
+    assert len(data.main) == 45  # another split, and still only what was trained is base
+    assert {data.main[index] for index in data.base} == set(data.main) & trained
+    assert set(data.main) & trained
+
+
+def test_evaluation_of_other_data_keeps_what_was_trained(
+    tiny_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Novel is what was not trained, in either language; who says otherwise is obeyed and told."""
+    config, data = ["--config", seg_train.CONFIGS / "instances.py", "--pictures", 0], coco_miniature(tmp_path)
+    out = f"train.output_dir={tmp_path / 'out'}"
+    options = [*config, f"model.model={tiny_dir}", out, *DETECTOR, *data, "train.iterations=1", "coco.novel=cat"]
+    assert train(*options) == 0, capsys.readouterr().err
+    content = json.loads((tmp_path / "val.json").read_text(encoding="utf-8"))
+    content["categories"] = [{"id": 1, "name": "bird"}, {"id": 2, "name": "狗"}]
+    (tmp_path / "val.json").write_text(json.dumps(content), encoding="utf-8")
+    evaluation = [*config, "--eval-only", out, *data[2:], "data.workers=0", "train.device=cpu"]
+    capsys.readouterr()
+    assert train(*evaluation) == 0, capsys.readouterr().err
+    assert "as you say" not in capsys.readouterr().out
+    assert class_set("coco_val").novel == {"bird"}
+    assert train(*evaluation, "coco.novel=狗") == 0, capsys.readouterr().err
+    shown = capsys.readouterr().out
+    assert "coco.novel as you say: bird count as base, though not trained" in shown
+    assert "coco.novel as you say: 狗 count as novel, though trained" in shown
+    assert class_set("coco_val").novel == {"狗"}
+
+
 def coco_miniature(root: Path) -> list[str]:
     """A COCO JSON a part, two pictures each, with a polygon and run lengths; the overrides that name them."""
     rng, overrides = np.random.default_rng(0), []
@@ -175,6 +227,100 @@ def test_instances_train_resume_and_evaluate(
     assert fewer["en"]["box_AP50_all"] <= first["en"]["box_AP50_all"]
     with pytest.raises(Fgclip2Error, match="is a Mask R-CNN, which finds instances"):
         load_segmentor(out)
+
+
+def test_pictures_without_a_trained_object_are_left_out(
+    tiny_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Novel objects and crowds are none; evaluation keeps every picture."""
+    config, data = ["--config", seg_train.CONFIGS / "instances.py", "--pictures", 0], coco_miniature(tmp_path)
+    content = json.loads((tmp_path / "train.json").read_text(encoding="utf-8"))
+    content["annotations"] = [item for item in content["annotations"] if item["image_id"] == 1 or item["id"] == 4]
+    content["images"].append({**content["images"][0], "id": 3})
+    (tmp_path / "train.json").write_text(json.dumps(content), encoding="utf-8")
+    options = [*config, f"model.model={tiny_dir}", f"train.output_dir={tmp_path / 'out'}", *DETECTOR, *data]
+    options.append("train.iterations=1")
+    assert train(*options, "coco.novel=cat") == 0, capsys.readouterr().err
+    assert "2 of 3 pictures show no object of a trained class and are left out of training" in capsys.readouterr().out
+    assert [record["image_id"] for record in training_records("coco_train")[0]] == [1]
+    assert len(DatasetCatalog.get("coco_val")) == 2
+    content["annotations"][0]["iscrowd"] = 1
+    (tmp_path / "train.json").write_text(json.dumps(content), encoding="utf-8")
+    assert train(*options, "coco.novel=cat", f"train.output_dir={tmp_path / 'other'}") == 2
+    assert "none of the 3 pictures of 'coco_train' shows an object of the 1 classes" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
+
+
+def ov_coco_miniature(root: Path) -> list[str]:
+    """As OV-COCO's files: training has the base categories only, in an order and with ids of its own."""
+    overrides = coco_miniature(root)
+    for part, names in (("train", ["Dog", "fish"]), ("val", ["cat", "bird", "dog", "fish"])):
+        content = json.loads((root / f"{part}.json").read_text(encoding="utf-8"))
+        content["categories"] = [{"id": 10 * k, "name": name} for k, name in enumerate(names, start=1)]
+        for item in content["annotations"]:
+            item["category_id"] = 10 * item["category_id"]
+        (root / f"{part}.json").write_text(json.dumps(content), encoding="utf-8")
+    return overrides
+
+
+def test_a_training_file_of_base_classes_only(
+    tiny_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What it lacks is novel, and Chinese names go by name, not by place."""
+    data, config = ov_coco_miniature(tmp_path), ["--config", seg_train.CONFIGS / "instances.py", "--pictures", 0]
+    (tmp_path / "zh.txt").write_text("猫\n鸟\n狗\n鱼\n", encoding="utf-8")
+    options = [*config, f"model.model={tiny_dir}", f"train.output_dir={tmp_path / 'out'}", *DETECTOR, *data]
+    options += ["train.iterations=1", f"coco.names_zh={tmp_path / 'zh.txt'}"]
+    assert train(*options) == 0, capsys.readouterr().err
+    shown = capsys.readouterr().out
+    assert "2 of 4 classes are not in coco.train and so are novel: cat, bird" in shown
+    assert "mask AP base (2)" in shown
+    assert class_set("coco_train").names == {"en": ("Dog", "fish"), "zh": ("狗", "鱼")}
+    assert class_set("coco_val").names["zh"] == ("猫", "鸟", "狗", "鱼")
+    assert (class_set("coco_train").base, class_set("coco_val").base) == ([0, 1], [2, 3])
+    assert read_checkpoint(find_checkpoint(tmp_path / "out"))["fgclip2"]["names"]["zh"] == ["狗", "鱼"]
+
+    cfg = load_config(config[1], [*data, "coco.novel=dog"])
+    assert register_data(cfg) == ["2 of 4 classes are not in coco.train and so are novel: cat, bird"]
+    assert (class_set("coco_train").base, class_set("coco_val").base) == ([1], [3])
+    swapped = [*data[2:], *data[:2]]
+    swapped = [text.replace("coco.val", "coco.x").replace("coco.train", "coco.val") for text in swapped]
+    swapped = [text.replace("coco.x", "coco.train") for text in swapped]
+    assert register_data(load_config(config[1], swapped)) == [
+        "2 classes of coco.train are trained and not evaluated: cat, bird"
+    ]
+    for override, said in (
+        (f"coco.names_zh={tmp_path / 'zh.txt'}", "coco.names_zh has 4 names, .*train.json has 2 categories"),
+        ("coco.novel=horse", "novel classes that the data set does not have: horse"),
+        ("coco.novel=rare", "no category has frequency r"),
+    ):
+        with pytest.raises(Fgclip2Error, match=said):
+            register_data(load_config(config[1], [*swapped, override]))
+    (tmp_path / "zh.txt").write_text("狗\n鱼\n", encoding="utf-8")
+    with pytest.raises(Fgclip2Error, match="says nothing of cat, bird"):
+        register_data(load_config(config[1], [*swapped, f"coco.names_zh={tmp_path / 'zh.txt'}"]))
+
+
+def test_lvis_files_keep_their_rare_classes_out(
+    tiny_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, config = coco_miniature(tmp_path), ["--config", seg_train.CONFIGS / "instances.py", "--pictures", 0]
+    for part in ("train", "val"):
+        content = json.loads((tmp_path / f"{part}.json").read_text(encoding="utf-8"))
+        for image in content["images"]:
+            image |= {"neg_category_ids": [], "not_exhaustive_category_ids": []}
+        for category, frequency in zip(content["categories"], "fr", strict=True):
+            category["frequency"] = frequency
+        (tmp_path / f"{part}.json").write_text(json.dumps(content), encoding="utf-8")
+    options = [*config, f"model.model={tiny_dir}", f"train.output_dir={tmp_path / 'out'}", *DETECTOR, *data]
+    assert train(*options, "train.iterations=1", "coco.novel=rare") == 0, capsys.readouterr().err
+    shown = capsys.readouterr().out
+    assert "LVIS's protocol counts 300 detections of a picture, this model gives 100" in shown
+    assert "LVIS AP" in shown
+    assert class_set("coco_val").novel == {"cat"}
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text(encoding="utf-8"))["metrics"]["coco_val"]
+    assert metrics["en"]["mask_APr"] == metrics["en"]["mask_AP_novel"]
+    assert metrics["en"]["mask_APc"] is None
 
 
 def test_instances_of_scenes(tiny_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -281,6 +427,36 @@ def test_what_is_refused(
     assert said in printed
     assert len(printed.splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_overrides_may_stand_anywhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Between options, behind a flag, and not where they are an option's value: all of them arrive."""
+    file = tmp_path / "a=b.py"
+    file.write_text((seg_train.CONFIGS / "openmoji_tiny.py").read_text(encoding="utf-8"), encoding="utf-8")
+    out = f"train.output_dir={tmp_path / 'out'}"
+    for words in (
+        ["scenes.val=2", "--config", file, out, "--num_gpus", "1", "--resume", "model.model=tiny", "train.lr"],
+        ["--resume", "scenes.val=2", "--pictures", "3", "train.lr", f"--config={file}", out],
+    ):
+        assert train(*words) == 2
+        assert "override 'train.lr': give key=value" in capsys.readouterr().err
+    assert train("scenes.val=2", "--resume", out, "--config", file) == 2
+    assert f"no checkpoint in {str(tmp_path / 'out')!r}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("狗, cat", "狗, cat"),
+        ("dog,cat", "dog,cat"),
+        ("红色汽车", "红色汽车"),
+        ('"狗, cat"', "狗, cat"),
+        ("dog", "dog"),
+    ],
+)
+def test_names_need_no_second_quotes(given: str, meant: str) -> None:
+    cfg = load_config(seg_train.CONFIGS / "instances.py", [f"coco.novel={given}", "data.crop=[0.5, 0.9]"])
+    assert (cfg.coco.novel, cfg.data.crop) == (meant, [0.5, 0.9])
 
 
 def test_learning_rate_and_decay_by_part(tiny_dir: Path) -> None:

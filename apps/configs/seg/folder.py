@@ -10,7 +10,7 @@ from .coco_stuff import data, model, train
 folders = {
     "names": "",  # .txt with one class a line in label order, or .json
     "names_zh": "",  # the same classes in Chinese, to evaluate with too
-    "novel": "",  # classes to keep out of training, separated by commas: folders.novel='"dog, cat"'
+    "novel": "",  # classes to keep out of training, separated by commas: folders.novel="dog, cat"
     "first": 0,  # mask value of the first class
     "background": None,  # mask value of what is none of the classes; pixels then may stay unnamed
     "train": {"images": "", "masks": ""},

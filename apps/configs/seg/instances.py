@@ -15,8 +15,10 @@ from detectron2.config import LazyCall
 from fgclip2_detectron2.mask_rcnn import build_mask_rcnn
 
 coco: Any = {
-    "names_zh": "",  # its classes in Chinese, .txt or .json in the file's order; those of COCO's own are known
-    "novel": "",  # classes to keep out of training, separated by commas: coco.novel='"dog, cat"'
+    "names_zh": "",  # val's classes in Chinese, .txt or .json in that file's order; those of COCO's own are known
+    # Classes to keep out of training, separated by commas: coco.novel="dog, cat"; rare means LVIS's rare ones. What
+    # val has and train has not is novel anyway, as in OV-COCO's files.
+    "novel": "",
     "train": {"annotations": "", "images": ""},
     "val": {"annotations": "", "images": ""},
 }

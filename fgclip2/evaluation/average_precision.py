@@ -1,4 +1,4 @@
-"""Box AP by faster-coco-eval, under COCO's protocol and LVIS's, averaged over groups of classes."""
+"""AP of boxes and masks by faster-coco-eval, under COCO's protocol and LVIS's, averaged over groups of classes."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
 
 from fgclip2.errors import Fgclip2Error
-
-from .annotations import class_ids
 
 _log = logging.getLogger(__name__)
 
@@ -128,6 +126,7 @@ def evaluate_boxes(
     novel: Iterable[str] | None = None,
     *,
     federated: bool = False,
+    masks: bool = False,
 ) -> Evaluation:
     """Compare detections with the ground truth.
 
@@ -138,6 +137,7 @@ def evaluate_boxes(
         federated: LVIS's protocol: the 300 most certain detections of a picture count, and only those of classes that
             were looked for in it (present, or in ``neg_category_ids``); a class in ``not_exhaustive_category_ids`` has
             no false detections there. Otherwise COCO's: 100 detections a picture and class.
+        masks: compare ``segmentation`` (run lengths) in place of boxes; an object's size is still that of its box.
 
     Raises:
         Fgclip2Error: a novel name that is no category, a detection of a picture or category that the truth does not
@@ -157,7 +157,7 @@ def evaluate_boxes(
             raise Fgclip2Error(f"a detection is of {what} {foreign}, which the annotation file does not have")
     if not detections:
         _log.warning("the detector found nothing in %d pictures; every AP is 0", len(truth["images"]))
-    table = _precision_table(truth, detections, federated)
+    table = _precision_table(truth, detections, federated, masks)
     return Evaluation(truth, detections, table, novel_ids, federated)
 
 
@@ -180,16 +180,29 @@ def open_vocabulary_ap(
     return evaluate_boxes(truth, detections, novel).figures
 
 
+def class_ids(truth: Mapping[str, Any], classes: Sequence[str]) -> list[int]:
+    """Category id of every class name of a COCO dictionary, in the order of ``classes``.
+
+    Raises:
+        Fgclip2Error: a name that the file does not have.
+    """
+    ids = {category["name"]: category["id"] for category in truth["categories"]}
+    unknown = [name for name in classes if name not in ids]
+    if unknown:
+        raise Fgclip2Error(f"classes that the annotation file does not have: {', '.join(unknown[:5])}")
+    return [ids[name] for name in classes]
+
+
 def _precision_table(
-    truth: Mapping[str, Any], detections: Sequence[Mapping[str, Any]], federated: bool
+    truth: Mapping[str, Any], detections: Sequence[Mapping[str, Any]], federated: bool, masks: bool
 ) -> PrecisionTable:
     # LVIS knows no crowds. Ids from 1: the evaluator marks unmatched objects with 0.
     objects = [
-        {**_measured(item), "iscrowd": 0 if federated else int(item.get("iscrowd", 0)), "id": number}
+        {**_measured(item, masks), "iscrowd": 0 if federated else int(item.get("iscrowd", 0)), "id": number}
         for number, item in enumerate(truth["annotations"], start=1)
     ]
     found = [
-        {**_measured(item), "score": item["score"], "iscrowd": 0, "id": number}
+        {**_measured(item, masks), "score": item["score"], "iscrowd": 0, "id": number}
         for number, item in enumerate(detections, start=1)
     ]
     shared = {"info": {}, "licenses": [], "images": truth["images"], "categories": truth["categories"]}
@@ -198,7 +211,7 @@ def _precision_table(
     step = max(1, _PAIRS // max(1, len(truth["images"])))
     parts = []
     for start in range(0, len(category_ids), step):
-        evaluation = COCOeval_faster(ground, results, "bbox", lvis_style=federated)
+        evaluation = COCOeval_faster(ground, results, "segm" if masks else "bbox", lvis_style=federated)
         evaluation.params.catIds = category_ids[start : start + step]
         evaluation.params.maxDets = [LVIS_DETECTIONS if federated else _COCO_DETECTIONS]
         evaluation.params.areaRng = [[0, _LONGEST_SIDE**2], [0, float(np.nextafter(SMALL_SIDE**2, 0))]]
@@ -209,13 +222,14 @@ def _precision_table(
     return PrecisionTable(np.concatenate(parts, axis=2), np.array(category_ids))
 
 
-def _measured(item: Mapping[str, Any]) -> dict[str, Any]:
+def _measured(item: Mapping[str, Any], masks: bool) -> dict[str, Any]:
     """What the evaluator reads. It sorts boxes into sizes by ``area``; here that is the square of the longer side."""
     return {
         "image_id": item["image_id"],
         "category_id": item["category_id"],
         "bbox": item["bbox"],
         "area": max(item["bbox"][2:]) ** 2,
+        **({"segmentation": item["segmentation"]} if masks else {}),
     }
 
 
@@ -246,7 +260,7 @@ def check_lvis(truth: Mapping[str, Any]) -> None:
             if lacking is not None:
                 raise Fgclip2Error(
                     f"entry {lacking} of {kind} has no {key!r}, which LVIS's protocol needs; give an LVIS annotation "
-                    "file, or use OpenVocabCocoMetric"
+                    "file, or evaluate by COCO's protocol"
                 )
     odd = next((entry for entry in truth["categories"] if entry["frequency"] not in FREQUENCIES), None)
     if odd is not None:

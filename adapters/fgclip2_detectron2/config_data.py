@@ -1,0 +1,201 @@
+"""The data that a config describes: entered into detectron2's catalogs, and checked before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final
+
+from detectron2.data import DatasetCatalog
+from omegaconf import DictConfig, OmegaConf
+
+from fgclip2.data.coco import CocoDataset, load_coco
+from fgclip2.errors import Fgclip2Error
+from fgclip2.names import load_names, parse_names, said
+
+from .datasets import class_set, forget, register_folder, segmentation_set, unseen_names
+from .instances import InstanceSet, instance_set, register_coco_data
+from .masks import MaskFormat
+from .scenes import ScenesConfig, register_scene_instances, register_scenes
+
+MASK_RCNN: Final = "fgclip2_detectron2.mask_rcnn.build_mask_rcnn"
+"""The builder, as a config's ``model`` names it, of what takes instances."""
+_EVALUATED: Final = {"folders": "folder_val", "coco": "coco_val"}  # a config's own data in the catalogs
+
+
+def register_data(
+    cfg: DictConfig, train: bool = True, trained: Collection[str] | None = None, overrides: Sequence[str] = ()
+) -> list[str]:
+    """Enter the data sets that a config describes itself (``scenes``, ``folders``, ``coco``), in place of earlier ones.
+
+    Args:
+        cfg: the config.
+        train: the training data too, which evaluation does without.
+        trained: names of the classes that a checkpoint was trained on, in all its languages: what is evaluated and is
+            not among them is novel, whatever the config says; only an override of ``novel`` can say otherwise.
+        overrides: those of the config, which are known to be meant.
+
+    Returns:
+        What a user may not expect of the classes, a line each.
+
+    Raises:
+        Fgclip2Error: a folder, file or names are missing or wrong.
+    """
+    parts = ("train", "val") if train else ("val",)
+    notes: list[str] = []
+    if "scenes" in cfg:
+        register_scenes(ScenesConfig(**OmegaConf.to_container(cfg.scenes)), trained)
+        register_scene_instances(ScenesConfig(**OmegaConf.to_container(cfg.scenes)), trained)
+    for key, enter in (("folders", _register_folders), ("coco", _register_coco)):
+        if key in cfg:
+            meant = overridden(overrides, f"{key}.novel")
+            notes += enter(cfg[key], parts, None if meant else trained)
+            if meant and trained is not None:
+                notes += _contradictions(f"{key}.novel", _EVALUATED[key], trained)
+    return notes
+
+
+def overridden(overrides: Sequence[str], key: str) -> bool:
+    """Whether an override sets an entry of a config, or a part that it is in."""
+    words = [text.partition("=")[0].lstrip("+") for text in overrides]
+    return any(key == word or key.startswith(f"{word}.") for word in words)
+
+
+def _contradictions(key: str, dataset: str, trained: Collection[str]) -> list[str]:
+    """Where an override and the training disagree on what is novel."""
+    data = class_set(dataset)
+    unseen = set(unseen_names(data.names, trained))
+    pairs = (("base", "not trained", unseen - data.novel), ("novel", "trained", data.novel - unseen))
+    return [
+        f"{key} as you say: {_few(sorted(names))} count as {group}, though {fact}"
+        for group, fact, names in pairs if names
+    ]  # fmt: skip
+
+
+def check_data(cfg: DictConfig, train: bool = True) -> None:
+    """Find the files of all data sets before the first is used, and whether the model can take them.
+
+    Raises:
+        Fgclip2Error: there are none, or a data set has instances where labels are needed, or the other way round.
+    """
+    target = cfg.model._target_
+    builder = target if isinstance(target, str) else f"{target.__module__}.{target.__name__}"
+    wanted = instance_set if builder == MASK_RCNN else segmentation_set
+    for name in (*([cfg.data.train] if train else []), *cfg.data.test):
+        wanted(name)
+        if not len(DatasetCatalog.get(name)):
+            raise Fgclip2Error(f"the data set {name!r} has no pictures")
+    if train:
+        training_records(cfg.data.train)
+
+
+def training_records(dataset: str) -> tuple[list[dict[str, Any]], int]:
+    """What is trained on, and how many other pictures were left out: those of instances without a trained one.
+
+    As detectron2's own loaders do: such a picture has no region to learn classes, boxes or masks from.
+
+    Raises:
+        Fgclip2Error: none is left.
+    """
+    records, data = list(DatasetCatalog.get(dataset)), class_set(dataset)
+    if not isinstance(data, InstanceSet) or data.shown is None:
+        return records, 0
+    base = set(data.base)
+    kept = [record for record in records if not base.isdisjoint(data.shown(record))]
+    if not kept:
+        raise Fgclip2Error(
+            f"none of the {len(records)} pictures of {dataset!r} shows an object of the {len(base)} classes that are "
+            "trained (crowds do not count); give other annotations, or keep fewer classes out of training"
+        )
+    return kept, len(records) - len(kept)
+
+
+def _lacking(given: Mapping[str, Any], what: str, parts: Sequence[str], kinds: Sequence[str]) -> list[str]:
+    return [f"{what}.{part}.{kind}" for part in parts for kind in kinds if not given[part][kind]]
+
+
+def _register_coco(coco: DictConfig, parts: Sequence[str], known: Collection[str] | None) -> list[str]:
+    """The evaluation file says which classes there are; what the training file lacks of them is novel.
+
+    So the files of OV-COCO work, whose training file has the base categories only.
+    """
+    lacking = _lacking(coco, "coco", parts, ("annotations", "images"))
+    if lacking:
+        raise Fgclip2Error(f"your own data needs {', '.join(lacking)}: give key=value for each")
+    files = {part: load_coco(coco[part].annotations, coco[part].images) for part in parts}
+    stated = _stated_novel(coco.novel, files) if known is None else []
+    every, trained = files["val"].names, files.get("train", files["val"]).names
+    base = {said(name) for name in trained} - {said(name) for name in stated}
+    chinese = _chinese_of(load_names(coco.names_zh), files) if coco.names_zh else None
+    for part, data in files.items():
+        forget(f"coco_{part}")
+        names_zh = None if chinese is None else [chinese[said(name)] for name in data.names]
+        novel = [name for name in data.names if said(name) not in base]
+        if known is not None:
+            spoken = {"own": data.names, **({} if names_zh is None else {"zh": names_zh})}
+            novel = unseen_names(spoken, known)
+        register_coco_data(f"coco_{part}", data, names_zh=names_zh, novel=novel)
+    asked = {said(name) for name in every}
+    unseen = [name for name in every if said(name) not in {said(word) for word in (*trained, *stated)}]
+    unasked = [name for name in trained if said(name) not in asked]
+    notes = []
+    if unseen:
+        notes.append(f"{len(unseen)} of {len(every)} classes are not in coco.train and so are novel: {_few(unseen)}")
+    if unasked:
+        notes.append(f"{len(unasked)} classes of coco.train are trained and not evaluated: {_few(unasked)}")
+    return notes
+
+
+def _stated_novel(text: str, files: Mapping[str, CocoDataset]) -> list[str]:
+    """The names of ``coco.novel``, each a class of one of the files; ``rare`` stands for LVIS's rare ones."""
+    if not text:
+        return []
+    categories = {said(item.name): item for data in files.values() for item in data.categories}
+    rare = [item.name for item in categories.values() if item.frequency == "r"]
+    if text == "rare" and said(text) not in categories:
+        if not rare:
+            raise Fgclip2Error("coco.novel=rare: no category has frequency r, as LVIS's have; name the novel classes")
+        return rare
+    names = parse_names(text)
+    unknown = [name for name in names if said(name) not in categories]
+    if unknown:
+        raise Fgclip2Error(f"novel classes that the data set does not have: {_few(unknown)}")
+    return names
+
+
+def _chinese_of(names: Sequence[str], files: Mapping[str, CocoDataset]) -> dict[str, str]:
+    """Chinese names by the file's own ones, which is how the training file finds them whatever its order."""
+    own = files["val"].names
+    if len(names) != len(own):
+        raise Fgclip2Error(
+            f"coco.names_zh has {len(names)} names, {files['val'].annotation_file} has {len(own)} categories; give "
+            "one a category, in that file's order"
+        )
+    chinese = {said(name): word for name, word in zip(own, names, strict=True)}
+    lacking = [name for data in files.values() for name in data.names if said(name) not in chinese]
+    if lacking:
+        raise Fgclip2Error(
+            f"coco.names_zh says nothing of {_few(lacking)}: {files['val'].annotation_file}, whose categories it "
+            "follows, lacks them. Add them there, or leave out coco.names_zh"
+        )
+    return chinese
+
+
+def _few(names: Sequence[str], most: int = 5) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _register_folders(folders: DictConfig, parts: Sequence[str], known: Collection[str] | None) -> list[str]:
+    lacking = _lacking(folders, "folders", parts, ("images", "masks"))
+    if lacking or not folders.names:
+        raise Fgclip2Error(f"your own data needs {', '.join(lacking or ['folders.names'])}: give key=value for each")
+    names = load_names(folders.names)
+    novel = parse_names(folders.novel) if folders.novel else []
+    chinese = load_names(folders.names_zh) if folders.names_zh else None
+    if known is not None:
+        novel = unseen_names({"own": names, **({} if chinese is None else {"zh": chinese})}, known)
+    form = MaskFormat.of(len(names), first=folders.first, background=folders.background)
+    for part in parts:
+        forget(f"folder_{part}")
+        images, masks = folders[part].images, folders[part].masks
+        register_folder(f"folder_{part}", images, masks, names, names_zh=chinese, form=form, novel=novel)
+    return []
