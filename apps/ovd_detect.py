@@ -40,6 +40,7 @@ from fgclip2.console import exit_code
 from fgclip2.data.coco import load_coco
 from fgclip2.data.coco_results import ImageResults, load_results, save_results
 from fgclip2.data.finding import find_in_pictures, find_in_video, keep_picture
+from fgclip2.data.media import is_video
 from fgclip2.data.outputs import Results, identity
 from fgclip2.data.sources import Sources, check_out
 from fgclip2.errors import Fgclip2Error
@@ -281,7 +282,7 @@ def rescore(arguments: Arguments, names: ClassNames | Vocabulary | None) -> None
             try:
                 picture = open_image(path)
             except Fgclip2Error as error:
-                results.failures.append({"image": str(path), "error": str(error)})
+                results.fail(path, str(error))
                 continue
             found = rescorer(picture, given[image.id].boxes, given[image.id].scores)
             outside, cut = outside + found.outside, cut + found.cut
@@ -369,9 +370,10 @@ def _report(results: Results, sources: Sources, arguments: Arguments) -> None:
         print(f"{sources.ignored} other files in the folders were left alone")
     if results.failures:
         listing = arguments.out / "failures.jsonl"
-        print(
-            f"{len(results.failures)} pictures could not be read, see {listing}; first: {results.failures[0]['error']}"
-        )
+        videos = sum(is_video(failure["image"]) for failure in results.failures)
+        numbers = {"pictures could not be read": len(results.failures) - videos, "videos not to their end": videos}
+        what = ", ".join(f"{number} {problem}" for problem, number in numbers.items() if number)
+        print(f"{what}, see {listing}; first: {results.failures[0]['error']}")
     print(f"boxes:    {arguments.out / 'detections.json'}")
     drawn = list(dict.fromkeys(entry["picture"] for entry in results.entries))
     print(f"pictures: {arguments.out}{os.sep} ({len(drawn)}, such as {arguments.out / drawn[0]})")
