@@ -46,6 +46,7 @@ from fgclip2.data.sources import Sources, check_out
 from fgclip2.errors import Fgclip2Error
 from fgclip2.fusion import FusionConfig, FusionInferencer, FusionRescorer
 from fgclip2.images import open_image
+from fgclip2.names import said
 from fgclip2.pretrained import DEFAULT_MODEL, ENVIRONMENT_VARIABLE
 from fgclip2.tiles import TiledFinder, Tiling
 from fgclip2.vocabulary import Vocabulary, load_classes, parse_names
@@ -230,6 +231,7 @@ def _trained_finder(arguments: Arguments, names: ClassNames | Vocabulary | None)
     others = inferencer.set_classes(names, contrast=arguments.contrast)
     if others:
         print(f"{others} other classes of the training compete (--no-contrast leaves them out)")
+    _say_same(inferencer.left_out, inferencer.classes)
     return lambda images: inferencer(images, arguments.score_thr)
 
 
@@ -257,6 +259,7 @@ def _stock_finder(arguments: Arguments, names: ClassNames | Vocabulary | None) -
     inferencer = FusionInferencer(proposals, predictor, arguments.fusion())
     _say_what_it_knows(predictor)
     _say_contrast(inferencer.set_classes(names, others if arguments.contrast else ()), len(names))
+    _say_same(inferencer.left_out, inferencer.classes)
     return (lambda images: inferencer(images, arguments.score_thr)), inferencer
 
 
@@ -272,6 +275,7 @@ def rescore(arguments: Arguments, names: ClassNames | Vocabulary | None) -> None
     rescorer = FusionRescorer(predictor, names or dataset.names, arguments.fusion(), contrast)
     if names:
         _say_contrast(len(rescorer.contrast), len(names))
+        _say_same(rescorer.left_out, rescorer.vocabulary.names)
     ids = {category.name: category.id for category in dataset.categories}
     known = all(name in ids for name in rescorer.vocabulary.names)
     fused: dict[int, ImageResults] = {}
@@ -343,6 +347,15 @@ def _say_contrast(others: int, names: int) -> None:
         print(f"{others} other classes compete (--no-contrast leaves them out)")
     else:
         print(f"nothing but your {names} names competes for the boxes, so every box gets one of them")
+
+
+def _say_same(left_out: Sequence[str], names: Sequence[str], most: int = 8) -> None:
+    """Which classes were taken to mean one that was named, unless they bear its name."""
+    own = set(map(said, names))
+    others = [name for name in left_out if said(name) not in own]
+    if others:
+        more = f" and {len(others) - most} more" if len(others) > most else ""
+        print(f"taken to mean one of your names, so not competing: {', '.join(others[:most])}{more}")
 
 
 def _say_left_out(outside: int, cut: int) -> None:
