@@ -40,11 +40,13 @@ from fgclip2.console import exit_code
 from fgclip2.data.coco import load_coco
 from fgclip2.data.coco_results import ImageResults, load_results, save_results
 from fgclip2.data.finding import find_in_pictures, find_in_video, keep_picture
+from fgclip2.data.media import is_video
 from fgclip2.data.outputs import Results, identity
 from fgclip2.data.sources import Sources, check_out
 from fgclip2.errors import Fgclip2Error
 from fgclip2.fusion import FusionConfig, FusionInferencer, FusionRescorer
 from fgclip2.images import open_image
+from fgclip2.names import said
 from fgclip2.pretrained import DEFAULT_MODEL, ENVIRONMENT_VARIABLE
 from fgclip2.tiles import TiledFinder, Tiling
 from fgclip2.vocabulary import Vocabulary, load_classes, parse_names
@@ -229,6 +231,7 @@ def _trained_finder(arguments: Arguments, names: ClassNames | Vocabulary | None)
     others = inferencer.set_classes(names, contrast=arguments.contrast)
     if others:
         print(f"{others} other classes of the training compete (--no-contrast leaves them out)")
+    _say_same(inferencer.left_out, inferencer.classes)
     return lambda images: inferencer(images, arguments.score_thr)
 
 
@@ -256,6 +259,7 @@ def _stock_finder(arguments: Arguments, names: ClassNames | Vocabulary | None) -
     inferencer = FusionInferencer(proposals, predictor, arguments.fusion())
     _say_what_it_knows(predictor)
     _say_contrast(inferencer.set_classes(names, others if arguments.contrast else ()), len(names))
+    _say_same(inferencer.left_out, inferencer.classes)
     return (lambda images: inferencer(images, arguments.score_thr)), inferencer
 
 
@@ -271,6 +275,7 @@ def rescore(arguments: Arguments, names: ClassNames | Vocabulary | None) -> None
     rescorer = FusionRescorer(predictor, names or dataset.names, arguments.fusion(), contrast)
     if names:
         _say_contrast(len(rescorer.contrast), len(names))
+        _say_same(rescorer.left_out, rescorer.vocabulary.names)
     ids = {category.name: category.id for category in dataset.categories}
     known = all(name in ids for name in rescorer.vocabulary.names)
     fused: dict[int, ImageResults] = {}
@@ -281,7 +286,7 @@ def rescore(arguments: Arguments, names: ClassNames | Vocabulary | None) -> None
             try:
                 picture = open_image(path)
             except Fgclip2Error as error:
-                results.failures.append({"image": str(path), "error": str(error)})
+                results.fail(path, str(error))
                 continue
             found = rescorer(picture, given[image.id].boxes, given[image.id].scores)
             outside, cut = outside + found.outside, cut + found.cut
@@ -344,6 +349,15 @@ def _say_contrast(others: int, names: int) -> None:
         print(f"nothing but your {names} names competes for the boxes, so every box gets one of them")
 
 
+def _say_same(left_out: Sequence[str], names: Sequence[str], most: int = 8) -> None:
+    """Which classes were taken to mean one that was named, unless they bear its name."""
+    own = set(map(said, names))
+    others = [name for name in left_out if said(name) not in own]
+    if others:
+        more = f" and {len(others) - most} more" if len(others) > most else ""
+        print(f"taken to mean one of your names, so not competing: {', '.join(others[:most])}{more}")
+
+
 def _say_left_out(outside: int, cut: int) -> None:
     if outside:
         print(f"{outside} boxes of the detector had no area inside their picture and were left out")
@@ -369,9 +383,10 @@ def _report(results: Results, sources: Sources, arguments: Arguments) -> None:
         print(f"{sources.ignored} other files in the folders were left alone")
     if results.failures:
         listing = arguments.out / "failures.jsonl"
-        print(
-            f"{len(results.failures)} pictures could not be read, see {listing}; first: {results.failures[0]['error']}"
-        )
+        videos = sum(is_video(failure["image"]) for failure in results.failures)
+        numbers = {"pictures could not be read": len(results.failures) - videos, "videos not to their end": videos}
+        what = ", ".join(f"{number} {problem}" for problem, number in numbers.items() if number)
+        print(f"{what}, see {listing}; first: {results.failures[0]['error']}")
     print(f"boxes:    {arguments.out / 'detections.json'}")
     drawn = list(dict.fromkeys(entry["picture"] for entry in results.entries))
     print(f"pictures: {arguments.out}{os.sep} ({len(drawn)}, such as {arguments.out / drawn[0]})")

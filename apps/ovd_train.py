@@ -20,6 +20,7 @@ import ast
 import json
 import logging
 import os
+import re
 import sys
 import time
 import warnings
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
 CONFIGS: Final = Path(__file__).parent / "configs" / "ovd"
 _KEPT: Final = ("*.pth", "*.py", "metrics.json", "last_checkpoint")
+_NUMBERED: Final = re.compile(r"previous-\d+").fullmatch
 
 
 @dataclass
@@ -222,17 +224,31 @@ def _option(text: str) -> tuple[str, Any]:
 
 
 def _set_aside(work_dir: Path) -> None:
-    """Move an earlier run's results out of the way, so that --resume cannot mix two runs."""
-    old = sorted(path for pattern in _KEPT for path in work_dir.glob(pattern))
-    if not old:
+    """Move an earlier run's results into a folder of their own, so that --resume cannot mix two runs.
+
+    A checkpoint is hours of work and is never deleted. A run that was stopped before its first one has only a config,
+    which goes: beside the new run's it would make two.
+    """
+    if not any(work_dir.glob("*.pth")):
+        for path in filter(_left_by_a_run, work_dir.glob("*.py")):
+            path.unlink()
         return
-    place = work_dir / "previous"
-    place.mkdir(exist_ok=True)
-    for path in place.iterdir():
-        path.unlink()
-    for path in old:
+    numbers = [int(path.name.rpartition("-")[2]) for path in work_dir.glob("previous-*") if _NUMBERED(path.name)]
+    place = work_dir / f"previous-{max(numbers, default=0) + 1}"
+    place.mkdir()
+    for path in sorted(path for pattern in _KEPT for path in work_dir.glob(pattern)):
         path.replace(place / path.name)
     print(f"an earlier run's checkpoints were moved to {place} (--resume would have continued it)")
+
+
+def _left_by_a_run(config: Path) -> bool:
+    """Whether it is as a run writes its config: nothing but entries, work_dir among them; no program of the user's."""
+    try:
+        lines = ast.parse(config.read_text(encoding="utf-8")).body
+    except (OSError, ValueError, SyntaxError):
+        return False
+    names = {ast.unparse(line.targets[0]) for line in lines if isinstance(line, ast.Assign)}
+    return all(isinstance(line, ast.Assign) for line in lines) and "work_dir" in names
 
 
 def _prepare(arguments: Arguments, given: UserData | DetectionData | EmbeddedConfig) -> DetectionData:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from fgclip2.errors import Fgclip2Error
 from fgclip2.features import Boxes, DenseFeatures
-from fgclip2.vocabulary import ClassNames, Vocabulary
+from fgclip2.vocabulary import ClassNames, Vocabulary, same_classes
 
 if TYPE_CHECKING:
     import supervision as sv
@@ -164,8 +164,10 @@ class FusionRescorer:
         self.model, self.config = model, config or FusionConfig()
         scored = self.vocabulary
         if contrast:
-            scored = scored.against(Vocabulary.build(model, contrast, self.vocabulary.templates))
+            known = Vocabulary.build(model, contrast, self.vocabulary.templates)
+            scored = scored.against(known, same_classes(self.vocabulary, known, model))
         self.contrast = scored.names[len(self.vocabulary) :]
+        self.left_out = tuple(name for name in contrast if name not in self.contrast)
         self.texts = scored.embeddings.float()
 
     @torch.inference_mode()
@@ -243,11 +245,13 @@ class FusionInferencer:
     Attributes:
         outside: boxes so far that had no area inside their picture.
         cut: boxes so far that did not get a place among a picture's ``max_detections``.
+        left_out: names that were given for contrast and mean one of the classes, so that they do not compete.
     """
 
     def __init__(self, proposals: Proposals, model: FGCLIP2, config: FusionConfig | None = None) -> None:
         self.proposals, self.model, self.config = proposals, model, config or FusionConfig()
         self.classes: tuple[str, ...] = ()
+        self.left_out: tuple[str, ...] = ()
         self.outside = self.cut = 0
         self._rescorer: FusionRescorer | None = None
 
@@ -262,6 +266,7 @@ class FusionInferencer:
         """
         self._rescorer = FusionRescorer(self.model, names, self.config, contrast)
         self.classes = self._rescorer.vocabulary.names
+        self.left_out = self._rescorer.left_out
         return len(self._rescorer.contrast)
 
     def __call__(self, images: Sequence[Image.Image], score_thr: float = 0.3) -> list[Detections]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -17,8 +17,19 @@ from tqdm import tqdm
 
 from fgclip2.errors import Fgclip2Error
 from fgclip2.files import write_atomically
-from fgclip2.names import CJK, ClassNames, check_classes, check_names, load_classes, load_names, parse_names, spoken
+from fgclip2.names import (
+    CJK,
+    ClassNames,
+    check_classes,
+    check_names,
+    load_classes,
+    load_names,
+    parse_names,
+    said,
+    spoken,
+)
 from fgclip2.text_cache import TextCache, cache_dir
+from fgclip2.translations import are_translations
 
 if TYPE_CHECKING:
     from fgclip2.predictor import FGCLIP2
@@ -35,6 +46,7 @@ __all__ = [
     "load_classes",
     "load_names",
     "load_templates",
+    "matches",
     "parse_names",
     "same_classes",
 ]
@@ -198,13 +210,14 @@ class Vocabulary:
         """The same vocabulary on another device."""
         return replace(self, embeddings=self.embeddings.to(device))
 
-    def against(self, known: Vocabulary) -> Vocabulary:
+    def against(self, known: Vocabulary, same: Collection[int] | None = None) -> Vocabulary:
         """These classes, then those of ``known`` that mean none of them: rivals, without which one class wins all.
 
         Args:
-            known: classes embedded by the same model; see ``same_classes`` for which are left out.
+            known: classes embedded by the same model.
+            same: indices of those to leave out; ``None`` takes ``same_classes`` without a model.
         """
-        same = same_classes(self, known)
+        same = same_classes(self, known) if same is None else same
         rest = [index for index in range(len(known)) if index not in same]
         own, others = (item.synonyms or ((),) * len(item) for item in (self, known))
         return replace(
@@ -215,23 +228,30 @@ class Vocabulary:
         )
 
 
-def same_classes(wanted: Vocabulary, known: Vocabulary) -> set[int]:
+def same_classes(wanted: Vocabulary, known: Vocabulary, model: FGCLIP2 | None = None) -> set[int]:
+    """Indices of the known classes that mean one of the wanted ones; see ``matches``."""
+    return set(matches(wanted, known, model))
+
+
+def matches(wanted: Vocabulary, known: Vocabulary, model: FGCLIP2 | None = None) -> dict[int, int]:
     """Which known classes mean one of the wanted ones.
 
     That is a name that is given again, also as a synonym and whatever its case, or its translation: a Chinese and a
-    non-Chinese name that are each other's nearest, nearer than any other known name. Names in one script may be
-    neighbours without meaning the same ("wolf", "dog"), so nearness alone does not count there; cosines have no
-    absolute scale, so ranks decide.
+    non-Chinese name that are each other's nearest, nearer than any other known name, and of which neither is a kind of
+    the other, as "红色汽车" of "car", see `fgclip2.translations.are_translations`. Names in one script may be near
+    without meaning the same ("wolf", "dog"), so nearness alone does not count there.
 
     Args:
         wanted: W classes.
         known: K classes, embedded by the same model.
+        model: that model; ``None`` leaves out the last condition, for which parts of the names must be embedded.
 
     Returns:
-        Indices into ``known``.
+        Index into ``known`` -> the one into ``wanted`` of the class that it means.
     """
-    given = {spoken(word).strip().lower() for words in (wanted.names, *wanted.synonyms) for word in words}
-    same = {index for index, name in enumerate(known.names) if spoken(name).strip().lower() in given}
+    given = {said(word): index for index, words in enumerate(wanted.synonyms) for word in words}
+    given |= {said(name): index for index, name in enumerate(wanted.names)}
+    same = {index: given[said(name)] for index, name in enumerate(known.names) if said(name) in given}
     count = len(known)
     texts = known.embeddings.to(wanted.embeddings)
     closest = texts.new_full((len(wanted),), -torch.inf)  # of every wanted class, the highest cosine and its class
@@ -249,11 +269,14 @@ def same_classes(wanted: Vocabulary, known: Vocabulary) -> set[int]:
         among[torch.arange(len(part)), torch.arange(start, start + len(part))] = -torch.inf
         rivalled[start : start + _COMPARED] = among.amax(1) >= best
     mutual = (back[nearest] == torch.arange(len(wanted), device=texts.device)) & ~rivalled[nearest]
-    for column in mutual.nonzero()[:, 0].tolist():
-        index = int(nearest[column])
-        if bool(CJK.search(wanted.names[column])) != bool(CJK.search(known.names[index])):
-            same.add(index)
-    return same
+    near = [(column, int(nearest[column])) for column in mutual.nonzero()[:, 0].tolist()]
+    pairs = [
+        (column, index)
+        for column, index in near
+        if index not in same and bool(CJK.search(wanted.names[column])) != bool(CJK.search(known.names[index]))
+    ]
+    meant = [True] * len(pairs) if model is None else are_translations(model, wanted, known, pairs)
+    return same | {index: column for (column, index), holds in zip(pairs, meant, strict=True) if holds}
 
 
 def load_templates(path: str | os.PathLike[str]) -> Templates:

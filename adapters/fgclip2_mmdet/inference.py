@@ -18,12 +18,13 @@ from PIL import Image
 
 from fgclip2.errors import Fgclip2Error
 from fgclip2.fusion import Detections
+from fgclip2.names import said
 from fgclip2.predictor import find_device
-from fgclip2.vocabulary import ClassNames, Vocabulary
+from fgclip2.vocabulary import ClassNames, Vocabulary, matches
 
 from .open_vocab import OpenVocabDetector
 from .runner import checkpoints, load_weights, read_checkpoint
-from .vocabulary import as_vocabulary
+from .vocabulary import as_vocabulary, novel_flags, trained_words
 
 _log = logging.getLogger(__name__)
 
@@ -35,6 +36,10 @@ class OpenVocabInferencer:
         detector: with weights loaded.
         pipeline: mmdetection's test pipeline; steps that read files are left out.
         device: where to compute.
+
+    Attributes:
+        classes: what is looked for.
+        left_out: classes of the training that mean one of these, so that they do not compete with it.
     """
 
     def __init__(self, detector: OpenVocabDetector, pipeline: Sequence[dict[str, Any]], device: torch.device) -> None:
@@ -42,6 +47,7 @@ class OpenVocabInferencer:
         self.pipeline = Compose(without_loaders(pipeline))
         self.device = device
         self.classes: tuple[str, ...] = ()
+        self.left_out: tuple[str, ...] = ()
 
     @classmethod
     def from_checkpoint(
@@ -74,6 +80,7 @@ class OpenVocabInferencer:
         # The classes to look for come from the caller; without any, those that the detector was trained on.
         settings.vocabulary = {key: value for key, value in vocabulary.items() if key in ("train", "templates")}
         detector = MODELS.build(settings)
+        detector.words = trained_words(vocabulary)
         load_weights(detector, content, file)
         inferencer = cls(detector, cfg.test_dataloader.dataset.pipeline, find_device(device))
         inferencer.classes = detector.trained_classes
@@ -86,7 +93,10 @@ class OpenVocabInferencer:
             names: class names, English or Chinese, with or without synonyms; or a vocabulary made by the same model.
             contrast: also score the classes of the training, whose detections are then dropped. Scores are shares
                 between classes: without something to lose against, "dog" alone would win every cat. Training classes
-                that mean one of ``names`` do not take part, see `same_classes`.
+                that mean one of ``names`` do not take part: `left_out`.
+
+        Classes that mean a class of the training, by a name in any language, a synonym, or a translation (see
+        `fgclip2.vocabulary.matches`), are scored as trained ones, all others as novel ones.
 
         Returns:
             How many classes stand in contrast.
@@ -95,14 +105,34 @@ class OpenVocabInferencer:
             Fgclip2Error: names that are empty or repeat, or a vocabulary of another model.
         """
         predictor, trained = self.detector.backbone.predictor, self.detector.trained_classes
-        wanted = as_vocabulary(names, predictor, self.detector.templates)
-        scored = wanted
-        if contrast and trained:
-            scored = wanted.against(Vocabulary.build(predictor, trained, wanted.templates))
+        scored = wanted = as_vocabulary(names, predictor, self.detector.templates)
+        same: dict[int, int] = {}
+        if trained:
+            known = Vocabulary.build(predictor, trained, wanted.templates)
+            same = self._by_word(wanted)
+            named = set(same.values())  # a class that the training has by name needs no translation
+            same |= {k: w for k, w in matches(wanted, known, predictor).items() if w not in named}
+            scored = wanted.against(known, same) if contrast else wanted
+        words = {word for of_class in self.detector.words.values() for word in of_class}.union(trained)
+        novel = novel_flags(scored.names, words, None, scored.synonyms)
+        for index in same.values():
+            novel[index] = False
         self.detector.clear_vocabularies()
-        self.detector.set_vocabulary(scored)
+        self.detector.set_vocabulary(scored, novel)
         self.classes = wanted.names
+        self.left_out = tuple(trained[index] for index in sorted(same)) if contrast else ()
         return len(scored) - len(wanted)
+
+    def _by_word(self, wanted: Vocabulary) -> dict[int, int]:
+        """Training classes that are asked for by one of their words in any language -> index into ``wanted``."""
+        asked = {said(word): index for index, words in enumerate(wanted.synonyms) for word in words}
+        asked |= {said(name): index for index, name in enumerate(wanted.names)}
+        found = {}
+        for index, name in enumerate(self.detector.trained_classes):
+            for word in sorted(self.detector.words.get(name, ())):
+                if word in asked:
+                    found[index] = asked[word]
+        return found
 
     @torch.inference_mode()
     def __call__(self, images: Sequence[Image.Image], score_thr: float = 0.3) -> list[Detections]:

@@ -16,7 +16,7 @@ from fgclip2.vocabulary import ClassNames, Vocabulary
 from .backbone import FGCLIP2Backbone
 from .drawing import let_it_draw
 from .ensemble import TextClassifier
-from .vocabulary import ClassTexts, as_vocabulary, novel_flags, shuffled
+from .vocabulary import ClassTexts, as_vocabulary, novel_flags, shuffled, trained_words
 
 MAIN = "main"
 
@@ -33,6 +33,8 @@ class OpenVocabDetector(BaseDetector):
 
     backbone: FGCLIP2Backbone
     templates: Sequence[str] | None = None
+    words: Mapping[str, Collection[str]] = {}
+    """Training classes with their words in all languages, see `trained_words`."""
 
     @property
     def text_head(self) -> TextClassifier:
@@ -53,6 +55,7 @@ class OpenVocabDetector(BaseDetector):
                 f"vocabulary: unknown {', '.join(sorted(unknown))}; it has train, test, novel, templates and control"
             )
         self.templates = vocabulary.get("templates")
+        self.words = trained_words(vocabulary)
         train = vocabulary.get("train")
         if train:
             built = as_vocabulary(train, self.backbone.predictor, self.templates)
@@ -84,8 +87,9 @@ class OpenVocabDetector(BaseDetector):
         Args:
             vocabulary: class names, English or Chinese, with or without synonyms, or a ready
                 `fgclip2.vocabulary.Vocabulary` of the same model.
-            novel: names or flags of the classes that the detector was not trained on; ``None`` takes every name that is
-                not among the training names. They are scored with ``beta`` instead of ``alpha``.
+            novel: names or flags of the classes that the detector was not trained on; ``None`` takes every class
+                that has no word, in any language, of a training class. They are scored with ``beta`` instead of
+                ``alpha``.
             name: several vocabularies can be kept and are all scored in one pass. The first one fills
                 ``pred_instances``, the others ``pred_<name>``.
 
@@ -93,7 +97,8 @@ class OpenVocabDetector(BaseDetector):
             Fgclip2Error: empty, from another model, or with novel names that are not classes.
         """
         built = as_vocabulary(vocabulary, self.backbone.predictor, self.templates)
-        texts = ClassTexts(built, novel_flags(built.names, self.trained_classes, novel))
+        known = {word for words in self.words.values() for word in words}.union(self.trained_classes)
+        texts = ClassTexts(built, novel_flags(built.names, known, novel, built.synonyms))
         self.text_head.test_texts[name] = texts.to(next(self.parameters()).device)
         self._tell_classes()
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fgclip2.errors import Fgclip2Error
-from fgclip2.names import said
+from fgclip2.names import check_classes, said
 from fgclip2.predictor import FGCLIP2
 from fgclip2.vocabulary import ClassNames, Templates, Vocabulary
 
@@ -58,22 +59,54 @@ def as_vocabulary(
     return Vocabulary.build(predictor, source, templates)
 
 
+def trained_words(vocabulary: Mapping[str, Any]) -> dict[str, frozenset[str]]:
+    """Training classes with all their words, as `fgclip2.names.said`: names in every language, and synonyms.
+
+    Args:
+        vocabulary: of a config. The vocabularies in its ``test`` name the same classes in the same order, so a class
+            that one of them calls as ``train`` does has its names in the others too. Where none calls any class so, the
+            flags in ``novel`` say which ones the training names are, in their order.
+    """
+    train = check_classes(vocabulary["train"]) if vocabulary.get("train") else {}
+    test = vocabulary.get("test") or {}
+    listed = [check_classes(names) for names in test.values()] if isinstance(test, Mapping) else []
+    own = {name: {said(name), *map(said, synonyms)} for name, synonyms in train.items()}
+    if len({len(classes) for classes in listed}) != 1:
+        return {name: frozenset(words) for name, words in own.items()}
+    groups = [
+        {said(word) for name, synonyms in of_class for word in (name, *synonyms)}
+        for of_class in zip(*(classes.items() for classes in listed), strict=True)
+    ]
+    place = {said(name): index for classes in listed for index, name in enumerate(classes)}
+    places = {name: place[said(name)] for name in train if said(name) in place}
+    flags = list(vocabulary.get("novel") or ())
+    base = [index for index, flag in enumerate(flags) if flag is False]
+    if not places and len(flags) == len(groups) and len(base) == len(train):
+        places = dict(zip(train, base, strict=True))
+    return {name: frozenset(words | groups[places[name]] if name in places else words) for name, words in own.items()}
+
+
 def novel_flags(
-    names: Sequence[str], trained: Collection[str], novel: Collection[str] | Sequence[bool] | None
+    names: Sequence[str],
+    trained: Collection[str],
+    novel: Collection[str] | Sequence[bool] | None,
+    synonyms: Sequence[Sequence[str]] = (),
 ) -> list[bool]:
     """Which names are novel.
 
     Args:
         names: C class names.
-        trained: names the detector was trained on.
-        novel: novel names, or C flags; ``None`` calls every name novel that is not among the trained ones.
+        trained: names the detector was trained on, in all languages.
+        novel: novel names, or C flags; ``None`` calls every class novel of whose words none is among the trained ones.
+        synonyms: the other words of the C classes; empty for none.
 
     Raises:
         Fgclip2Error: a novel name that is not a class, or a wrong number of flags.
     """
     if novel is None:
         known = {said(name) for name in trained}
-        return [said(name) not in known for name in names]
+        words = [(name, *others) for name, others in zip(names, synonyms or [()] * len(names), strict=True)]
+        return [known.isdisjoint(map(said, of_class)) for of_class in words]
     given = list(novel)
     if given and all(isinstance(flag, bool) for flag in given):
         if len(given) != len(names):

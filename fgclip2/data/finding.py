@@ -10,8 +10,8 @@ from typing import Any, Final, TypeVar
 from PIL import Image
 from tqdm import tqdm
 
-from fgclip2.data.media import VideoReader, VideoWriter
-from fgclip2.data.outputs import Results
+from fgclip2.data.media import Frame, VideoReader, VideoWriter
+from fgclip2.data.outputs import Results, source
 from fgclip2.errors import Fgclip2Error
 from fgclip2.fusion import Detections
 from fgclip2.images import open_image
@@ -31,45 +31,69 @@ def find_in_pictures(find: Finder, pictures: Sequence[tuple[Path, Path]], result
         results: where drawn pictures and entries go.
         batch_size: pictures a batch.
     """
-    left = [(path, name) for path, name in pictures if str(path) not in results.done]
+    left = [(path, name) for path, name in pictures if not results.done or source(path) not in results.done]
     with tqdm(total=len(left), unit="picture", disable=None, file=sys.stderr) as progress:
         for part in _batches(left, batch_size):
-            batch: list[tuple[Path, Path, Image.Image]] = []
+            batch: list[tuple[Path, Path, str, Image.Image]] = []
             for path, name in part:
                 try:
-                    batch.append((path, name, open_image(path)))
+                    batch.append((path, name, source(path), open_image(path)))
                 except Fgclip2Error as error:
-                    results.failures.append({"image": str(path), "error": str(error)})
-            for (path, name, image), found in zip(batch, find([item[2] for item in batch]), strict=True):
-                keep_picture(results, path, name, image, found)
+                    results.fail(path, str(error))
+            for (path, name, key, image), found in zip(batch, find([item[3] for item in batch]), strict=True):
+                keep_picture(results, path, name, image, found, key)
             progress.update(len(part))
 
 
 def find_in_video(find: Finder, path: Path, every: int, results: Results, batch_size: int) -> None:
-    """Look at every n-th frame of a video, in batches; makes one MP4, and an entry a frame when all are done."""
-    if str(path) in results.done:
+    """Look at every n-th frame of a video, in batches; makes one MP4, and an entry a frame when all are done.
+
+    A video that is damaged goes into ``results.failures``; what could be read before the damage is kept.
+    """
+    key = source(path)
+    if key in results.done:
+        return
+    entries: list[dict[str, Any]] = []
+    problems: list[Fgclip2Error] = []
+    try:
+        reader = VideoReader(path, every)
+    except Fgclip2Error as error:
+        results.fail(path, str(error))
         return
     target, called = results.place(Path(path.name), (".mp4",), ".mp4")
-    entries = []
     with (
-        VideoReader(path, every) as reader,
+        reader,
         VideoWriter(target, reader.rate / every) as writer,
         tqdm(total=-(-reader.frames // every) or None, unit="frame", disable=None, file=sys.stderr) as progress,
     ):
-        for frames in _batches(reader, batch_size):
+        for frames in _batches(_up_to_damage(reader, problems), batch_size):
             for frame, found in zip(frames, find([frame.image for frame in frames]), strict=True):
                 writer.add(draw_boxes(frame.image, found.boxes, found.labels, found.scores))
                 where = {"image": str(path), "frame": frame.index, "time": round(frame.time, 3)}
                 entries.append({**where, **_described(frame.image, found), "picture": called})
             progress.update(len(frames))
-    results.add(entries)
+    if not entries:
+        target.unlink(missing_ok=True)  # an MP4 without a frame
+    if problems:
+        results.fail(path, f"{problems[0]}; {len(entries)} frames could be read before that and are kept")
+    results.add(entries, key)
 
 
-def keep_picture(results: Results, path: Path, name: Path, image: Image.Image, found: Detections) -> None:
-    """Draw what was found in a picture, and add its entry."""
+def _up_to_damage(reader: VideoReader, problems: list[Fgclip2Error]) -> Iterator[Frame]:
+    """Frames until one cannot be read; why goes into ``problems``."""
+    try:
+        yield from reader
+    except Fgclip2Error as error:
+        problems.append(error)
+
+
+def keep_picture(
+    results: Results, path: Path, name: Path, image: Image.Image, found: Detections, key: str | None = None
+) -> None:
+    """Draw what was found in a picture, and add its entry; ``key`` as in `Results.add`."""
     target, called = results.place(name, _KEPT_SUFFIXES, ".png")
     draw_boxes(image, found.boxes, found.labels, found.scores).save(target, quality=92)
-    results.add([{"image": str(path), **_described(image, found), "picture": called}])
+    results.add([{"image": str(path), **_described(image, found), "picture": called}], key)
 
 
 def _batches(items: Iterable[_Item], size: int) -> Iterator[list[_Item]]:

@@ -16,6 +16,8 @@ from fgclip2.files import write_atomically
 
 _SETTINGS: Final = "settings.json"
 _JOURNAL: Final = "entries.jsonl"
+_FAILURES: Final = "failures.jsonl"
+_SOURCES: Final = "sources"  # in settings.json, beside the settings: what was looked at, see `source`
 
 
 class Results:
@@ -35,8 +37,9 @@ class Results:
 
     Attributes:
         entries: of the listing; add to them with ``add``.
-        failures: pictures that could not be read.
-        done: ``image`` of the entries that an earlier run made.
+        failures: pictures and videos that could not be read, or not to their end; add to them with ``fail``.
+        done: `source` of the files whose entries an earlier run made. Of a file that has changed since, the entries
+            are dropped, and it is not among these.
 
     Raises:
         Fgclip2Error: ``out`` is a file or cannot be written, or has results of other settings.
@@ -49,12 +52,13 @@ class Results:
         self.out = out
         self.settings = None if settings is None else json.loads(json.dumps(settings))
         self.entries: list[dict[str, Any]] = []
-        self.failures: list[dict[str, str]] = []
+        self.failures: list[dict[str, Any]] = []
         self.done: set[str] = set()
         self._taken: set[Path] = set()
+        self._sources: dict[str, str] = {}  # image of an entry -> what it was when it was looked at
 
     def __enter__(self) -> Results:
-        earlier = self._earlier() if self.settings is not None else []
+        earlier, failures = self._earlier() if self.settings is not None else ([], [])
         try:
             self.out.parent.mkdir(parents=True, exist_ok=True)
             if self.settings is None:
@@ -63,11 +67,12 @@ class Results:
             self._scratch.mkdir(exist_ok=True)
             write_atomically(self._scratch / _SETTINGS, json.dumps(self.settings, ensure_ascii=False).encode())
             # Anew, since a run that was killed may have left half a line at the end.
-            write_atomically(self._scratch / _JOURNAL, "".join(map(_line, earlier)).encode())
+            lines = [{**entry, _SOURCES: self._sources[entry["image"]]} for entry in earlier] + failures
+            write_atomically(self._scratch / _JOURNAL, "".join(map(_line, lines)).encode())
         except OSError as error:
             raise Fgclip2Error(f"--out {str(self.out)!r} cannot be written: {error.strerror}") from error
-        self.entries = earlier
-        self.done = {entry["image"] for entry in earlier}
+        self.entries, self.failures = earlier, failures
+        self.done = set(self._sources.values())
         self._taken = {Path(entry["picture"].lower()) for entry in earlier}
         return self
 
@@ -77,30 +82,53 @@ class Results:
         if kind is None or self.settings is None or not self.entries:
             shutil.rmtree(self._scratch, ignore_errors=True)
 
-    def _earlier(self) -> list[dict[str, Any]]:
-        """Entries of the run that was stopped, else of the finished one, whose drawn pictures are there."""
+    def _earlier(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """Entries of the run that was stopped, else of the finished one, that still hold, and failures beside them.
+
+        An entry holds when its drawn picture is there, and its file has not changed.
+        """
         self._scratch = self.out.parent / f".{self.out.name}.partial"
+        sources: dict[str, str] = {}
+        failures: list[dict[str, Any]] = []
         if (self._scratch / _SETTINGS).is_file():
             self._compare(self._scratch / _SETTINGS)
-            journal = self._scratch / _JOURNAL
-            lines = journal.read_text(encoding="utf-8").splitlines() if journal.is_file() else []
-            found = [entry for line in lines if (entry := _parsed(line)) is not None]
+            lines = _lines(self._scratch / _JOURNAL)
+            found = [line for line in lines if "error" not in line]
+            failures = [line for line in lines if "error" in line]
+            sources = {entry["image"]: key for entry in found if (key := entry.pop(_SOURCES, None)) is not None}
         elif (self.out / self.listing).is_file():
             if not (self.out / _SETTINGS).is_file():
                 raise Fgclip2Error(
                     f"{self.out} has results of a run without --resume, whose settings are not known; leave it out to "
                     "replace them, or give another --out"
                 )
-            self._compare(self.out / _SETTINGS)
+            sources = self._compare(self.out / _SETTINGS)
             found = json.loads((self.out / self.listing).read_text(encoding="utf-8"))
+            failures = _lines(self.out / _FAILURES)
         else:
             found = []
         folders = (self._scratch, self.out)
-        return [entry for entry in found if any((folder / entry["picture"]).is_file() for folder in folders)]
+        images = {entry["image"] for entry in found}
+        self._sources = {
+            image: sources.get(image, image)
+            for image in images
+            if not Path(image).exists() or source(image) == sources.get(image)
+        }
+        kept = [
+            entry
+            for entry in found
+            if entry["image"] in self._sources and any((folder / entry["picture"]).is_file() for folder in folders)
+        ]
+        held = {entry["image"] for entry in kept}
+        self._sources = {image: key for image, key in self._sources.items() if image in held}
+        # What left no entry is tried again; a video with entries is not, so that it failed must not be forgotten.
+        return kept, [failure for failure in failures if failure["image"] in held]
 
-    def _compare(self, file: Path) -> None:
+    def _compare(self, file: Path) -> dict[str, str]:
+        """Check an earlier run's settings; returns what it has looked at."""
         assert self.settings is not None
         earlier = _parsed(file.read_text(encoding="utf-8")) or {}
+        sources: dict[str, str] = earlier.pop(_SOURCES, {})
         other = sorted(
             key for key in self.settings.keys() | earlier.keys() if self.settings.get(key) != earlier.get(key)
         )
@@ -109,13 +137,29 @@ class Results:
                 f"{file.parent} has results of other settings ({', '.join(other)}); give the same ones or another "
                 "--out, or leave out --resume to begin anew"
             )
+        return sources
 
-    def add(self, entries: Sequence[dict[str, Any]]) -> None:
-        """Entries whose drawn pictures are in place."""
+    def add(self, entries: Sequence[dict[str, Any]], key: str | None = None) -> None:
+        """Entries whose drawn pictures are in place.
+
+        Args:
+            entries: each with ``image``, the file, and ``picture``, as ``place`` called it.
+            key: the file's `source` before it was read; None takes ``image`` itself.
+        """
         self.entries += entries
+        keys = {entry["image"]: entry["image"] if key is None else key for entry in entries}
+        self._sources |= keys
+        self._note([{**entry, _SOURCES: keys[entry["image"]]} for entry in entries])
+
+    def fail(self, image: Path, error: str) -> None:
+        """A picture or video that could not be read, or not to its end."""
+        self.failures.append({"image": str(image), "error": error})
+        self._note(self.failures[-1:])
+
+    def _note(self, lines: Sequence[Mapping[str, Any]]) -> None:
         if self.settings is not None:
             with (self._scratch / _JOURNAL).open("a", encoding="utf-8") as stream:
-                stream.write("".join(map(_line, entries)))
+                stream.write("".join(map(_line, lines)))
 
     def place(self, name: Path, suffixes: tuple[str, ...], default: str) -> tuple[Path, str]:
         """A free place for a result: where to write it now, and how it will be called in ``out``, never above it."""
@@ -137,9 +181,12 @@ class Results:
         (self._scratch / self.listing).write_text("[\n" + ",\n".join(listing) + "\n]\n", encoding="utf-8")
         if self.failures:
             lines = "".join(map(_line, self.failures))
-            (self._scratch / "failures.jsonl").write_text(lines, encoding="utf-8")
+            (self._scratch / _FAILURES).write_text(lines, encoding="utf-8")
+        if self.settings is not None:
+            known = json.dumps({**self.settings, _SOURCES: self._sources}, ensure_ascii=False)
+            write_atomically(self._scratch / _SETTINGS, known.encode())
         self.out.mkdir(exist_ok=True)
-        for earlier in ("failures.jsonl", "results.json", _SETTINGS):
+        for earlier in (_FAILURES, "results.json", _SETTINGS):
             (self.out / earlier).unlink(missing_ok=True)
         files = sorted(path for path in self._scratch.rglob("*") if path.is_file())
         last = [self._scratch / name for name in (self.listing, _SETTINGS)]
@@ -152,6 +199,15 @@ class Results:
                 os.fsync(stream.fileno())
             (self._scratch / name).replace(target)
         return [self.out / name for name in reversed(moved) if name != Path(_SETTINGS)]
+
+
+def source(path: str | os.PathLike[str]) -> str:
+    """A file however its path is spelled, with its size and time of change; the path as given when there is none."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return os.fspath(path)
+    return f"{Path(path).resolve()}:{status.st_size}:{status.st_mtime_ns}"
 
 
 def identity(value: Any) -> Any:
@@ -170,6 +226,11 @@ def identity(value: Any) -> Any:
 
 def _line(entry: Mapping[str, Any]) -> str:
     return json.dumps(entry, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _lines(file: Path) -> list[dict[str, Any]]:
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    return [content for line in lines if (content := _parsed(line)) is not None]
 
 
 def _parsed(line: str) -> dict[str, Any] | None:

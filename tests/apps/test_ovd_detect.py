@@ -361,3 +361,33 @@ def test_which_classes_mean_the_same() -> None:
     assert same_classes(vocabulary({"卡车": 78}), known) == set()  # "car" is nearer to "bus"
     assert same_classes(vocabulary({"FOX ": 170, "狗": 5}), known) == {0, 1}
     assert same_classes(vocabulary({"狗": 5, "犬": 3}), known) == {0}
+
+
+def test_a_trained_class_is_known_in_every_language(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the names of the run's config and by synonyms; those that mean a named one do not compete, and it is said."""
+    from fgclip2_mmdet.inference import OpenVocabInferencer
+
+    inferencer = OpenVocabInferencer.from_checkpoint(trained, device="cpu")
+    for names, novel, left_out in (
+        (["狗", "独角兽"], [False, True], ("dog",)),
+        ({"canine": ["Dog"], "unicorn": []}, [False, True], ("dog",)),
+        ({"喵": ["猫"]}, [False], ("cat",)),
+        (["红色汽车"], [False], ("red car",)),
+        (["汽车"], [True], ()),
+    ):
+        for contrast in (True, False):
+            others = inferencer.set_classes(names, contrast=contrast)
+            texts = inferencer.detector.text_head.test_texts["main"]
+            assert texts.novel.tolist() == novel + [False] * others
+            assert others == (len(TRAINED) - len(left_out) if contrast else 0)
+            assert inferencer.left_out == (left_out if contrast else ())
+    run = (picture(tmp_path / "a.png"), "--checkpoint", trained, "--out", tmp_path / "found")
+    assert detect(*run, "--classes", "狗, cat") == 0
+    assert "so not competing: dog\n" in capsys.readouterr().out
+
+
+def test_few_names_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    ovd_detect._say_same(["dog", *map(str, range(10))], ["Dog", "猫"])
+    assert capsys.readouterr().out.endswith("competing: 0, 1, 2, 3, 4, 5, 6, 7 and 2 more\n")

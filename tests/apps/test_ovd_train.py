@@ -85,3 +85,28 @@ def test_bad_data(tmp_path: Path, tiny_dir: Path, capsys: pytest.CaptureFixture[
         assert said in printed, printed
         assert len(printed.splitlines()) == 1
         assert not work.exists()
+
+
+def test_starting_anew_keeps_every_checkpoint(tmp_path: Path) -> None:
+    """Trained, stopped before an epoch ended, trained: no start takes a checkpoint away, nor a user's program."""
+    config = "work_dir = 'x'\nmodel = {'type': 'FViT'}\n"
+    (tmp_path / "own.py").write_text("import sys\n")
+    for name in ("epoch_1.pth", "epoch_2.pth", "fvit.py"):
+        (tmp_path / name).write_text("1" if name.endswith("pth") else config)
+    ovd_train._set_aside(tmp_path)
+    (tmp_path / "onestage.py").write_text(config)  # stopped before its first epoch ended
+    (tmp_path / "own.py").write_text("import sys\n")
+    ovd_train._set_aside(tmp_path)
+    (tmp_path / "epoch_1.pth").write_text("3")
+    (tmp_path / "fvit.py").write_text(config)
+    ovd_train._set_aside(tmp_path)
+    left = {str(path.relative_to(tmp_path)): path.read_text() for path in tmp_path.rglob("*.*") if path.is_file()}
+    assert left == {
+        "previous-1/epoch_1.pth": "1",
+        "previous-1/epoch_2.pth": "1",
+        "previous-1/fvit.py": config,
+        "previous-1/own.py": "import sys\n",
+        "previous-2/epoch_1.pth": "3",
+        "previous-2/fvit.py": config,
+        "previous-2/own.py": "import sys\n",
+    }

@@ -1,0 +1,65 @@
+"""Translations, and kinds of a class that are none, measured on the embedded world's bilingual names."""
+
+from __future__ import annotations
+
+import pytest
+
+import fgclip2
+from fgclip2 import FGCLIP2, Vocabulary
+from fgclip2.data.openmoji import World
+from fgclip2.data.openmoji.attributes import COLOURS
+from fgclip2.translations import ANCHORS, are_translations
+from fgclip2.vocabulary import matches, same_classes
+
+
+@pytest.fixture(scope="module")
+def embedded() -> FGCLIP2:
+    """The trained model: the other tests' one has random weights, and nothing to say about words."""
+    return fgclip2.load("tiny", device="cpu", dtype="float32")
+
+
+def test_the_embedded_worlds_names_find_their_translations(embedded: FGCLIP2) -> None:
+    """Every sixth, among all. Of all 864, 94 % of the Chinese and 91 % of the English ones are found, none wrongly.
+    Where most translations are not asked for, as here, a near word may stand in for one: one in 144 does.
+
+    By rank alone it was 97 % and 93 %; the rest is what it costs that "红色汽车" is no car. 85 %: the sample is small.
+    """
+    categories = World().categories
+    english, chinese = [item.name_en for item in categories], [item.name_zh for item in categories]
+    for known, wanted in ((english, chinese), (chinese, english)):
+        asked = wanted[::6]
+        found = matches(Vocabulary.build(embedded, asked), Vocabulary.build(embedded, known), embedded)
+        right = sum(index == 6 * column for index, column in found.items())
+        assert right >= 0.85 * len(asked)
+        assert len(found) - right <= 1
+
+
+def test_a_kind_of_a_class_is_not_its_translation(embedded: FGCLIP2) -> None:
+    """The phrases of the table in both directions, and words for kinds that do not contain the class's name."""
+    english = Vocabulary.build(embedded, ["car", "dog", "cat", "apple", "umbrella", "bus"])
+    for name in ("红色汽车", "红苹果", "青苹果", "红色的苹果", "出租车", "警车", "黑色的狗", "蓝色雨伞", "校车"):
+        assert same_classes(Vocabulary.build(embedded, [name]), english, embedded) == set(), name
+    chinese = Vocabulary.build(embedded, ["汽车", "狗", "猫", "苹果", "雨伞", "公交车"])
+    for name in ("red car", "red apple", "green apple", "taxi", "blue umbrella", "black dog"):
+        assert same_classes(Vocabulary.build(embedded, [name]), chinese, embedded) == set(), name
+    for known, wanted in ((english, chinese), (chinese, english)):
+        assert matches(wanted, known, embedded) == {index: index for index in range(6)}
+
+
+@pytest.mark.parametrize("among", ["en", "zh"])
+def test_colours_before_names(embedded: FGCLIP2, among: str) -> None:
+    """Of a phrase "red X" and X in the other language none of 96 is a translation, of its own phrase it may be."""
+    categories = World().categories[::9]
+    names = {language: [getattr(item, f"name_{language}") for item in categories] for language in ("en", "zh")}
+    other = "zh" if among == "en" else "en"
+    gap = " " if other == "en" else ""
+    phrases = [f"{getattr(COLOURS[n % len(COLOURS)], other)}{gap}{names[other][n]}" for n in range(len(categories))]
+    wanted, known = Vocabulary.build(embedded, phrases), Vocabulary.build(embedded, names[among])
+    found = are_translations(embedded, wanted, known, [(n, n) for n in range(len(categories))])
+    assert sum(found) <= 0.02 * len(found)
+
+
+def test_anchors_are_distinct_and_bilingual() -> None:
+    words = [word for pair in ANCHORS for word in pair]
+    assert len(set(words)) == len(words)
+    assert all(english.isascii() and not chinese.isascii() for english, chinese in ANCHORS)
