@@ -102,10 +102,10 @@ _PRESETS: Final[dict[str, dict[str, dict[str, int]]]] = {
             "hidden_size": 192,
             "num_attention_heads": 3,
             "intermediate_size": 768,
-            "vocab_size": 6000,
-            "max_position_embeddings": 36,
+            "vocab_size": 3500,
+            "max_position_embeddings": 40,
             "keep_len": 4,
-            "longtext_len": 132,
+            "longtext_len": 148,
         },
         "vision_config": {
             "num_hidden_layers": 6,
