@@ -25,13 +25,27 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
     # Search
     "query": ("What to look for", "查找内容"),
     "query_info": (
-        "English, Chinese or both; every part between commas must be in the picture",
-        "中文、英文或混用；逗号隔开的每一部分都必须出现在图片中",
+        "English, Chinese or both; every part between commas must be in the picture, and semicolons part phrases that "
+        "are looked for one by one",
+        "中文、英文或混用；逗号隔开的每一部分都必须出现在图片中，分号隔开的短语分别查找且必须全部满足",
     ),
     "query_hint": ("a small blue guitar badge", "小小的蓝色吉他徽章"),
+    "without": ("Without", "不含"),
+    "without_info": (
+        "Not this: taken away from the query; several between semicolons", "从查询中减去这些内容；多个用分号隔开"
+    ),
+    "without_hint": ("a red background", "红色背景"),
     "search": ("Search", "搜索"),
     "by_picture": ("Search with a picture", "以图搜图"),
     "search_picture": ("Find pictures like it", "查找相似图片"),
+    "query_region": ("Region: x1, y1, x2, y2 in pixels", "区域：x1, y1, x2, y2（像素）"),
+    "query_region_info": (
+        "Click two opposite corners in the picture, or type it; empty for the whole picture",
+        "在图片中点击两个对角，或直接输入；留空则使用整张图片",
+    ),
+    "marked": ("The region that is looked for", "要查找的区域"),
+    "part_picture": ("the whole picture", "整张图片"),
+    "part_region": ("the region", "所选区域"),
     "side_by_side": ("English and Chinese side by side", "中英文对照"),
     "english": ("English query", "英文查询"),
     "chinese": ("Chinese query", "中文查询"),
@@ -56,7 +70,8 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
     "detail": ("The picture: where each part is", "原图：各部分的位置"),
     "facts": ("About this picture", "图片信息"),
     "take": ("Highlight in this picture", "在这张图片中高亮"),
-    "unreadable": ("cannot be shown", "无法显示"),
+    "unreadable": ("cannot be shown: {reason}", "无法显示：{reason}"),
+    "unusable": ("This picture cannot be used: {reason}.", "这张图片无法使用：{reason}。"),
     # Highlight
     "highlight_picture": ("Picture; click a place in it", "图片，点击其中一处"),
     "phrases": ("Phrases", "短语"),
@@ -101,6 +116,13 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
     "picture_gone": (
         "The picture is not kept any more; choose it again.",
         "图片已不再保存，请重新选择。",
+    ),
+    "bad_region": (
+        "{given} is no region of this picture: give x1, y1, x2, y2 with area within its {width} x {height} pixels.",
+        "{given} 不是这张图片中的区域：请给 x1, y1, x2, y2，须有面积且在 {width} x {height} 像素以内。",
+    ),
+    "see_console": (
+        "The server cannot do this; its console says why.", "服务器无法完成此操作，原因见其控制台。"
     ),
     "no_phrases": ("Type at least one phrase first.", "请先输入至少一个短语。"),
     "no_hit": ("Search first, then click one of the pictures found.", "请先搜索，再点击找到的图片。"),

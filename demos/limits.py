@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 import math
+import re
 from abc import ABCMeta
 from collections.abc import Callable
 from html import escape
@@ -16,6 +18,11 @@ from gradio.component_meta import ComponentMeta
 from demos.labels import LANGUAGES, text
 from fgclip2.errors import Fgclip2Error
 from fgclip2.images import open_image
+from fgclip2.search.problems import REASONS, PictureError
+
+_log = logging.getLogger(__name__)
+_PATH: Final = re.compile(r"(?<![A-Za-z0-9_.])(?:/[^\s/'\"]|[A-Za-z]:\\|\\\\)")
+"""The start of an absolute path."""
 
 UPLOAD_BYTES: Final = 20 << 20
 """Of one picture."""
@@ -53,7 +60,10 @@ class Refusal(Fgclip2Error):
 
 
 def explained(handler: Handler) -> Handler:
-    """Let a handler with an argument ``language`` tell a visitor what is wrong; anything else that escapes is a bug."""
+    """Let a handler with an argument ``language`` tell a visitor what is wrong; anything else that escapes is a bug.
+
+    Where the files of this machine lie is not for visitors: messages that say so go to the console.
+    """
     signature = inspect.signature(handler)
 
     @functools.wraps(handler)
@@ -62,7 +72,15 @@ def explained(handler: Handler) -> Handler:
         try:
             return handler(*arguments, **named)
         except Fgclip2Error as error:
-            message = error.told(language) if isinstance(error, Refusal) else str(error)
+            if isinstance(error, Refusal):
+                message = error.told(language)
+            elif isinstance(error, PictureError) or _PATH.search(str(error)):
+                _log.warning("%s: %s", handler.__name__, error)
+                message = text("see_console", language)
+                if isinstance(error, PictureError):
+                    message = text("unusable", language, reason=REASONS[error.reason][language])
+            else:
+                message = str(error)
             # The page takes messages for HTML, and they quote what visitors and files say.
             shown = escape(message, quote=False)
             raise gr.Error(shown, title=text("error", language), print_exception=False) from error

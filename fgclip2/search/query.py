@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fgclip2.predictor import FGCLIP2
 
 _PARTS: Final = re.compile(r"[,，、;；。！？!?\n]+|\.(?=\s|$)")
+_TEXTS: Final = re.compile(r"[;；\n]+")
 _MOST_PARTS: Final = 32
 
 
@@ -78,6 +79,17 @@ class Query:
         if isinstance(query, Query):
             return query
         return cls((query,)) if isinstance(query, str) else cls(tuple(query))
+
+    @classmethod
+    def parse(cls, text: str, minus: str = "") -> Query:
+        """A query of texts from one field each: between semicolons or line ends, half- or full-width.
+
+        Args:
+            text: the texts that must all hold, such as ``"a red car, left; 黑猫"``, two of them.
+            minus: the texts to take away; may be empty.
+        """
+        first, second = ([part.strip() for part in _TEXTS.split(given) if part.strip()] for given in (text, minus))
+        return cls(tuple(first), tuple(second))
 
     @property
     def label(self) -> str:

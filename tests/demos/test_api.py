@@ -22,10 +22,14 @@ from PIL import Image
 import fgclip2
 from demos import app
 from demos.labels import LANGUAGES, TEXTS, preferred, text
+from demos.limits import explained
 from demos.page import build_demo
 from demos.scenes import scene_index
+from demos.search_tab import Chosen, Searcher, next_corner
 from fgclip2 import Index, Query
+from fgclip2.errors import Fgclip2Error
 from fgclip2.highlight import highlight, self_similarity
+from fgclip2.search.problems import REASONS
 
 PHRASES = "red\n狗"
 
@@ -76,14 +80,15 @@ def test_every_endpoint_is_called_below(client: Client) -> None:
 
 @pytest.mark.parametrize("query", ["red, dog", "狗，红色"])
 def test_search(client: Client, index: Index, query: str) -> None:
-    gallery, told, *_ = client.predict(query, "objects >= 4", 7, "zh", api_name="/search")
+    gallery, told, *_ = client.predict(query, "", "objects >= 4", 7, "zh", api_name="/search")
     hits = index.search(query, top=7, where=[("objects", ">=", 4)], rerank=7)
     assert 0 < len(hits) == len(gallery)
     assert names(gallery) == [Path(hit.name).name for hit in hits]
     assert re.match(rf"找到 \*\*{len(hits)}\*\* 张，搜索了 {hits.allowed} 张（索引共 40 张）", told)
     shown = np.asarray(Image.open(gallery[0]["image"]).convert("RGB"), float)
     assert np.abs(shown - np.asarray(hits[0].drawn(320), float)).mean() < 4  # JPEG
-    pictures, facts = client.predict("search", 2, "en", api_name="/show_search")
+    assert client.predict(2, "en", api_name="/pick_search") == 2
+    pictures, facts = client.predict("en", api_name="/show_search")
     assert facts == hits[1].to_json()
     assert [item["caption"] for item in pictures][1:] == [
         f"{part} · {score:.3f}" for part, score in zip(hits[1].parts, hits[1].part_scores, strict=True)
@@ -91,21 +96,133 @@ def test_search(client: Client, index: Index, query: str) -> None:
     for item, expected in zip(pictures, [hits[1].drawn(), hits[1].heat_map(0), hits[1].heat_map(1)], strict=True):
         drawn = np.asarray(Image.open(item["image"]).convert("RGB"), float)
         assert np.abs(drawn - np.asarray(expected, float)).mean() < 4
-    taken, phrases = client.predict("search", 2, "en", api_name="/take")
+    # The picture that was clicked is taken, whatever was searched since.
+    client.predict("blue", "", "", 5, "en", api_name="/search")
+    client.predict("a cat", "一只猫", "", 6, "en", api_name="/compare")
+    assert client.predict("en", api_name="/show_search")[1] == facts
+    taken, phrases = client.predict("en", api_name="/take")
     assert phrases.splitlines() == list(hits.parts)
     np.testing.assert_array_equal(np.asarray(Image.open(taken)), np.asarray(hits[1].image()))
     items, *_ = client.predict(handle_file(taken), phrases, "heat", 0.5, 0.6, "auto", "en", api_name="/highlight_taken")
     assert [item["caption"].split(" · ")[0] for item in items] == list(hits.parts)
 
 
+def test_nothing_to_show_before_a_search(address: str) -> None:
+    fresh = Client(address, verbose=False)
+    for name in ("/pick_search", "/pick_english"):
+        with pytest.raises(AppError, match="请先搜索"):
+            fresh.predict(1, "zh", api_name=name)
+    for name in ("/show_search", "/take"):
+        with pytest.raises(AppError, match="Search first"):
+            fresh.predict("en", api_name=name)
+
+
+@pytest.mark.parametrize(
+    ("query", "without"), [("a dog; red", "blue"), ("一只狗；红色", "蓝色；一只猫"), ("red", "red")]
+)
+def test_phrases_that_must_all_hold_and_others_taken_away(
+    client: Client, index: Index, query: str, without: str
+) -> None:
+    gallery, *_ = client.predict(query, without, "", 8, "zh", api_name="/search")
+    texts, minus = (tuple(re.split("[;；] ?", given)) for given in (query, without))
+    hits = index.search(Query(texts, minus), top=8, rerank=8)
+    assert hits.parts == texts
+    assert names(gallery) == [Path(hit.name).name for hit in hits]
+    plain = index.search(Query(texts), top=8, rerank=8)
+    assert [hit.part_scores for hit in plain] != [hit.part_scores for hit in hits]
+
+
+def test_search_with_a_region(client: Client, index: Index, picture: Path) -> None:
+    file = handle_file(picture)
+    box, shown = client.predict(file, "200, 150", "en", api_name="/corner")  # a click on the upper left corner
+    assert box == "0, 0, 200, 150"
+    drawn = np.asarray(Image.open(shown).convert("RGB"), float)
+    plain = np.asarray(Image.open(picture).convert("RGB"), float)
+    changed = np.abs(drawn - plain).max(-1) > 60
+    assert changed[145:152, 20:180].any(0).mean() > 0.8  # its lower edge, black and white
+    assert changed[170:].mean() < 0.01  # JPEG
+    for typed in (box, "0 0 200 150", "0，0，200，150"):
+        gallery, *_ = client.predict(file, typed, "", 5, "en", api_name="/search_picture")
+        hits = index.search(Query(image=picture, box=(0, 0, 200, 150)), top=5, rerank=5)
+        assert names(gallery) == [Path(hit.name).name for hit in hits]
+    assert hits[0].whole_score is None  # whole pictures are not compared
+    client.predict(1, "zh", api_name="/pick_search")
+    pictures, _ = client.predict("zh", api_name="/show_search")
+    assert pictures[1]["caption"] == f"所选区域 · {hits[0].part_scores[0]:.3f}"
+    assert client.predict(api_name="/forget_region") == ("", None)
+    for wrong in ("1, 2", "5, 5, 5, 9", "0, 0, 321, 9", "a, b, c, d", "nan, 0, 9, 9", "9, 9, 1, 1", "1, 2, 3, 4, 5"):
+        with pytest.raises(AppError, match=f"{wrong} is no region of this picture: .* 320 x 320"):
+            client.predict(file, wrong, "", 5, "en", api_name="/search_picture")
+        with pytest.raises(AppError, match="不是这张图片中的区域"):
+            client.predict(file, wrong, "", 5, "zh", api_name="/search_picture")
+
+
+def test_two_clicks_are_a_region() -> None:
+    region = ""
+    for point, corners in (
+        ((30, 90), [30, 90]),
+        ((80, 20), [30, 20, 80, 90]),  # opposite, in whichever order
+        ((5, 6), [5, 6]),  # a third one begins anew
+        ((5, 60), [5, 60]),  # no area
+        ((0, 61), [0, 60, 5, 61]),
+    ):
+        assert next_corner(region, point) == corners
+        region = ", ".join(map(str, corners))
+    assert next_corner("x, y", (1, 2)) == [1, 2]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_pictures_that_are_not_as_indexed_say_why(
+    embedded: fgclip2.FGCLIP2, tmp_path: Path, language: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    index = scene_index(embedded, tmp_path, 4, progress=False)
+    images = index.root / "images"
+    searcher = Searcher(index)
+    searcher.search("a dog", "", "", 4, language)  # what it remembers then must not hide what happens now
+    (images / "0000.png").unlink()
+    (images / "0001.png").write_bytes((images / "0002.png").read_bytes())
+    gallery, _, hits = searcher.search("a dog", "", "", 4, language)
+    captions = {hit.name: (shown, caption) for hit, (shown, caption) in zip(hits, gallery, strict=True)}
+    gone, changed = REASONS["gone"][language], REASONS["changed"][language]
+    shown, caption = captions["images/0000.png"]
+    assert caption.endswith(text("unreadable", language, reason=gone))
+    assert len(np.unique(np.asarray(shown))) == 1
+    shown, caption = captions["images/0001.png"]
+    assert caption.endswith(changed)
+    assert len(np.unique(np.asarray(shown))) > 1
+    assert not any(reason in captions["images/0003.png"][1] for reason in (gone, changed))
+    hit = next(hit for hit in hits if hit.name == "images/0000.png")
+    pictures, facts = searcher.show(Chosen(hit, hits.parts), language)
+    assert len(pictures) == 1
+    assert pictures[0][1].endswith(gone)
+    assert facts["problem"] == gone
+    with pytest.raises(gr.Error) as caught:
+        searcher.take(Chosen(hit, hits.parts), language)
+    assert caught.value.message == text("unusable", language, reason=gone)
+    assert str(index.root / "images" / "0000.png") in caplog.text  # the console is told in full
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("path", ["/data/photos.idx", "C:\\photos.idx", "'/root/x'", "在/home/x"])
+def test_paths_of_the_machine_are_for_the_console(path: str, language: str, caplog: pytest.LogCaptureFixture) -> None:
+    @explained
+    def handler(language: str) -> None:
+        raise Fgclip2Error(f"{path} holds no search store")
+
+    with pytest.raises(gr.Error) as caught:
+        handler(language)
+    assert caught.value.message == text("see_console", language)
+    assert path in caplog.text
+
+
 def test_search_with_a_picture(client: Client, index: Index, picture: Path) -> None:
-    gallery, told, *_ = client.predict(handle_file(picture), "", 5, "en", api_name="/search_picture")
+    gallery, told, *_ = client.predict(handle_file(picture), "", "", 5, "en", api_name="/search_picture")
     hits = index.search(Query(image=picture), top=5, rerank=5)
     assert names(gallery) == [Path(hit.name).name for hit in hits]
     assert hits[0].name == "images/0003.png"
     assert told.startswith("**5** pictures of 40 searched")
     with pytest.raises(AppError, match="请先选择图片"):
-        client.predict(None, "", 5, "zh", api_name="/search_picture")
+        client.predict(None, "", "", 5, "zh", api_name="/search_picture")
 
 
 def test_both_languages_side_by_side(client: Client, index: Index) -> None:
@@ -115,11 +232,12 @@ def test_both_languages_side_by_side(client: Client, index: Index) -> None:
     assert first.startswith("**6** pictures")
     assert second.startswith("**6** pictures")
     assert f"**{len(set(expected[0]) & set(expected[1]))}** of 6" in shared
-    for number, (source, name) in enumerate((("english", "/show_english"), ("chinese", "/show_chinese"))):
-        assert client.predict(source, 1, "en", api_name=name)[1]["name"] == f"images/{expected[number][0]}"
-    assert client.predict(api_name="/pick_search") == ("search", 1)
-    assert client.predict(api_name="/pick_english") == ("english", 1)
-    assert client.predict(api_name="/pick_chinese") == ("chinese", 1)
+    for number, source in enumerate(("english", "chinese")):
+        pick, show = {"english": ("/pick_english", "/show_english"), "chinese": ("/pick_chinese", "/show_chinese")}[
+            source
+        ]
+        assert client.predict(3, "en", api_name=pick) == 3
+        assert client.predict("en", api_name=show)[1]["name"] == f"images/{expected[number][2]}"
 
 
 @pytest.mark.parametrize("name", ["/highlight", "/redraw"])
@@ -176,7 +294,7 @@ def test_a_place_in_the_picture(client: Client, embedded: fgclip2.FGCLIP2, pictu
 
 
 def test_the_switch(client: Client) -> None:
-    client.predict("a dog", "", 3, "en", api_name="/search")
+    client.predict("a dog", "", "", 3, "en", api_name="/search")
     for language in LANGUAGES:
         updates = client.predict(language, api_name="/language")
         shown = json.dumps(updates, ensure_ascii=False)
@@ -191,19 +309,19 @@ def test_the_switch(client: Client) -> None:
 @pytest.mark.parametrize(
     ("name", "arguments", "said"),
     [
-        ("/search", ("", "", 5, "en"), "Type what to look for first"),
-        ("/search", ("", "", 5, "zh"), "请先输入查找内容"),
-        ("/search", ("a", "", 61, "en"), "61"),
-        ("/search", ("a", "colour = 3", 5, "en"), "no column 'colour'"),
-        ("/search", ("a", "width", 5, "en"), "not understood"),
-        ("/search", (",".join("abcdefgh" * 5), "", 5, "en"), "at most 32"),
-        ("/show_search", ("nowhere", 1, "zh"), "请先搜索"),
-        ("/show_search", ("search", 1e9, "en"), "give 1 to 3"),
+        ("/search", ("", "", "", 5, "en"), "Type what to look for first"),
+        ("/search", ("", "", "", 5, "zh"), "请先输入查找内容"),
+        ("/search", ("a", "", "", 61, "en"), "61"),
+        ("/search", ("a", "", "colour = 3", 5, "en"), "no column 'colour'"),
+        ("/search", ("a", "", "width", 5, "en"), "not understood"),
+        ("/search", (",".join("abcdefgh" * 5), "", "", 5, "en"), "at most 32"),
+        ("/pick_search", (1e9, "en"), "give 1 to 3"),
+        ("/pick_search", (0, "zh"), "请给 1 到 3"),
         ("/ask", (None, "", 0, 0, 0.5, "auto", "en"), "Choose a picture first"),
     ],
 )
 def test_what_is_refused_says_why(client: Client, name: str, arguments: tuple[Any, ...], said: str) -> None:
-    client.predict("a dog", "", 3, "en", api_name="/search")
+    client.predict("a dog", "", "", 3, "en", api_name="/search")
     with pytest.raises(AppError, match=said):
         client.predict(*arguments, api_name=name)
 
@@ -265,7 +383,7 @@ def test_the_program_from_start_to_stop(tmp_path: Path) -> None:
             first = started.stdout.readline()
             assert first.startswith(f"6 pictures at http://127.0.0.1:{port}"), first or started.stderr
             gallery, *_ = Client(f"http://127.0.0.1:{port}", verbose=False).predict(
-                "狗", "", 3, "zh", api_name="/search"
+                "狗", "", "", 3, "zh", api_name="/search"
             )
             assert len(gallery) == 3
         finally:

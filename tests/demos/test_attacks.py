@@ -39,7 +39,7 @@ def client(address: str) -> Client:
 def alive(client: Client) -> Iterator[None]:
     """After whatever was tried, the next visitor is served."""
     yield
-    gallery, *_ = client.predict("a dog", "", 2, "en", api_name="/search")
+    gallery, *_ = client.predict("a dog", "", "", 2, "en", api_name="/search")
     assert len(gallery) == 2
 
 
@@ -88,19 +88,22 @@ def test_names_that_lead_out_of_the_collection(
         ]
     )  # fmt: skip
     client = Client(served(embedded, Index.open(tmp_path / "evil.idx", embedded)), verbose=False)
-    gallery, *_ = client.predict("a dog", "", 10, "en", api_name="/search")
+    gallery, *_ = client.predict("a dog", "", "", 10, "en", api_name="/search")
     assert len(gallery) == 5
     refused = [item for item in gallery if "cannot be shown" in item["caption"]]
     assert len(refused) == 4
     for item in refused:
         assert len(np.unique(np.asarray(Image.open(item["image"]).convert("L")))) == 1
     for number in range(1, 6):
-        _, facts = client.predict("search", number, "en", api_name="/show_search")
+        assert client.predict(number, "en", api_name="/pick_search") == number
+        _, facts = client.predict("en", api_name="/show_search")
+        assert str(tmp_path) not in facts["problem"]  # where the collection lies is not for visitors
         said = "changed since" if facts["name"].startswith("<") else "does not stay in|leads out of"
         assert any(word in facts["problem"] for word in said.split("|"))
         if not facts["name"].startswith("<"):
-            with pytest.raises(AppError, match=said):
-                client.predict("search", number, "en", api_name="/take")
+            with pytest.raises(AppError, match=said) as caught:
+                client.predict("en", api_name="/take")
+            assert str(tmp_path) not in str(caught.value)
     stored = [file for file in cache.rglob("*") if file.is_file()]
     assert not any(file.read_bytes() == secret.read_bytes() for file in stored)
 
@@ -135,7 +138,7 @@ def test_only_uploaded_files_are_read(address: str, index: Index) -> None:
     with httpx.Client(base_url=address, timeout=30) as visitor:
         for path in ("/etc/passwd", str(index.root / "images" / "0000.png"), "demos/app.py", ""):
             given = {"path": path, "meta": {"_type": "gradio.FileData"}, "orig_name": "a.png"}
-            answer = visitor.post("/gradio_api/call/search_picture", json={"data": [given, "", 5, "en"]})
+            answer = visitor.post("/gradio_api/call/search_picture", json={"data": [given, "", "", 5, "en"]})
             told = visitor.get(f"/gradio_api/call/search_picture/{answer.json()['event_id']}").text
             assert "event: error" in told
             assert "event: complete" not in told
@@ -171,7 +174,7 @@ def test_no_address_is_fetched(address: str) -> None:
                 answer = visitor.get(route)
                 assert (answer.status_code, answer.text) == (403, "addresses are not fetched"), route  # by the guard
             for field, name in (({"path": target, "meta": meta}, "search_picture"), ([{"path": target}], "search")):
-                body = {"data": [field, "", 5, "en"], "fn_index": 0, "session_hash": "a"}
+                body = {"data": [field, "", "", 5, "en"], "fn_index": 0, "session_hash": "a"}
                 for route in (f"/gradio_api/run/{name}", f"/gradio_api/call/{name}", "/gradio_api/queue/join"):
                     assert visitor.post(route, json=body).status_code == 403
         other.shutdown()
@@ -230,7 +233,7 @@ def test_uploads_that_are_too_large(address: str, cache: Path) -> None:
             assert answer.status_code == 413
     kept = [file for file in cache.rglob("*") if file.is_file() and file.stat().st_size > 1 << 20]
     assert kept == []
-    body = {"data": ["a" * (2 * REQUEST_BYTES), "", 5, "en"]}
+    body = {"data": ["a" * (2 * REQUEST_BYTES), "", "", 5, "en"]}
     assert httpx.post(f"{address}gradio_api/call/search", json=body).status_code == 413
 
 
@@ -238,17 +241,27 @@ def test_uploads_that_are_too_large(address: str, cache: Path) -> None:
 @pytest.mark.parametrize("query", ["a" * 10_000, "狗" * 10_000, "<script>alert(1)</script>" * 400])
 def test_a_query_of_ten_thousand_characters(client: Client, query: str) -> None:
     with pytest.raises(AppError, match="10,000 characters are too many; give at most 2,000"):
-        client.predict(query, "", 5, "en", api_name="/search")
+        client.predict(query, "", "", 5, "en", api_name="/search")
     with pytest.raises(AppError, match="10,000 个字符太多"):
-        client.predict("a", query, 5, "zh", api_name="/search")
-    gallery, *_ = client.predict(query[:2_000], "", 5, "en", api_name="/search")
+        client.predict("a", "", query, 5, "zh", api_name="/search")
+    with pytest.raises(AppError, match="10,000 characters"):
+        client.predict("a", query, "", 5, "en", api_name="/search")
+    gallery, *_ = client.predict(query[:2_000], "", "", 5, "en", api_name="/search")
     assert len(gallery) == 5
 
 
 @pytest.mark.usefixtures("alive")
 def test_values_that_no_component_gives(client: Client, address: str) -> None:
     with httpx.Client(base_url=address) as visitor:
-        for data in ([None] * 4, [[], {}, "x", 3], [1, 2, 3, "xx"], ["a", "", 1e308, "en"], ["a"], "a", None):
+        for data in (
+            [None] * 5,
+            [[], {}, {}, "x", 3],
+            [1, 2, 3, 4, "xx"],
+            ["a", "", "", 1e308, "en"],
+            ["a"],
+            "a",
+            None,
+        ):
             answer = visitor.post("/gradio_api/call/search", json={"data": data})
             assert answer.status_code < 600
             if answer.status_code == 200:
@@ -257,7 +270,7 @@ def test_values_that_no_component_gives(client: Client, address: str) -> None:
         assert visitor.post("/gradio_api/call/search", content=b"[" * 100_000).status_code in (400, 422, 500)
         assert visitor.post("/gradio_api/call/nothing", json={"data": []}).status_code in (400, 404, 422, 500)
     text = "' OR 1=1 --; ${jndi:ldap://x} {language} %s \u202e \U0001f600"
-    assert len(client.predict(text, "", 3, "en", api_name="/search")[0]) == 3
+    assert len(client.predict(text, "", "", 3, "en", api_name="/search")[0]) == 3
 
 
 def test_fifty_at_a_time(address: str) -> None:
@@ -265,7 +278,7 @@ def test_fifty_at_a_time(address: str) -> None:
 
     def ask(number: int) -> str:
         with httpx.Client(base_url=address, timeout=60) as visitor:
-            answer = visitor.post("/gradio_api/call/search", json={"data": [f"dog {number}", "", 3, "en"]})
+            answer = visitor.post("/gradio_api/call/search", json={"data": [f"dog {number}", "", "", 3, "en"]})
             if answer.status_code != 200:
                 return answer.text
             told = visitor.get(f"/gradio_api/call/search/{answer.json()['event_id']}").text
@@ -293,7 +306,7 @@ def test_a_queue_that_is_full_says_so(embedded: fgclip2.FGCLIP2, index: Index) -
     address = serve(demo, port=None)
     try:
         with httpx.Client(base_url=address, timeout=60) as visitor:
-            body = {"data": ["a dog", "", 3, "en"]}
+            body = {"data": ["a dog", "", "", 3, "en"]}
             first = visitor.post("/gradio_api/call/search", json=body)
             assert begun.wait(30)
             answers = [visitor.post("/gradio_api/call/search", json=body) for _ in range(50)]

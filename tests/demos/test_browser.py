@@ -5,6 +5,7 @@ Every step leaves a screenshot in the test's temporary folder, or in ``$DEMO_SCR
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -14,10 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from demos.labels import text
-from fgclip2 import Index
+from fgclip2 import Index, Query
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -95,6 +98,13 @@ def pictures(page: Page, gallery: str, count: int) -> Any:
     return shown
 
 
+def _taken(page: Page) -> np.ndarray:
+    """The picture of the highlight tab, as the server sent it."""
+    address = page.locator("#picture img").get_attribute("src")
+    assert address is not None
+    return np.asarray(Image.open(io.BytesIO(page.request.get(address).body())).convert("RGB"))
+
+
 def test_search_then_highlight(page: Page, shot: Shot, language: str, index: Index, tmp_path: Path) -> None:
     query = {"en": "a dog, red", "zh": "一只狗，红色"}[language]
     page.locator("#query textarea, #query input").fill(query)
@@ -113,8 +123,24 @@ def test_search_then_highlight(page: Page, shot: Shot, language: str, index: Ind
         assert part in page.locator("#detail").inner_text()
     shot("hit")
 
+    # Another search shows other pictures; the one that is shown in full is taken.
+    page.locator("#query textarea, #query input").fill({"en": "blue; a cat", "zh": "蓝色；一只猫"}[language])
+    page.locator("#without textarea, #without input").fill({"en": "red", "zh": "红色"}[language])
+    page.locator("#search").click()
+    other = index.search(
+        Query(*{"en": (("blue", "a cat"), ("red",)), "zh": (("蓝色", "一只猫"), ("红色",))}[language]),
+        top=12,
+        rerank=12,
+    )
+    page.wait_for_function(
+        "name => document.querySelector('#results .grid-container').innerText.includes(name)",
+        arg=f"1 · {other[0].score:.2f} · {Path(other[0].name).name}",
+    )
+    assert hits[1].name in page.locator("#detail").inner_text()
+    shot("without")
     page.locator("#take").click()
     pictures(page, "highlighted", 2)
+    assert np.array_equal(_taken(page), np.asarray(hits[1].image()))
     assert page.locator("#phrases textarea").input_value().splitlines() == list(hits.parts)
     shot("highlight")
     for view in ("mask", "boxes"):
@@ -143,7 +169,7 @@ def test_search_then_highlight(page: Page, shot: Shot, language: str, index: Ind
     assert (tmp_path / "highlight.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_pictures_of_ones_own(page: Page, shot: Shot, language: str, collection: Path) -> None:
+def test_pictures_of_ones_own(page: Page, shot: Shot, language: str, collection: Path, index: Index) -> None:
     file = collection / "40" / "images" / "0005.png"
     page.get_by_text(text("by_picture", language)).click()
     page.locator("#query_picture input[type=file]").set_input_files(file)
@@ -152,6 +178,33 @@ def test_pictures_of_ones_own(page: Page, shot: Shot, language: str, collection:
     pictures(page, "results", 12)
     assert "0005.png" in page.locator("#results").inner_text()
     shot("picture")
+    region = page.locator("#query_region textarea, #query_region input")
+    shown = page.locator("#query_picture img").bounding_box()
+    assert shown is not None
+    side = min(shown["width"], shown["height"])  # the picture is square, in the middle of its place
+    left, top = (shown["width"] - side) / 2, (shown["height"] - side) / 2
+    for across, down, numbers in ((0.75, 0.25, 2), (0.25, 0.75, 4)):
+        page.locator("#query_picture img").click(position={"x": left + across * side, "y": top + down * side})
+        page.wait_for_function(
+            "count => document.querySelector('#query_region textarea, #query_region input')"
+            ".value.split(',').length === count",
+            arg=numbers,
+        )
+    corners = [int(number) for number in region.input_value().split(",")]
+    assert corners == pytest.approx([80, 80, 240, 240], abs=4)  # a pixel of the screen is about one of the picture
+    page.wait_for_function("() => document.querySelector('#marked img')?.naturalWidth > 0")
+    page.locator("#search_picture").click()
+    hits = index.search(Query(image=file, box=(corners[0], corners[1], corners[2], corners[3])), top=12, rerank=12)
+    page.wait_for_function(
+        "name => document.querySelector('#results .grid-container').innerText.includes(name)",
+        arg=f"1 · {hits[0].score:.2f} · {Path(hits[0].name).name}",
+    )
+    pictures(page, "results", 12).first.click()
+    pictures(page, "detail", 2)
+    assert text("part_region", language) in page.locator("#detail").inner_text()
+    shot("region")
+    page.locator("#query_picture button").nth(1).click()  # Gradio's own to remove it, behind the one for full screen
+    page.wait_for_function("() => document.querySelector('#query_region textarea, #query_region input').value === ''")
 
     page.get_by_role("tab", name=text("highlight_tab", language), exact=True).click()
     page.locator("#picture input[type=file]").set_input_files(file)

@@ -35,6 +35,14 @@ def test_a_text_is_split_in_both_languages(tiny: fgclip2.FGCLIP2, text: str, par
     np.testing.assert_allclose(encoded.parts, numpy(tiny.text_features(parts, kind="box")), atol=1e-6)
 
 
+def test_fields_are_split_at_semicolons_and_lines() -> None:
+    query = Query.parse(" a red car, left; 黑猫；\n白狗 \n", "red；blue, dark;")
+    assert (query.texts, query.minus) == (("a red car, left", "黑猫", "白狗"), ("red", "blue, dark"))
+    assert Query.parse("a dog").minus == ()
+    with pytest.raises(Fgclip2Error, match="texts or a picture"):
+        Query.parse(";；\n")
+
+
 def test_long_texts_take_the_long_head(tiny: fgclip2.FGCLIP2) -> None:
     text = "一只黑猫在沙发上，两个绿苹果在红色的汽车上。" * 4
     assert tiny.processor.text.count(text) > tiny.processor.text.lengths["short"]
