@@ -191,7 +191,8 @@ def _read_scenes(arguments: Arguments) -> EmbeddedConfig:
 
 
 def _read_config(arguments: Arguments) -> Config:
-    from fgclip2_mmdet.experiment import set_epochs
+    from fgclip2_mmdet.datasets import KEY
+    from fgclip2_mmdet.experiment import check_options, set_epochs
     from fgclip2_mmdet.inference import read_config
 
     default = "fvit_tiny_openmoji.py" if arguments.data_root is None else "fvit.py"
@@ -203,7 +204,11 @@ def _read_config(arguments: Arguments) -> Config:
         cfg.custom_hooks = [*hooks, {"type": "ProgressHook"}]
     if arguments.epochs is not None:
         set_epochs(cfg, arguments.epochs)
-    cfg.merge_from_dict(dict(_option(text) for text in arguments.cfg_options))
+    options = dict(_option(text) for text in arguments.cfg_options)
+    check_options(options, published=KEY in cfg)
+    if arguments.model is not None and "model.backbone.model" in options:
+        raise Fgclip2Error("--model and --cfg-options model.backbone.model were both given; give one of them")
+    cfg.merge_from_dict(options)
     if arguments.model is not None:
         cfg.model.backbone.model = arguments.model
     if arguments.keep is not None and not cfg.model.backbone.get("trainable_blocks"):

@@ -113,9 +113,9 @@ class Vocabulary:
     ) -> Vocabulary:
         """Embed class names through the box head.
 
-        A text's embedding is the mean over its prompts, a class's the mean over its name and synonyms, then of unit
-        length. So every word counts the same whatever its language's number of prompts, and a class stays one row,
-        which costs nothing when it is scored.
+        A word's embedding is the mean over its prompts, of unit length, a class's the mean over its name and synonyms,
+        of unit length too. So every word counts the same whatever its language's number of prompts, and a class stays
+        one row, which costs nothing when it is scored.
 
         Args:
             model: what embeds them.
@@ -133,8 +133,12 @@ class Vocabulary:
         prompts = _check_templates(TEMPLATES if templates is None else templates)
         words = [tuple(map(spoken, (name, *synonyms))) for name, synonyms in classes.items()]
         rows = _embed(model, dict.fromkeys(word for of_class in words for word in of_class), prompts, cache)
+        # Prompts that say different things have a short mean: as it is, such a word would count for less than others.
         means = torch.stack(
-            [rows[of[0]] if len(of) == 1 else torch.stack([rows[w] for w in of]).mean(0) for of in words]
+            [
+                rows[of[0]] if len(of) == 1 else F.normalize(torch.stack([rows[w] for w in of]), dim=-1).mean(0)
+                for of in words
+            ]
         )
         synonyms = tuple(classes.values()) if any(classes.values()) else ()
         embeddings = F.normalize(means.to(model.device), dim=-1)

@@ -99,7 +99,11 @@ class TestSynonyms:
         photo, the, chinese, cat = tiny.text_features(
             ["a photo of a sofa.", "the sofa", "一张沙发的照片", "一张黑猫的照片"], kind="box"
         ).numpy()
-        mean = (photo + the) / 2 + chinese
+        english = (photo + the) / np.linalg.norm(photo + the)
+        mean = english + chinese
+        assert np.linalg.norm((photo + the) / 2) < 0.999  # else nothing is shown
+        row = vocabulary.embeddings[0].numpy()
+        np.testing.assert_allclose(row @ english, row @ chinese, atol=1e-6)
         np.testing.assert_allclose(vocabulary.embeddings[0], mean / np.linalg.norm(mean), atol=1e-6)
         np.testing.assert_allclose(vocabulary.embeddings[1], cat, atol=1e-6)
         assert vocabulary.templates == {key: tuple(value) for key, value in templates.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,20 @@ from fgclip2.files import write_atomically
 from .embedded import EmbeddedData
 
 CONTROL = "shuffled"
+_LEAST_SCORE = 1e-4  # LVIS counts 300 boxes a picture over 1,203 classes, so scores far below COCO's still count
+_OF_THE_DATA = (
+    *("work_dir", "randomness.seed", "resume", "launcher"),
+    *(f"model.vocabulary.{key}" for key in ("train", "test", "novel", "control")),
+    *(f"{part}_dataloader.dataset.metainfo.classes" for part in ("train", "val", "test")),
+    *(
+        f"{part}_evaluator.{key}"
+        for part in ("val", "test")
+        for key in ("type", "ann_file", "novel", "field", "prefix")
+    ),
+)
+_FILES = tuple(
+    f"{part}_dataloader.dataset.{key}" for part in ("train", "val", "test") for key in ("ann_file", "data_prefix.img")
+)
 
 
 @dataclass(frozen=True)
@@ -221,7 +235,7 @@ def _write(file: Path, data: CocoDataset, lvis: dict[str, dict[int, dict[str, An
 
 
 def fill_config(cfg: Config, data: DetectionData, model: str | None, work_dir: Path, seed: int) -> None:
-    """Put data, vocabulary, model and folders into a config, in place.
+    """Put data, vocabulary, model and folders into a config, in place; all its other entries stay.
 
     Args:
         cfg: of an `OpenVocabDetector`, such as ``apps/configs/ovd/fvit.py``.
@@ -231,10 +245,11 @@ def fill_config(cfg: Config, data: DetectionData, model: str | None, work_dir: P
         seed: of initial weights and the order of pictures.
     """
     cfg.work_dir = str(work_dir)
-    cfg.randomness = {"seed": seed}
+    cfg.randomness = {**cfg.get("randomness", {}), "seed": seed}
     if model is not None:
         cfg.model.backbone.model = model
     cfg.model.vocabulary = {
+        **(cfg.model.get("vocabulary") or {}),
         "train": data.base_texts,
         "test": data.vocabularies,
         "novel": [name in data.novel for name in data.classes],
@@ -246,21 +261,86 @@ def fill_config(cfg: Config, data: DetectionData, model: str | None, work_dir: P
         "test_dataloader": (data.val_annotations, data.val_images, data.classes),
     }
     for loader, (file, images, classes) in parts.items():
-        cfg[loader].dataset.update(ann_file=str(file), data_prefix={"img": str(images)}, metainfo={"classes": classes})
+        dataset = cfg[loader].dataset
+        dataset.update(
+            ann_file=str(file),
+            data_prefix={**dataset.get("data_prefix", {}), "img": str(images)},
+            metainfo={**dataset.get("metainfo", {}), "classes": classes},
+        )
     if data.federated:
-        last = cfg.model.test_cfg.get("rcnn", cfg.model.test_cfg)
-        last.max_per_img = max(last.max_per_img, LVIS_DETECTIONS)
-        last.nms_pre = max(last.get("nms_pre", 0), 10 * LVIS_DETECTIONS)
+        _look_for_more(cfg.model.test_cfg)
+    for part in ("val", "test"):
+        cfg[f"{part}_evaluator"] = _metrics(cfg, part, data)
+
+
+def _look_for_more(test_cfg: Any) -> None:
+    """As many boxes as LVIS counts, of as low a score, and as many regions to find them in."""
+    last = test_cfg.get("rcnn", test_cfg)
+    last.max_per_img = max(last.max_per_img, LVIS_DETECTIONS)
+    last.nms_pre = max(last.get("nms_pre", 0), 10 * LVIS_DETECTIONS)
+    last.score_thr = min(last.score_thr, _LEAST_SCORE)
+    for regions in (test_cfg.get("rpn"), test_cfg.get("regions")):
+        if regions is not None:
+            regions.max_per_img = max(regions.max_per_img, LVIS_DETECTIONS)
+            regions.nms_pre = max(regions.nms_pre, regions.max_per_img)
+
+
+def _metrics(cfg: Config, part: str, data: DetectionData) -> list[dict[str, Any]]:
+    """A metric for every vocabulary, with what the config's first one says of pictures and files; others are kept."""
+    given = cfg.get(f"{part}_evaluator") or []
+    given = [given] if isinstance(given, dict) else list(given)
+    own = [metric for metric in given if metric["type"] in ("OpenVocabCocoMetric", "OpenVocabLvisMetric")]
+    dataset = cfg[f"{part}_dataloader"].dataset
+    common = dict(own[0]) if own else {}
+    outfile = common.pop("outfile", None)
+    chosen = common.pop("image_ids", None) or dataset.get("image_ids")
+    if chosen is not None:  # pictures that are not looked at would count as missed
+        common["image_ids"] = chosen
+        dataset.setdefault("image_ids", chosen)
+        if dataset.image_ids != chosen:
+            raise Fgclip2Error(
+                f"{part}_evaluator.image_ids is {str(chosen)!r}, but {part}_dataloader.dataset.image_ids is "
+                f"{str(dataset.image_ids)!r}; give one of them, or the same"
+            )
     kind = "OpenVocabLvisMetric" if data.federated else "OpenVocabCocoMetric"
-    metric = {"type": kind, "ann_file": str(data.val_annotations), "novel": data.novel}
-    fields = ["pred_instances", *(f"pred_{name}" for name in list(data.vocabularies)[1:])]
-    metrics = [
-        {**metric, "field": field, "prefix": name} for name, field in zip(data.vocabularies, fields, strict=True)
-    ]
+    common |= {"type": kind, "ann_file": str(data.val_annotations), "novel": data.novel}
+    fields = {name: f"pred_{name}" for name in data.vocabularies} | {next(iter(data.vocabularies)): "pred_instances"}
     if cfg.model.vocabulary["control"]:
-        metrics.append({**metric, "field": f"pred_{CONTROL}", "prefix": CONTROL})
-    cfg.val_evaluator = metrics
-    cfg.test_evaluator = metrics
+        fields[CONTROL] = f"pred_{CONTROL}"
+    metrics = []
+    for number, (name, predicted) in enumerate(fields.items()):
+        metrics.append({**common, "field": predicted, "prefix": name})
+        if outfile:  # one file each
+            file = Path(outfile)
+            metrics[-1]["outfile"] = str(file.with_stem(f"{file.stem}-{name}") if number else file)
+    return metrics + [metric for metric in given if metric not in own]
+
+
+def check_options(options: Mapping[str, Any], published: bool) -> None:
+    """Check that no override of a config's entries would itself be written over by `fill_config`.
+
+    Args:
+        options: dotted names and values.
+        published: whether the config names the files of a published dataset, whose paths may be overridden.
+
+    Raises:
+        Fgclip2Error: one would be, named with what decides instead.
+    """
+    for name in _flat(options):
+        if name in _OF_THE_DATA or (name in _FILES and not published):
+            raise Fgclip2Error(
+                f"--cfg-options {name}: this follows from the data, --work-dir, --seed, --resume and --launcher and "
+                "would be written over; leave it out"
+            )
+
+
+def _flat(options: Mapping[str, Any], above: str = "") -> list[str]:
+    """Dotted names of all values, without the numbers of list items."""
+    names = []
+    for key, value in options.items():
+        name = ".".join(part for part in f"{above}{key}".split(".") if not part.isdigit())
+        names += _flat(value, f"{name}.") if isinstance(value, Mapping) else [name]
+    return names
 
 
 def set_epochs(cfg: Config, epochs: int) -> None:

@@ -6,15 +6,25 @@ import io
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
+from mmengine.config import Config
 from PIL import Image
 from rich.console import Console
 
 from fgclip2.data.openmoji import World
 from fgclip2.errors import Fgclip2Error
 from fgclip2_mmdet.embedded import DONE, EmbeddedConfig, EmbeddedData, find_scenes, prepare, split_categories
-from fgclip2_mmdet.experiment import DetectionData, from_embedded, read_user_data, summary, write_user_data
+from fgclip2_mmdet.experiment import (
+    DetectionData,
+    check_options,
+    fill_config,
+    from_embedded,
+    read_user_data,
+    summary,
+    write_user_data,
+)
 from fgclip2_mmdet.report import figures_table, write_metrics
 
 SMALL = EmbeddedConfig(train=5, val=3, base=30, novel=10, size=96)
@@ -171,3 +181,43 @@ def test_report_shows_missing_groups(tmp_path: Path) -> None:
     ]
     write_metrics(tmp_path / "metrics.json", {"metrics": figures})
     assert json.loads((tmp_path / "metrics.json").read_text())["metrics"]["names"]["AP50_novel"] is None
+
+
+def test_entries_of_a_config_are_kept() -> None:
+    """What the data does not decide: prompts, chosen pictures, files of predictions, further metrics and facts."""
+    file = Path(__file__).parents[2] / "apps/configs/ovd/fvit.py"
+    cfg = Config.fromfile(file)
+    given: dict[str, Any] = {
+        "model.vocabulary.templates": ["a photo of a {}."],
+        "randomness.deterministic": True,
+        "test_evaluator.outfile": "out/preds.json",
+        "test_evaluator.image_ids": "minival.json",
+        "val_dataloader.dataset.image_ids": "others.json",
+        "test_dataloader.dataset.metainfo.palette": [(1, 2, 3)],
+    }
+    check_options(given, published=False)
+    cfg.merge_from_dict(given)
+    here = Path()
+    data = DetectionData(["dog", "猫"], ["猫"], {"en": ["dog", "cat"], "zh": ["狗", "猫"]}, here, here, here, here)
+    for _ in range(2):  # also a config that a run has left
+        fill_config(cfg, data, None, Path("run"), 3)
+        assert cfg.model.vocabulary.templates == ["a photo of a {}."]
+        assert cfg.model.vocabulary.train == ["dog"]
+        assert cfg.randomness == {"deterministic": True, "seed": 3}
+        assert cfg.test_dataloader.dataset.metainfo == {"palette": [(1, 2, 3)], "classes": ["dog", "猫"]}
+        assert cfg.test_dataloader.dataset.image_ids == "minival.json"
+        assert {metric.image_ids for metric in cfg.test_evaluator} == {"minival.json"}
+        assert {metric.image_ids for metric in cfg.val_evaluator} == {"others.json"}
+        assert [(metric.prefix, metric.field, metric.outfile) for metric in cfg.test_evaluator] == [
+            ("en", "pred_instances", "out/preds.json"),
+            ("zh", "pred_zh", "out/preds-zh.json"),
+            ("shuffled", "pred_shuffled", "out/preds-shuffled.json"),
+        ]
+        assert not any("outfile" in metric for metric in cfg.val_evaluator)
+    cfg.test_evaluator[0].image_ids = "val.json"
+    with pytest.raises(Fgclip2Error, match="'val.json'.*'minival.json'"):
+        fill_config(cfg, data, None, Path("run"), 3)
+    cfg = Config.fromfile(file)
+    cfg.test_evaluator = [cfg.test_evaluator, {"type": "DumpResults", "out_file_path": "x.pkl"}]
+    fill_config(cfg, data, None, Path("run"), 3)
+    assert [metric.type for metric in cfg.test_evaluator] == ["OpenVocabCocoMetric"] * 3 + ["DumpResults"]

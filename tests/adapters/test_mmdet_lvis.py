@@ -258,9 +258,16 @@ def test_a_run_on_lvis_files_is_evaluated_as_lvis(tmp_path: Path) -> None:
     fill_config(cfg, data, "tiny", tmp_path, seed=0)
     assert {metric.type for metric in cfg.test_evaluator} == {"OpenVocabLvisMetric"}
     assert (cfg.model.test_cfg.rcnn.max_per_img, cfg.model.test_cfg.rcnn.nms_pre) == (300, 3000)
+    assert cfg.model.test_cfg.rcnn.score_thr == 1e-4
     cfg = Config.fromfile(Path(__file__).parents[2] / "apps" / "configs" / "ovd" / "onestage.py")
     fill_config(cfg, data, "tiny", tmp_path, seed=0)
     assert (cfg.model.test_cfg.max_per_img, cfg.model.test_cfg.nms_pre) == (300, 3000)
+    for name, part in (("fvit_tiny_openmoji", "rpn"), ("onestage_tiny_openmoji", "regions")):
+        cfg = Config.fromfile(Path(__file__).parents[2] / "apps" / "configs" / "ovd" / f"{name}.py")
+        fill_config(cfg, data, "tiny", tmp_path, seed=0)
+        assert cfg.model.test_cfg[part].max_per_img == 300
+        assert cfg.model.test_cfg[part].nms_pre >= 300
+        assert cfg.model.test_cfg.get("rcnn", cfg.model.test_cfg).score_thr <= 1e-4
     console = Console(width=120, record=True, file=io.StringIO())
     console.print(figures_table({"names": figures}, data))
     printed = console.export_text()

@@ -51,6 +51,10 @@ def user(root: Path, *more: str) -> list[str]:
         (["--model", "no/such/model/at/all"], "no/such/model/at/all"),
         (["--data-root", "nowhere", "--train-ann", "a", "--val-ann", "b"], "nowhere"),
         (["--cfg-options", "nothing"], "key=value"),
+        (["--cfg-options", "work_dir=x"], "--cfg-options work_dir"),
+        (["--cfg-options", "test_evaluator.0.prefix=x"], "--cfg-options test_evaluator.prefix"),
+        (["--cfg-options", "val_dataloader.dataset={'ann_file': 'x'}"], "val_dataloader.dataset.ann_file"),
+        (["--model", "tiny", "--cfg-options", "model.backbone.model=tiny"], "--model and --cfg-options"),
         (["--launcher", "pytorch"], "start with torchrun"),
     ],
 )
