@@ -145,7 +145,8 @@ def _sources(arguments: TrainArguments) -> tuple[RecordSource, RecordSource | No
     from fgclip2.data.openmoji.records import SceneSource
 
     world, scene = World(), SceneConfig(size=224, objects=(3, 6))
-    return SceneSource(world, scene, FIRST_TRAINING_SEED, arguments.scenes), SceneSource(world, scene, 0, 400)
+    held_out = SceneSource(world, scene, 0, min(400, arguments.scenes))
+    return SceneSource(world, scene, FIRST_TRAINING_SEED, arguments.scenes), held_out
 
 
 def build_stage(model: Fgclip2Model, config: RunConfig, classes: int = 0) -> Stage:
