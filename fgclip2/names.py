@@ -73,7 +73,7 @@ def check_names(names: Iterable[str]) -> tuple[str, ...]:
     """Names as a tuple, when there is at least one, none is empty, and none repeats.
 
     Raises:
-        Fgclip2Error: otherwise. Names that differ in case only repeat, since texts are lower-cased.
+        Fgclip2Error: otherwise. Names that differ only in case, or in underscores for blanks, repeat: they are one text.
     """
     if isinstance(names, str):
         raise Fgclip2Error(f"the class names are one string ({names!r:.60}); split it with parse_names, or give a list")
@@ -84,11 +84,11 @@ def check_names(names: Iterable[str]) -> tuple[str, ...]:
     for index, name in enumerate(checked):
         if not isinstance(name, str) or not name.strip():
             raise Fgclip2Error(f"class name {index} is {name!r}; every name must be a string with something in it")
-        key = name.strip().lower()
+        key = said(name)
         if key in seen:
             raise Fgclip2Error(
-                f"class names {seen[key]} and {index} are the same ({checked[seen[key]]!r}, {name!r}; case does not "
-                "count); leave one out"
+                f"class names {seen[key]} and {index} are the same ({checked[seen[key]]!r}, {name!r}; neither case "
+                "nor underscores for blanks count); leave one out"
             )
         seen[key] = index
     return checked
@@ -121,6 +121,6 @@ def _synonyms(name: str, given: Any) -> tuple[str, ...]:
         raise Fgclip2Error(
             f"the synonyms of {name!r} are {given!r:.60}; give a list of words, such as ['couch', '沙发']"
         )
-    words = {word.strip().lower(): word.strip() for word in given}
-    words.pop(name.strip().lower(), None)
+    words = {said(word): word.strip() for word in given}
+    words.pop(said(name), None)
     return tuple(words.values())

@@ -50,12 +50,11 @@ class TextCache:
         """Keep embeddings (T, D) of T texts; where nothing can be written, a warning says so and nothing is kept."""
         try:
             self._write(texts, embeddings)
-        except Fgclip2Error as error:
+            small = [part for part in self._parts() if _size(part) < _SMALL]
+            if len(small) > _MOST_PARTS:
+                self._merge(small)
+        except (Fgclip2Error, OSError) as error:
             _log.warning("embeddings of texts are not kept for the next time: %s", error)
-            return
-        small = [part for part in self._parts() if _size(part) < _SMALL]
-        if len(small) > _MOST_PARTS:
-            self._merge(small)
 
     def _parts(self) -> list[Path]:
         return sorted(self.folder.glob("*.safetensors"))
@@ -68,7 +67,10 @@ class TextCache:
         write_atomically(self.folder / f"{uuid.uuid4().hex}.safetensors", save(tensors, metadata=metadata))
 
     def _open(self, parts: Iterable[Path]) -> Iterator[tuple[Path, list[str], Tensor]]:
-        """Parts with texts and embeddings; damaged ones are removed, so that what they held is made again."""
+        """Parts with texts and embeddings; damaged ones are removed, so that what they held is made again.
+
+        A part that cannot be opened, with too many files open or a share that is gone, is whole: it is only passed by.
+        """
         from safetensors import SafetensorError, safe_open
 
         for part in parts:
@@ -77,9 +79,12 @@ class TextCache:
                     texts, embeddings = json.loads(file.metadata()["texts"]), file.get_tensor("embeddings")
             except FileNotFoundError:  # merged by another process since the folder was listed
                 continue
-            except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
+            except OSError as error:
+                _log.warning("%s cannot be read now (%s); what it holds is computed", part, error)
+                continue
+            except (SafetensorError, ValueError, TypeError, KeyError) as error:
                 _log.warning("%s is damaged (%s); what it held is made again", part, error)
-                part.unlink(missing_ok=True)
+                _remove(part)
                 continue
             yield part, texts, embeddings
 
@@ -94,7 +99,7 @@ class TextCache:
             return
         self._write(list(rows), torch.stack(list(rows.values())))
         for part in opened:
-            part.unlink(missing_ok=True)
+            _remove(part)
 
 
 def cache_dir() -> Path:
@@ -103,8 +108,15 @@ def cache_dir() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "fgclip2"
 
 
+def _remove(file: Path) -> None:
+    try:
+        file.unlink(missing_ok=True)
+    except OSError as error:
+        _log.warning("%s cannot be removed (%s)", file, error)
+
+
 def _size(file: Path) -> int:
     try:
         return file.stat().st_size
-    except FileNotFoundError:
-        return _SMALL  # gone: nothing to merge
+    except OSError:
+        return _SMALL  # gone, or not ours to read: nothing to merge

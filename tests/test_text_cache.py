@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from fgclip2.files import write_atomically
 from fgclip2.text_cache import TextCache
 
 
@@ -56,3 +57,56 @@ def test_a_part_that_another_process_merged_is_not_missed(tmp_path: Path, monkey
     (part,) = tmp_path.iterdir()
     with safe_open(part, "pt") as file:
         assert file.get_tensor("embeddings").shape == (17, 8)
+
+
+def test_a_part_that_cannot_be_opened_now_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache = TextCache(tmp_path)
+    cache.add(["狗"], rows(1))
+
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("safetensors.safe_open", refused)
+        assert cache.read(["狗"]) == {}
+    assert "cannot be read now" in caplog.text
+    assert torch.equal(cache.read(["狗"])["狗"], rows(1)[0])
+
+
+def test_a_damaged_part_that_cannot_be_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of a cache that others own; what is whole in it is read."""
+    cache = TextCache(tmp_path)
+    cache.add(["狗"], rows(1))
+    (tmp_path / "0.safetensors").write_bytes(b"damaged")
+
+    def refused(self: Path, missing_ok: bool = False) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "unlink", refused)
+    assert cache.read(["狗"]).keys() == {"狗"}
+    assert "cannot be removed" in caplog.text
+
+
+@pytest.mark.parametrize("when", [1, 18])
+def test_a_full_disk_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, when: int
+) -> None:
+    """When a part is written, and when the eighteenth writing makes one of seventeen: what is there stays there."""
+    cache = TextCache(tmp_path)
+    calls = []
+
+    def full(*arguments: object) -> None:
+        calls.append(arguments)
+        if len(calls) == when:
+            raise OSError(28, "No space left on device")
+        write_atomically(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("fgclip2.text_cache.write_atomically", full)
+    for number in range(17):
+        cache.add([f"{number}"], rows(1, seed=number))
+    assert "are not kept" in caplog.text
+    assert len(cache.read(map(str, range(17)))) == (16 if when == 1 else 17)

@@ -69,6 +69,7 @@ class TestBuild:
         [
             ([], None, "no class names"),
             (["dog", "Dog "], None, "0 and 1 are the same"),
+            (["traffic_light", "红车", "Traffic light"], None, "0 and 2 are the same"),
             (["dog", " "], None, "class name 1"),
             ("dog", None, "parse_names"),
             (["dog"], ["a photo"], "exactly one {}"),

@@ -13,7 +13,7 @@ from fgclip2.data.coco import CocoAnnotation, CocoCategory, CocoDataset, CocoIma
 from fgclip2.errors import Fgclip2Error
 from fgclip2.evaluation.average_precision import check_lvis
 
-from .experiment import DetectionData, UserData
+from .experiment import DetectionData, UserData, check_class_names
 
 KEY: Final = "open_vocabulary"
 """Of a config whose loaders name a benchmark's files.
@@ -35,7 +35,7 @@ def read_benchmark(cfg: Config) -> UserData | DetectionData | None:
         ``None`` when the config names no files.
 
     Raises:
-        Fgclip2Error: an unknown format, files that are missing or wrong.
+        Fgclip2Error: an unknown format, files that are missing or wrong, classes that are the same in a text.
     """
     about = cfg.get(KEY)
     if about is None:
@@ -51,7 +51,10 @@ def read_benchmark(cfg: Config) -> UserData | DetectionData | None:
                 f"{lacking[0]!r} does not exist; the config wants the dataset as it is published, below the folder "
                 "that the command runs in (a link will do), or --cfg-options with the paths"
             )
-    return _READERS[about["format"]](about, *splits)
+    given = _READERS[about["format"]](about, *splits)
+    for names in (given.classes, *given.vocabularies.values()):
+        check_class_names(names, splits[1].ann_file if about["format"] == "lvis" else KEY)
+    return given
 
 
 def _coco(about: Mapping[str, Any], train: Any, val: Any) -> UserData:

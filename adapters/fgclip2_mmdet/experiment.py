@@ -14,6 +14,7 @@ from fgclip2.data.coco import CocoDataset, load_coco, read_annotation_file, with
 from fgclip2.errors import Fgclip2Error
 from fgclip2.evaluation.average_precision import LVIS_DETECTIONS, LVIS_FIELDS, check_lvis, is_lvis
 from fgclip2.files import write_atomically
+from fgclip2.names import check_names
 
 from .embedded import EmbeddedData
 
@@ -119,11 +120,14 @@ def read_user_data(root: Path, train: str, val: str, novel: Sequence[str]) -> Us
 
     Raises:
         Fgclip2Error: from `fgclip2.data.coco.load_coco`; names that no file has; nothing left to train on; classes
-            of the training file that the validation file does not have; an LVIS file with fields missing.
+            of the training file that the validation file does not have; an LVIS file with fields missing; names
+            that are the same in a text.
     """
     if not root.is_dir():
         raise Fgclip2Error(f"--data-root {str(root)!r} is not a folder")
     train_set, val_set = (_load(root, name) for name in (train, val))
+    for data in (train_set, val_set):
+        check_class_names(data.names, data.annotation_file)
     names = list(val_set.names)
     lacking = [name for name in train_set.names if name not in names]
     if lacking:
@@ -138,6 +142,18 @@ def read_user_data(root: Path, train: str, val: str, novel: Sequence[str]) -> Us
         without = " without the novel classes" if chosen else ": it has no annotations"
         raise Fgclip2Error(f"{train_set.annotation_file}: nothing to train on is left{without}")
     return UserData(train_set, val_set, names, chosen, _lvis_fields(val_set.annotation_file))
+
+
+def check_class_names(names: Sequence[str], file: Path | str) -> None:
+    """Check that classes have texts that differ; found later, it would end a run that has already made room for itself.
+
+    Raises:
+        Fgclip2Error: two do not, with the file.
+    """
+    try:
+        check_names(names)
+    except Fgclip2Error as error:
+        raise Fgclip2Error(f"{file}: {error}") from error
 
 
 def _lvis_fields(file: Path) -> dict[str, dict[int, dict[str, Any]]]:

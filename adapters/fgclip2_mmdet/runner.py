@@ -113,9 +113,12 @@ def processes(launcher: str) -> Iterator[None]:
         launcher: ``none`` or ``pytorch``.
 
     Raises:
-        Fgclip2Error: ``pytorch`` without ``torchrun``.
+        Fgclip2Error: ``pytorch`` without ``torchrun``, or ``none`` with it.
     """
     if launcher == "none":
+        world = os.environ.get("WORLD_SIZE", "1")
+        if world.isdigit() and int(world) > 1:  # each would be the first process, and all write into one folder
+            raise Fgclip2Error(f"torchrun started {world} processes; add --launcher pytorch")
         yield
         return
     if not {"RANK", "WORLD_SIZE", "LOCAL_RANK"} <= os.environ.keys():

@@ -74,6 +74,10 @@ def test_bad_arguments(
 def test_bad_data(tmp_path: Path, tiny_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     work = tmp_path / "work"
     fixed = ["--model", tiny_dir, "--work-dir", work]
+    twice = coco(tmp_path / "twice")
+    content = json.loads((twice / "a.json").read_text(encoding="utf-8"))
+    content["categories"] += [{"id": 3, "name": "traffic_light"}, {"id": 4, "name": "Traffic light"}]
+    (twice / "a.json").write_text(json.dumps(content), encoding="utf-8")
     text = coco(tmp_path / "text")
     (text / "a.png").write_text("not a picture")
     cases = [
@@ -82,6 +86,7 @@ def test_bad_data(tmp_path: Path, tiny_dir: Path, capsys: pytest.CaptureFixture[
         (coco(tmp_path / "fine"), ["--novel", "unicorn"], "no class unicorn"),
         (coco(tmp_path / "fine"), ["--novel", "dog"], "nothing to train on"),
         (text, [], "cannot be read"),
+        (twice, [], "a.json: class names 2 and 3 are the same"),
     ]
     for root, more, said in cases:
         assert train(*fixed, *user(root, *more)) == 2
@@ -114,3 +119,14 @@ def test_starting_anew_keeps_every_checkpoint(tmp_path: Path) -> None:
         "previous-2/fvit.py": config,
         "previous-2/own.py": "import sys\n",
     }
+
+
+def test_torchrun_without_launcher(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two processes would each take themselves for the first, and write over each other."""
+    for name, value in {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    assert train("--work-dir", tmp_path / "work") == 2
+    assert "2 processes; add --launcher pytorch" in capsys.readouterr().err
+    assert not (tmp_path / "work").exists()
