@@ -31,7 +31,7 @@ class Arguments:
 
     model: str = "tiny"
     """What ``fgclip2.load`` takes."""
-    scenes: int = 500
+    scenes: int = 2000
     """Pictures of the collection."""
     queries: int = 300
     """Most phrases of small objects; captions are a third as many."""
