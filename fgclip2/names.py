@@ -73,7 +73,7 @@ def check_names(names: Iterable[str]) -> tuple[str, ...]:
     """Names as a tuple, when there is at least one, none is empty, and none repeats.
 
     Raises:
-        Fgclip2Error: otherwise. Names that differ only in case, or in underscores for blanks, repeat: they are one text.
+        Fgclip2Error: otherwise. Names that differ only in case, or in underscores for blanks, are one text and repeat.
     """
     if isinstance(names, str):
         raise Fgclip2Error(f"the class names are one string ({names!r:.60}); split it with parse_names, or give a list")
