@@ -49,19 +49,23 @@ class Arguments:
 def run(arguments: Arguments) -> None:
     """Do what the command line says; everything is checked before anything is written."""
     files = _files(arguments.results)
-    dataset = load_coco(arguments.annotations, arguments.images)
-    found = {name: _read(file, dataset) for name, file in files.items()}
+    from fgclip2_mmdet.annotations import read_annotations
+
+    truth = read_annotations(arguments.annotations, arguments.image_ids)
+    chosen = {image["id"] for image in truth["images"]}
+    dataset = load_coco(arguments.annotations, arguments.images, image_ids=chosen if arguments.image_ids else None)
+    others = set()
+    if arguments.image_ids:
+        others = {image["id"] for image in read_annotations(arguments.annotations)["images"]} - chosen
+    found = {name: _read(file, dataset, others) for name, file in files.items()}
 
     from rich.console import Console
 
     from fgclip2.evaluation.average_precision import evaluate_boxes, is_lvis
-    from fgclip2_mmdet.annotations import read_annotations
     from fgclip2_mmdet.experiment import DetectionData
     from fgclip2_mmdet.report import figures_table, write_metrics, write_reports
 
-    truth = read_annotations(arguments.annotations, arguments.image_ids)
     federated = is_lvis(truth)
-    chosen = {image["id"] for image in truth["images"]}
     novel = list(dataset.checked_names(parse_names(arguments.novel))) if arguments.novel else None
     evaluations = {
         name: evaluate_boxes(
@@ -100,9 +104,9 @@ def _files(results: Sequence[str]) -> dict[str, Path]:
     return files
 
 
-def _read(file: Path, dataset: CocoDataset) -> list[dict[str, Any]]:
+def _read(file: Path, dataset: CocoDataset, others: set[int]) -> list[dict[str, Any]]:
     """The checked entries as they stand, since AP depends on every digit."""
-    load_results(file, dataset)
+    load_results(file, dataset, others)
     entries: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8-sig"))
     return entries
 

@@ -39,6 +39,8 @@ class FGCLIP2DataPreprocessor(DetDataPreprocessor):
 class PatchResize(BaseTransform):
     """Resize picture and boxes to whole patches, aspect kept, so that the tower sees no partly empty patch.
 
+    Pixels are those of the predictor's image processor, to the bit.
+
     Args:
         max_patches: most patches a picture may have; 400 is 320 x 320 pixels. Dense maps take up to 16,384.
         upscale: enlarge smaller pictures to use all patches.
@@ -57,4 +59,6 @@ class PatchResize(BaseTransform):
         if not self.upscale:
             budget = min(budget, math.ceil(width / PATCH) * math.ceil(height / PATCH))
         rows, columns = grid_size(width, height, budget, PATCH)
-        return Resize(scale=(columns * PATCH, rows * PATCH), keep_ratio=False).transform(results)
+        # Pillow averages what it shrinks, as the predictor does; OpenCV picks single pixels, which the tower takes for
+        # texture that is not there.
+        return Resize(scale=(columns * PATCH, rows * PATCH), keep_ratio=False, backend="pillow").transform(results)

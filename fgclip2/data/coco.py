@@ -12,7 +12,7 @@ import logging
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -143,6 +143,7 @@ def load_coco(
     *,
     check_sizes: bool = False,
     need_objects: bool = True,
+    image_ids: Collection[int] | None = None,
 ) -> CocoDataset:
     """Read and check a COCO instance file.
 
@@ -155,6 +156,7 @@ def load_coco(
         image_root: folder that ``file_name`` is relative to.
         check_sizes: also read every picture's header and compare its upright size with the file's.
         need_objects: refuse a file without the list ``annotations``, as of a test split; otherwise it has no objects.
+        image_ids: read only these pictures and their objects; the others need not exist. ``None`` reads all.
 
     Raises:
         Fgclip2Error: no such file or folder, invalid JSON (with its line), or the problems found, in one line: the
@@ -166,6 +168,9 @@ def load_coco(
         raise Fgclip2Error(
             f"the folder of pictures {str(root)!r} does not exist; give the one that holds {file}'s files"
         )
+    if image_ids is not None:
+        content["images"] = [item for item in content["images"] if _value(item, "id") in image_ids]
+        content["annotations"] = [item for item in content["annotations"] if _value(item, "image_id") in image_ids]
     problems = _Problems(file)
     categories = _categories(content["categories"], problems)
     images = _images(content["images"], root, problems, check_sizes)
@@ -197,6 +202,12 @@ class _Problems:
         raise Fgclip2Error(f"{self.file}: {total} {noun}; correct the file, then try again. {'; '.join(parts)}")
 
 
+def _value(entry: Any, key: str) -> Any:
+    """Of an entry that may be anything; what is no number is no id."""
+    value = entry.get(key) if isinstance(entry, dict) else None
+    return value if isinstance(value, int) else None
+
+
 def _listed(items: Sequence[str], most: int) -> str:
     rest = len(items) - most
     return ", ".join(items[:most]) + (f" and {rest} more" if rest > 0 else "")
@@ -204,6 +215,8 @@ def _listed(items: Sequence[str], most: int) -> str:
 
 def read_annotation_file(file: Path, need_objects: bool = True) -> dict[str, list[Any]]:
     """The parsed JSON, not checked further than that its lists are there, and not empty where that would make no sense.
+
+    Names of categories are given without blanks around them.
 
     Args:
         file: JSON.
@@ -238,6 +251,9 @@ def read_annotation_file(file: Path, need_objects: bool = True) -> dict[str, lis
     for key in ("images", "categories"):
         if not content[key]:
             raise Fgclip2Error(f"{file} lists no {key}; there is nothing to work with")
+    for entry in content["categories"]:
+        if isinstance(entry, dict) and isinstance(entry.get("name"), str):
+            entry["name"] = entry["name"].strip()
     return content
 
 

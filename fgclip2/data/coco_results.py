@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -42,12 +42,15 @@ class ImageResults:
         return len(self.boxes)
 
 
-def load_results(file: str | os.PathLike[str], dataset: CocoDataset) -> dict[int, ImageResults]:
+def load_results(
+    file: str | os.PathLike[str], dataset: CocoDataset, others: Collection[int] = ()
+) -> dict[int, ImageResults]:
     """Read a results file.
 
     Args:
         file: JSON.
         dataset: the pictures that it speaks of.
+        others: ids of pictures that it may speak of too, and whose results are not wanted.
 
     Returns:
         By image id, every picture of ``dataset`` in its order; those that the file does not mention have no boxes.
@@ -65,7 +68,7 @@ def load_results(file: str | os.PathLike[str], dataset: CocoDataset) -> dict[int
     if not isinstance(content, list):
         hint = "; this looks like an annotation file" if isinstance(content, dict) and "annotations" in content else ""
         raise Fgclip2Error(f"{path} is no list of results with {', '.join(_KEYS)}{hint}")
-    images = {image.id for image in dataset.images}
+    images = {image.id for image in dataset.images}.union(others)
     rows: dict[int, list[tuple[float, ...]]] = defaultdict(list)
     for number, entry in enumerate(content):
         problem = _problem(entry, images)

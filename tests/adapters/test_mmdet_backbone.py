@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from mmdet.structures.bbox import HorizontalBoxes
+from PIL import Image
 
 from fgclip2.errors import Fgclip2Error
 from fgclip2.predictor import FGCLIP2
@@ -131,6 +134,22 @@ def test_unknown_options_are_named(tiny_dir: Path) -> None:
         FGCLIP2DataPreprocessor(mean=[0, 0, 0])
 
 
+@pytest.mark.parametrize("size", [(1280, 853), (37, 90), (320, 320)])
+def test_pixels_are_the_predictors(tiny: FGCLIP2, size: tuple[int, int]) -> None:
+    """To the bit, shrunk, enlarged and as it is; boxes follow."""
+    pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    boxes = HorizontalBoxes(torch.tensor([[0.0, 0.0, size[0] / 2, size[1] / 4]]))
+    given = {"img": np.ascontiguousarray(pixels[..., ::-1]), "gt_bboxes": boxes}
+    results = PatchResize(400)(given)
+    height, width = results["img"].shape[:2]
+    expected = tiny.processor.image.patches(Image.fromarray(pixels), 400)
+    rows, columns = height // 16, width // 16
+    got = results["img"][..., ::-1].reshape(rows, 16, columns, 16, 3).swapaxes(1, 2).reshape(rows * columns, -1)
+    assert expected.grid == (rows, columns)
+    np.testing.assert_array_equal(got, expected.values)
+    np.testing.assert_allclose(results["gt_bboxes"].numpy(), [[0, 0, width / 2, height / 4]], rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("size", "budget", "upscale", "expected"),
     [((320, 320), 400, True, (320, 320)), ((100, 50), 128, True, (256, 128)), ((100, 50), 128, False, (112, 64))],
@@ -138,8 +157,6 @@ def test_unknown_options_are_named(tiny_dir: Path) -> None:
 def test_pictures_are_resized_to_whole_patches(
     size: tuple[int, int], budget: int, upscale: bool, expected: tuple[int, int]
 ) -> None:
-    import numpy as np
-
     width, height = size
     results = PatchResize(budget, upscale)({"img": np.zeros((height, width, 3), np.uint8)})
     assert results["img"].shape[1::-1] == expected

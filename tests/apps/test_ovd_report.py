@@ -112,3 +112,18 @@ def test_mistakes_are_told_before_anything_is_written(tmp_path: Path, capsys: py
         assert said in printed
         assert len(printed.splitlines()) == 1
     assert not (tmp_path / "report").exists()
+
+
+def test_only_the_chosen_pictures_need_be_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And blanks around a category's name do not count, in any reader."""
+    truth = files(tmp_path)["truth"]
+    truth["categories"][0]["name"] = " cat "
+    (tmp_path / "val.json").write_text(json.dumps(truth, ensure_ascii=False), encoding="utf-8")
+    (tmp_path / "图1.png").unlink()
+    (tmp_path / "ids.json").write_text("[2]")
+    arguments = (str(tmp_path / "results.json"), "--image-ids", str(tmp_path / "ids.json"), "--novel", "cat")
+    assert report(tmp_path, *arguments) == 0
+    metrics = json.loads((tmp_path / "report" / "metrics.json").read_text(encoding="utf-8"))["metrics"]["results"]
+    assert (metrics["AP50_novel"], metrics["AP50_base"]) == (0, 0)  # its one box calls the cat an umbrella
+    assert report(tmp_path, *arguments[:1]) == 2
+    assert "missing image" in capsys.readouterr().err
