@@ -20,7 +20,6 @@ import ast
 import json
 import logging
 import os
-import re
 import sys
 import time
 import warnings
@@ -33,6 +32,7 @@ import tyro
 
 from fgclip2.console import RESUMABLE, exit_code
 from fgclip2.errors import Fgclip2Error
+from fgclip2.files import set_aside
 from fgclip2.pretrained import resolve
 from fgclip2.vocabulary import parse_names
 
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
 
 CONFIGS: Final = Path(__file__).parent / "configs" / "ovd"
 _KEPT: Final = ("*.pth", "*.py", "metrics.json", "last_checkpoint")
-_NUMBERED: Final = re.compile(r"previous-\d+").fullmatch
 
 
 @dataclass
@@ -231,18 +230,14 @@ def _option(text: str) -> tuple[str, Any]:
 def _set_aside(work_dir: Path) -> None:
     """Move an earlier run's results into a folder of their own, so that --resume cannot mix two runs.
 
-    A checkpoint is hours of work and is never deleted. A run that was stopped before its first one has only a config,
-    which goes: beside the new run's it would make two.
+    A run that was stopped before its first checkpoint has only a config, which goes: beside the new run's it would make
+    two.
     """
     if not any(work_dir.glob("*.pth")):
         for path in filter(_left_by_a_run, work_dir.glob("*.py")):
             path.unlink()
         return
-    numbers = [int(path.name.rpartition("-")[2]) for path in work_dir.glob("previous-*") if _NUMBERED(path.name)]
-    place = work_dir / f"previous-{max(numbers, default=0) + 1}"
-    place.mkdir()
-    for path in sorted(path for pattern in _KEPT for path in work_dir.glob(pattern)):
-        path.replace(place / path.name)
+    place = set_aside(work_dir, _KEPT)
     print(f"an earlier run's checkpoints were moved to {place} (--resume would have continued it)")
 
 

@@ -32,7 +32,7 @@ import tyro
 
 from fgclip2.console import RESUMABLE, exit_code
 from fgclip2.errors import Fgclip2Error
-from fgclip2.files import write_atomically
+from fgclip2.files import set_aside, write_atomically
 from fgclip2.pretrained import resolve
 
 CONFIGS: Final = Path(__file__).parent / "configs" / "seg"
@@ -115,16 +115,9 @@ def _set_aside(work_dir: Path) -> None:
     """Move an earlier run's results out of the way, so that --resume cannot mix two runs."""
     if work_dir.exists() and not work_dir.is_dir():
         raise Fgclip2Error(f"train.output_dir {str(work_dir)!r} is a file; give a folder")
-    old = sorted(path for pattern in _KEPT for path in work_dir.glob(pattern))
-    if not old:
-        return
-    place = work_dir / "previous"
-    place.mkdir(exist_ok=True)
-    for path in place.iterdir():
-        path.unlink()
-    for path in old:
-        path.replace(place / path.name)
-    print(f"an earlier run's checkpoints were moved to {place} (--resume would have continued it)")
+    place = set_aside(work_dir, _KEPT)
+    if place is not None:
+        print(f"an earlier run's checkpoints were moved to {place} (--resume would have continued it)")
 
 
 def _work(arguments: Arguments) -> None:

@@ -1,12 +1,17 @@
-"""Writing files so that a reader, or a run after a crash, sees the whole file or none."""
+"""Files that are whole or not there, and results of earlier runs that are never written over."""
 
 from __future__ import annotations
 
 import os
+import re
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from fgclip2.errors import Fgclip2Error
+
+_PREVIOUS: Final = re.compile(r"previous-(\d+)")
 
 
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
@@ -49,3 +54,24 @@ def flush_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def set_aside(folder: Path, patterns: Sequence[str]) -> Path | None:
+    """Move an earlier run's files into a folder of their own: a checkpoint is hours of work and is never deleted.
+
+    Args:
+        folder: of the run; it need not exist.
+        patterns: globs of what to move.
+
+    Returns:
+        ``previous-N`` in the folder, with N one more than the last; ``None`` when there was nothing to move.
+    """
+    found = sorted(path for pattern in patterns for path in folder.glob(pattern))
+    if not found:
+        return None
+    numbers = [int(match[1]) for path in folder.iterdir() if (match := _PREVIOUS.fullmatch(path.name))]
+    place = folder / f"previous-{max(numbers, default=0) + 1}"
+    place.mkdir()
+    for path in found:
+        path.replace(place / path.name)
+    return place
