@@ -50,6 +50,8 @@ tiny: $(STAMP) ## train the embedded model from scratch into work_dirs/tiny (wit
 # In two processes: one that has run the first group ends in a segmentation fault when a later test starts a program. The
 # cause is not known; native libraries of a dozen packages are loaded by then. pytest's 5 means that ARGS chose none here.
 APART := adapters apps data demos evaluation search
+# On one thread each: what the tests compute is so small that threads wait for each other longer than they work.
+test: export OMP_NUM_THREADS ?= 1
 test: $(STAMP) ## run all tests
 	$(PY) -m pytest $(ARGS) $(APART:%=tests/%) || [ $$? = 5 ]
 	$(PY) -m pytest $(ARGS) $(APART:%=--ignore=tests/%) tests || [ $$? = 5 ]
