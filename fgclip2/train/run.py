@@ -72,7 +72,8 @@ def run(arguments: TrainArguments) -> None:
     carried = _carried(directory)
     if carried:
         stage.carry(carried)
-        print(f"goes on with the scales and the threshold that {directory / _LEARNED} holds")
+        if os.environ.get("RANK", "0") == "0":
+            print(f"goes on with the scales and the threshold that {directory / _LEARNED} holds")
     dataset = training_dataset(source, config)
     probe = None
     if val is not None:

@@ -273,6 +273,6 @@ def test_parquet_false_captions_are_read_and_unknown_columns_named(tmp_path, cap
     }
     parquet(tmp_path / "a.parquet", [row])
     with caplog.at_level("WARNING"):
-        (record,) = [open_records(tmp_path / "a.parquet")[0]]
+        record = open_records(tmp_path / "a.parquet")[0]
     assert record.hard == ("a cat", "a dog", "一只狗")
     assert "a.parquet: columns that are not read: score" in caplog.text
