@@ -85,6 +85,21 @@ def checkpoints(directory: Path) -> list[Path]:
     return whole
 
 
+def start_of(directory: Path, resume: bool) -> Path | None:
+    """The checkpoint that a run goes on from; ``None`` when it begins.
+
+    Raises:
+        Fgclip2Error: there is one, but ``resume`` was not asked for.
+    """
+    found = checkpoints(directory)
+    if found and not resume:
+        raise Fgclip2Error(
+            f"{directory} holds checkpoints up to {found[0].name}; resume that run (--resume), or take another "
+            "directory"
+        )
+    return found[0] if found else None
+
+
 def step_of(checkpoint: Path) -> int:
     """The optimiser step that a checkpoint was written after."""
     match = _NAME.fullmatch(checkpoint.name)

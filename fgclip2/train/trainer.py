@@ -121,12 +121,7 @@ class StageTrainer(Trainer):
         Raises:
             Fgclip2Error: checkpoints are there but ``resume`` was not asked for.
         """
-        found = checkpoints.checkpoints(self.directory)
-        if found and not resume:
-            raise Fgclip2Error(
-                f"{self.directory} holds checkpoints up to {found[0].name}; resume that run, or take another directory"
-            )
-        start = found[0] if found else None
+        start = checkpoints.start_of(self.directory, resume)
         if start is not None:
             self._check_same_run(start)
         self.start_step = checkpoints.step_of(start) if start else 0

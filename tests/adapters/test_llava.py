@@ -259,7 +259,7 @@ def test_training_from_the_command_line_resumes_exactly(
     assert "projector.safetensors" in checkpoint
     assert "model.safetensors" not in checkpoint
     assert command(monkeypatch, llava_train, *training, "--steps", 20, "--out", cut) == 2
-    assert "holds checkpoints up to checkpoint-10; --resume that run" in capsys.readouterr().err
+    assert "holds checkpoints up to checkpoint-10; resume that run (--resume)" in capsys.readouterr().err
     assert command(monkeypatch, llava_train, *training, "--steps", 21, "--out", cut, "--resume") == 2
     assert "belongs to another run: steps was 20 and is 21" in capsys.readouterr().err
     assert command(monkeypatch, llava_train, *training, "--steps", 20, "--out", cut, "--resume") == 0
