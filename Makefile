@@ -44,6 +44,8 @@ $(STAMP): pyproject.toml constraints.txt
 ovd: $(STAMP) ## train, evaluate and draw an open-vocabulary detector on the embedded model and world
 	$(PY) apps/ovd_train.py $(ARGS)
 
+# The scenes are composed beside the training: threads that spin long for each other take the processor from that.
+tiny: export GOMP_SPINCOUNT ?= 10000
 tiny: $(STAMP) ## train the embedded model from scratch into work_dirs/tiny (within 90 minutes on 2 cores)
 	$(PY) apps/train_tiny.py $(ARGS)
 

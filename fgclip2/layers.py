@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, cast
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AttentionInterface
 from transformers.models.siglip2.modeling_siglip2 import (
@@ -15,7 +16,7 @@ from transformers.models.siglip2.modeling_siglip2 import (
 )
 
 from fgclip2.attention import NAME, Visible, attention
-from fgclip2.cpu import infers, mlp
+from fgclip2.cpu import FUSED_ACTIVATION, infers, mlp, trains_in_bf16
 from fgclip2.passes import last_position, self_attention
 from fgclip2.positions import GridPositions
 
@@ -25,7 +26,7 @@ class Fgclip2VisionEmbeddings(GridPositions, Siglip2VisionEmbeddings):
 
 
 class Fgclip2MLP(Siglip2MLP):
-    """SigLIP 2's MLP, which on a processor infers some tokens at a time.
+    """SigLIP 2's MLP, which on a processor infers some tokens at a time and trains in bf16 with the erf form of GELU.
 
     Args:
         mlp: whose layers it takes over.
@@ -41,7 +42,12 @@ class Fgclip2MLP(Siglip2MLP):
         # drop other numbers than the pass with gradients does.
         if infers(hidden_states) and not self.training:
             return mlp(hidden_states, self.fc1, self.activation_fn, self.fc2, self.config.hidden_act)
-        return cast(Tensor, super().forward(hidden_states))
+        inner = self.fc1(hidden_states)
+        if trains_in_bf16(inner) and self.config.hidden_act == FUSED_ACTIVATION:
+            # torch's tanh form takes 2.6 times as long on a processor as its erf form. The two differ by less than
+            # 5e-4, and bf16 rounds 1 by up to 3.9e-3.
+            return cast(Tensor, self.fc2(F.gelu(inner)))
+        return cast(Tensor, self.fc2(self.activation_fn(inner)))
 
 
 class Fgclip2Attention(Siglip2Attention):

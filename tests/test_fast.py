@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,13 +14,15 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounter
+from transformers.models.siglip2.modeling_siglip2 import Siglip2MLP
 
 import fgclip2
 from fgclip2 import attention as attention_module
 from fgclip2.ahead import map_ahead
 from fgclip2.attention import attention
-from fgclip2.config import Fgclip2Config
-from fgclip2.cpu import linear, mlp
+from fgclip2.config import Fgclip2Config, preset
+from fgclip2.cpu import keep_freed_memory, linear, mlp
+from fgclip2.layers import Fgclip2MLP
 from fgclip2.modeling import Fgclip2Model
 from fgclip2.packing import lengths_of, pack, unpack
 from fgclip2.positions import GridPositions
@@ -107,7 +110,40 @@ class TestLinear:
             )
 
 
+class TestTraining:
+    def test_an_mlp_in_bf16_has_the_gradients_of_float32(self):
+        config = preset("tiny").vision_config
+        torch.manual_seed(0)
+        rounded = Fgclip2MLP(Siglip2MLP(config)).bfloat16()
+        exact = copy.deepcopy(rounded).float()
+        tokens = torch.randn(50, config.hidden_size).bfloat16()
+        for layer in (exact, rounded):
+            inputs = tokens.to(layer.fc1.weight.dtype).requires_grad_()
+            layer(inputs).square().sum().backward()
+            assert inputs.grad is not None
+        for one, other in zip(exact.parameters(), rounded.parameters(), strict=True):
+            assert one.grad is not None
+            assert other.grad is not None
+            # Three roundings to 8 bits, each of up to 0.4 %, lie between.
+            assert (one.grad - other.grad.float()).norm() < 0.012 * one.grad.norm()
+
+    def test_float32_keeps_the_tanh_form(self):
+        layer = Fgclip2MLP(Siglip2MLP(preset("tiny").vision_config))
+        tokens = torch.randn(5, 192, requires_grad=True)
+        expected = layer.fc2(nn.functional.gelu(layer.fc1(tokens), approximate="tanh"))
+        assert torch.equal(layer(tokens), expected)
+
+    def test_memory_that_is_kept_holds_right_numbers(self):
+        keep_freed_memory()
+        for size in (1, 1 << 10, 1 << 24):  # the last one of 64 MiB, beyond what glibc keeps by itself
+            assert torch.arange(size, dtype=torch.float32).sum(dtype=torch.float64) == size * (size - 1) / 2
+
+
 class TestAttention:
+    @pytest.fixture(autouse=True, params=[False, True], ids=["blocks", "amx"])
+    def amx(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(attention_module, "has_amx", lambda: request.param)
+
     @pytest.mark.parametrize(("scores", "queries"), [(1, (4, 8)), (200, (2, 64)), (1 << 22, (64, 512))])
     @pytest.mark.parametrize("lengths", [(1, 9), (65, 65), (70, 33)])
     @torch.no_grad()

@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
+from fgclip2.cpu import keep_freed_memory
 from fgclip2.data.collate import Collator, TrainBatch, TrainingDataset
 from fgclip2.data.failures import FailureLog
 from fgclip2.data.sampler import LanguageBatchSampler
@@ -129,6 +130,8 @@ class StageTrainer(Trainer):
             _log.info("%s has all %d steps; nothing is left to train", start, self.total_steps)
             self._load_from_checkpoint(str(start))
             return None
+        if self.args.device.type == "cpu":
+            keep_freed_memory()
         try:
             return super().train(resume_from_checkpoint=None if start is None else str(start), **kwargs)
         finally:
