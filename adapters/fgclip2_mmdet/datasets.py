@@ -14,12 +14,14 @@ from fgclip2.errors import Fgclip2Error
 from fgclip2.evaluation.average_precision import check_lvis
 
 from .experiment import DetectionData, UserData, check_class_names
+from .lvis_names import chinese_names
 
 KEY: Final = "open_vocabulary"
 """Of a config whose loaders name a benchmark's files.
 
 ``format``: ``coco``, ``lvis`` or ``voc``; ``classes`` as in the files, ``novel`` ones of them, and ``vocabularies``:
-names to train (the first) and evaluate with, each in the order of ``classes``. LVIS says itself which classes are rare.
+names to train (the first) and evaluate with, each in the order of ``classes``. LVIS says itself which classes there are
+and which are rare; their Chinese names are in `fgclip2_mmdet.lvis_names`.
 """
 
 
@@ -77,16 +79,23 @@ def _lvis(about: Mapping[str, Any], train: Any, val: Any) -> DetectionData:
     categories = truth["categories"]
     rare = [str(item["name"]) for item in categories if item["frequency"] == "r"]
     classes = [str(item["name"]) for item in categories]
+    notes = [f"{len(classes) - len(rare)} common and frequent classes are trained, {len(rare)} rare ones are novel"]
+    vocabularies = {"en": classes}
+    chinese = dict(zip(classes, chinese_names(classes), strict=True))
+    if foreign := [name for name, own in chinese.items() if own is None]:
+        notes.append(f"English names only: {len(foreign)} classes are none of LVIS v1's, such as {foreign[0]!r}")
+    else:
+        vocabularies["zh"] = [own for own in chinese.values() if own is not None]
     return DetectionData(
         classes=classes,
         novel=rare,
-        vocabularies={"en": classes},
+        vocabularies=vocabularies,
         train_annotations=Path(train.ann_file),
         val_annotations=Path(val.ann_file),
         train_images=Path(train.data_prefix.img),
         val_images=Path(val.data_prefix.img),
         federated=True,
-        notes=[f"{len(classes) - len(rare)} common and frequent classes are trained, {len(rare)} rare ones are novel"],
+        notes=notes,
     )
 
 

@@ -1,4 +1,5 @@
-"""Part of other configs: OV-LVIS, rare classes without training labels. Names and frequencies come from the files.
+"""Part of other configs: OV-LVIS, rare classes without training labels. Names and frequencies come from the files,
+the Chinese names of LVIS v1's categories, which are evaluated beside the English ones, from fgclip2_mmdet.lvis_names.
 
 Files of LVIS v1 as they come: data/lvis_v1/annotations/lvis_v1_{train,val}.json, and COCO's pictures:
 data/lvis_v1/{train,val}2017/*.jpg (links to COCO's folders will do)
