@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fgclip2.console import exit_code
-from fgclip2.cpu import has_bf16
+from fgclip2.cpu import has_amx, has_bf16
 from fgclip2.files import write_atomically
 
 RESULTS = Path(__file__).parent / "results"
@@ -39,7 +39,8 @@ def machine() -> str:
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     name = models[0] if models else platform.processor() or platform.machine()
     # Processors of one name differ by a factor in this, and virtual ones often have no more of a name.
-    instructions = torch.backends.cpu.get_cpu_capability() + (" with bf16" if has_bf16() else "")
+    half = " with AMX" if has_amx() else " with bf16" if has_bf16() else ""
+    instructions = torch.backends.cpu.get_cpu_capability() + half
     return f"{name}, {instructions}, {torch.get_num_threads()} threads"
 
 

@@ -26,7 +26,7 @@ from fgclip2.train.run import FIRST_TRAINING_SEED, build_stage
 from fgclip2.train.tiny import STEPS, curriculum, train_phases
 from fgclip2.train.trainer import StageTrainer
 
-_STAGE2 = replace(recipe("tiny", 2).weights, label=0.0, label_tokens=0.0, label_names=0.0)
+_STAGE2 = replace(recipe("tiny", 2).weights, label=0.0, label_tokens=0.0, label_names=0.0, label_image=0.0)
 VARIANTS: dict[str, LossWeights] = {
     "stage 1 only": LossWeights(short=_STAGE2.short, long=_STAGE2.long),
     "stage 2": _STAGE2,
