@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from fgclip2.errors import Fgclip2Error
+from fgclip2.masks import encode
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,13 +55,10 @@ class InstanceSegmentation:
         Beside COCO's own entries, ``category_id`` being 1 for the first name, each has its ``name``, its ``area`` in
         pixels and its ``value`` in `mask_image`.
         """
-        from pycocotools import mask as coco_mask  # comes with the detectors, which alone make these
-
         results = []
         for value, (box, score, label, mask) in enumerate(
             zip(self.boxes.tolist(), self.scores.tolist(), self.labels.tolist(), self.masks, strict=True), start=1
         ):
-            run = coco_mask.encode(np.asfortranarray(mask, np.uint8))
             x1, y1, x2, y2 = (round(side, 2) for side in box)
             results.append({
                 "value": value,
@@ -70,7 +68,7 @@ class InstanceSegmentation:
                 "bbox": [x1, y1, round(x2 - x1, 2), round(y2 - y1, 2)],
                 "score": round(score, 4),
                 "area": int(mask.sum()),
-                "segmentation": {"size": list(mask.shape), "counts": run["counts"].decode()},
+                "segmentation": encode(mask),
             })  # fmt: skip
         return results
 

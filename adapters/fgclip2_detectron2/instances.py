@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,10 +13,11 @@ from detectron2.structures import BitMasks, Instances
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from fgclip2.data.coco import CocoAnnotation, CocoCategory, CocoDataset, CocoImage, load_coco
+from fgclip2.data.coco import CocoCategory, CocoDataset, CocoImage, load_coco
 from fgclip2.errors import Fgclip2Error
 from fgclip2.evaluation.average_precision import check_lvis, is_lvis
 from fgclip2.images import open_image
+from fgclip2.masks import run_lengths
 
 from .class_names import COCO_STUFF
 from .datasets import ClassSet, class_set, register
@@ -199,40 +199,6 @@ class _CocoLoader:
             for item in record["things"]
         ]
         return np.asarray(picture), things
-
-
-def run_lengths(item: CocoAnnotation, image: CocoImage) -> dict[str, Any]:
-    """An annotation's polygons or run lengths as compressed run lengths.
-
-    Raises:
-        Fgclip2Error: they are damaged, or of another size than the picture.
-    """
-    given = item.segmentation
-    try:
-        if isinstance(given, list):
-            rle = coco_mask.merge(coco_mask.frPyObjects(given, image.height, image.width))
-        elif isinstance(given["counts"], list):
-            rle = coco_mask.frPyObjects(given, image.height, image.width)
-        else:
-            counts = given["counts"]
-            rle = {"size": given["size"], "counts": counts.encode() if isinstance(counts, str) else counts}
-        pixels = float(coco_mask.area(rle))
-    except Exception as error:  # pycocotools' errors have no common base
-        raise Fgclip2Error(f"the mask of annotation {item.id} cannot be read ({error}); write it again") from error
-    if list(rle["size"]) != [image.height, image.width]:
-        raise Fgclip2Error(
-            f"the mask of annotation {item.id} is {rle['size'][1]} x {rle['size'][0]} pixels, its picture "
-            f"{image.width} x {image.height}; they must be of one size"
-        )
-    return dict(rle) if pixels else _box_mask(item, image)
-
-
-def _box_mask(item: CocoAnnotation, image: CocoImage) -> dict[str, Any]:
-    """What is thinner than a pixel leaves an empty mask; its box stands for it."""
-    mask = np.zeros((image.height, image.width), np.uint8, order="F")
-    x1, y1, x2, y2 = item.box
-    mask[math.floor(y1) : max(math.floor(y1) + 1, round(y2)), math.floor(x1) : max(math.floor(x1) + 1, round(x2))] = 1
-    return dict(coco_mask.encode(mask))
 
 
 class InstanceMapper(Mapper[list[Thing]]):
