@@ -128,14 +128,17 @@ def run(arguments: Arguments) -> None:
     if arguments.model is not None:
         resolve(arguments.model)
     import fgclip2_mmdet  # noqa: F401  (seconds of imports, so only after the cheap checks)
+    from fgclip2_mmdet.experiment import UserData, wants_masks, with_masks
     from fgclip2_mmdet.runner import checkpoints, on_first_process, processes
 
     with processes(arguments.launcher):
         user = _read_user_data(arguments)
         cfg = _read_config(arguments)
         given = _read_benchmark(arguments, cfg) if user is None else user
+        if isinstance(given, UserData) and wants_masks(cfg):
+            given = with_masks(given)
         resolve(cfg.model.backbone.model)
-        scenes = _read_scenes(arguments)
+        scenes = _read_scenes(arguments, wants_masks(cfg))
         _introduce(arguments, cfg, given)
         if arguments.resume and not checkpoints(arguments.work_dir):
             print(f"nothing to resume in {arguments.work_dir}: no finished epoch; starting from the beginning")
@@ -178,13 +181,15 @@ def _read_benchmark(arguments: Arguments, cfg: Config) -> UserData | DetectionDa
     return given
 
 
-def _read_scenes(arguments: Arguments) -> EmbeddedConfig:
+def _read_scenes(arguments: Arguments, masks: bool) -> EmbeddedConfig:
     from fgclip2.data.openmoji import World
     from fgclip2_mmdet.embedded import EmbeddedConfig, split_categories
 
     asked = {"train": arguments.train_scenes, "val": arguments.val_scenes}
     given = {part: count for part, count in asked.items() if count is not None}
-    config = EmbeddedConfig.parted(arguments.categories, arguments.novel_fraction, seed=arguments.seed, **given)
+    config = EmbeddedConfig.parted(
+        arguments.categories, arguments.novel_fraction, seed=arguments.seed, masks=masks, **given
+    )
     split_categories(World(), config)  # it may have fewer
     return config
 
@@ -294,7 +299,7 @@ def _train_and_evaluate(arguments: Arguments, cfg: Config, data: DetectionData) 
     from fgclip2_mmdet import FGCLIP2Runner, OpenVocabCocoMetric
     from fgclip2_mmdet.experiment import fill_config, fit_warm_up, summary
     from fgclip2_mmdet.forgetting import forgetting_table, write_mixed
-    from fgclip2_mmdet.report import draw_predictions, figures_table, write_metrics, write_reports
+    from fgclip2_mmdet.report import draw_predictions, figures_tables, write_metrics, write_reports
     from fgclip2_mmdet.runner import checkpoints, unwrapped
 
     work_dir = arguments.work_dir
@@ -342,7 +347,7 @@ def _train_and_evaluate(arguments: Arguments, cfg: Config, data: DetectionData) 
             },
         },
     )
-    Console(width=100).print(figures_table(figures, data))
+    Console(width=100).print(*figures_tables(figures, data), sep="\n")
     checkpoint = checkpoints(work_dir)[0]
     if others:
         Console(width=100).print(forgetting_table({**others, 0.0: figures}))

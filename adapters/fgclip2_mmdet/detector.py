@@ -70,16 +70,27 @@ class FGCLIP2Detector(OpenVocabDetector, TwoStageDetector):
 
         Boxes of both are in pixels of the network's input.
         """
-        x = self.extract_feat(batch_inputs, batch_data_samples)
-        proposals = self.rpn_head.predict(x[:-1], batch_data_samples, rescale=False)
-        metas = [sample.metainfo for sample in batch_data_samples]
-        return self.roi_head.regions(self._for_regions(x, batch_data_samples), metas, proposals), proposals
+        _, regions, proposals = self._look(batch_inputs, batch_data_samples)
+        return regions, proposals
+
+    def _look(self, inputs: Tensor, samples: SampleList) -> tuple[tuple[Tensor, ...], list[Regions], InstanceList]:
+        """What `look` gives, and before it the maps that the regions are of."""
+        x = self.extract_feat(inputs, samples)
+        proposals = self.rpn_head.predict(x[:-1], samples, rescale=False)
+        maps = self._for_regions(x, samples)
+        return maps, self.roi_head.regions(maps, [sample.metainfo for sample in samples], proposals), proposals
 
     def predict(self, batch_inputs: Tensor, batch_data_samples: SampleList, rescale: bool = True) -> SampleList:
-        """Detections: ``pred_instances`` for the first vocabulary, ``pred_<name>`` for each further one."""
-        regions, _ = self.look(batch_inputs, batch_data_samples)
+        """Detections: ``pred_instances`` for the first vocabulary, ``pred_<name>`` for each further one.
+
+        Those of a detector with a mask head have ``masks``, see `OpenVocabRoIHead.add_masks`.
+        """
+        maps, regions, _ = self._look(batch_inputs, batch_data_samples)
         metas = [sample.metainfo for sample in batch_data_samples]
-        return self.add_vocabularies(batch_data_samples, self.roi_head.detect(regions, metas, rescale))
+        found = self.roi_head.detect(regions, metas, rescale)
+        if self.with_mask:
+            self.roi_head.add_masks(maps, metas, found, rescale)
+        return self.add_vocabularies(batch_data_samples, found)
 
     def _forward(self, batch_inputs: Tensor, batch_data_samples: SampleList | None = None) -> tuple[Any, ...]:
         """Raw outputs without post-processing: logits over the training classes and box deltas."""

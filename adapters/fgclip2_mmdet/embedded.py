@@ -19,7 +19,13 @@ DONE: Final = "_SUCCESS"
 
 @dataclass(frozen=True)
 class EmbeddedConfig(SplitConfig):
-    """Which scenes; their pictures are kept as files."""
+    """Which scenes; their pictures are kept as files.
+
+    Attributes:
+        masks: annotations have masks too.
+    """
+
+    masks: bool = False
 
 
 @dataclass(frozen=True)
@@ -117,7 +123,10 @@ def _described(directory: Path, world: World, shown: Sequence[int], novel: Seque
 
 
 def _stamp(config: EmbeddedConfig, data: EmbeddedData) -> str:
-    return json.dumps({"config": asdict(config), "names": data.names}, ensure_ascii=False, sort_keys=True)
+    about = asdict(config)
+    if not config.masks:  # as scenes were stamped before they could have masks
+        del about["masks"]
+    return json.dumps({"config": about, "names": data.names}, ensure_ascii=False, sort_keys=True)
 
 
 def _generate(
@@ -137,6 +146,7 @@ def _generate(
             SceneConfig(size=config.size, category_ids=tuple(pools[part])),
             index,
             directory / part / f"{index:06d}.jpg",
+            config.masks,
         )
         for part, count in counts.items()
         for index in range(count)

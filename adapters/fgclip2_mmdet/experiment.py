@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from tqdm import tqdm
 
 from fgclip2.data.coco import CocoDataset, load_coco, read_annotation_file, with_file_name
 from fgclip2.errors import Fgclip2Error
 from fgclip2.evaluation.average_precision import LVIS_DETECTIONS, LVIS_FIELDS, check_lvis, is_lvis
 from fgclip2.files import write_atomically
+from fgclip2.masks import run_lengths
 from fgclip2.names import check_names
 
 from .embedded import EmbeddedData
@@ -107,6 +110,8 @@ class UserData:
     lvis: dict[str, dict[int, dict[str, Any]]] = field(default_factory=dict)
     vocabularies: dict[str, list[str]] = field(default_factory=dict)
     """As in `DetectionData`; without any, the classes' own names."""
+    masks: bool = False
+    """Objects have masks, which are written too; see `with_masks`."""
 
 
 def read_user_data(root: Path, train: str, val: str, novel: Sequence[str]) -> UserData:
@@ -188,6 +193,38 @@ def _image_folder(root: Path, file: Path) -> Path:
     return next(found, root / "images" if (root / "images").is_dir() else root)
 
 
+def wants_masks(cfg: Config) -> bool:
+    """Whether a config's detector has a mask head."""
+    return "mask_head" in (cfg.model.get("roi_head") or {})
+
+
+def with_masks(data: UserData) -> UserData:
+    """The same data with the masks of all objects that count, as run lengths.
+
+    Raises:
+        Fgclip2Error: an object without mask, or with one that is damaged or of another size, with its file.
+    """
+    base = [name for name in data.train.names if name not in data.novel]
+    train, val = (_outlined(part) for part in (data.train.subset(base), data.val))
+    # The novel objects stay, for the count of what is left out.
+    outlined = {item.id: item for item in train.annotations}
+    every = tuple(outlined.get(item.id, item) for item in data.train.annotations)
+    return replace(data, train=replace(data.train, annotations=every), val=val, masks=True)
+
+
+def _outlined(data: CocoDataset) -> CocoDataset:
+    images = {image.id: image for image in data.images}
+    try:
+        found = [
+            replace(item, segmentation=run_lengths(item, images[item.image_id]))
+            for item in tqdm(data.annotations, unit="mask", disable=None, file=sys.stderr, leave=False)
+        ]
+    except Fgclip2Error as error:
+        hint = "or take a config without mask_head, such as fvit.py"
+        raise Fgclip2Error(f"{data.annotation_file}: {error}; {hint}") from error
+    return replace(data, annotations=tuple(found))
+
+
 def write_user_data(data: UserData, directory: Path) -> DetectionData:
     """Write the checked annotations, training ones without novel classes, and describe the run's data.
 
@@ -208,8 +245,8 @@ def write_user_data(data: UserData, directory: Path) -> DetectionData:
         notes.append("the validation file is LVIS's and evaluated by its protocol: 300 detections a picture count")
     directory.mkdir(parents=True, exist_ok=True)
     files = {part: directory / f"{part}.json" for part in ("train", "val")}
-    _write(files["train"], kept)
-    _write(files["val"], data.val, data.lvis)
+    _write(files["train"], kept, masks=data.masks)
+    _write(files["val"], data.val, data.lvis, masks=data.masks)
     return DetectionData(
         classes=data.classes,
         novel=data.novel,
@@ -223,7 +260,9 @@ def write_user_data(data: UserData, directory: Path) -> DetectionData:
     )
 
 
-def _write(file: Path, data: CocoDataset, lvis: dict[str, dict[int, dict[str, Any]]] | None = None) -> None:
+def _write(
+    file: Path, data: CocoDataset, lvis: dict[str, dict[int, dict[str, Any]]] | None = None, masks: bool = False
+) -> None:
     more = {kind: (lvis or {}).get(kind, {}) for kind in LVIS_FIELDS}
     content = {
         "images": [
@@ -240,6 +279,7 @@ def _write(file: Path, data: CocoDataset, lvis: dict[str, dict[int, dict[str, An
                 "area": (item.box[2] - item.box[0]) * (item.box[3] - item.box[1]),
                 "iscrowd": int(item.is_crowd),
             }
+            | ({"segmentation": item.segmentation} if masks else {})
             for item in data.annotations
         ],
         "categories": [
@@ -252,6 +292,8 @@ def _write(file: Path, data: CocoDataset, lvis: dict[str, dict[int, dict[str, An
 
 def fill_config(cfg: Config, data: DetectionData, model: str | None, work_dir: Path, seed: int) -> None:
     """Put data, vocabulary, model and folders into a config, in place; all its other entries stay.
+
+    Where the detector has a mask head, masks are loaded with the annotations.
 
     Args:
         cfg: of an `OpenVocabDetector`, such as ``apps/configs/ovd/fvit.py``.
@@ -283,6 +325,10 @@ def fill_config(cfg: Config, data: DetectionData, model: str | None, work_dir: P
             data_prefix={**dataset.get("data_prefix", {}), "img": str(images)},
             metainfo={**dataset.get("metainfo", {}), "classes": classes},
         )
+    if wants_masks(cfg):
+        for step in cfg.train_dataloader.dataset.pipeline:
+            if step["type"] == "LoadAnnotations":
+                step["with_mask"] = True
     if data.federated:
         _look_for_more(cfg.model.test_cfg)
     for part in ("val", "test"):

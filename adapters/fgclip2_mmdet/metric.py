@@ -35,7 +35,8 @@ class OpenVocabCocoMetric(BaseMetric):
 
     Metrics are 0..100: ``AP50_base``, ``AP50_novel``, ``AP50_all``, and the same of AP (0.50:0.95), ``AP_base``, ...;
     ``AP50_small`` and ``AP_small`` are of the objects, of all classes, whose longer side is under 40 pixels.
-    A group without any ground truth is nan. What was evaluated stays in ``evaluation``, on the first rank.
+    A group without any ground truth is nan. What was evaluated stays in ``evaluation``, on the first rank. Where the
+    detector gives masks, the same figures of masks come too, as ``mask_AP50_base`` and so on.
     """
 
     default_prefix = "ov"
@@ -69,14 +70,19 @@ class OpenVocabCocoMetric(BaseMetric):
                 raise Fgclip2Error(f"no predictions {self.field!r}; this detector gives {found or 'none'}")
             predicted = sample[self.field]
             arrays = {key: predicted[key].cpu().numpy() for key in ("bboxes", "scores", "labels")}
-            self.results.append({"img_id": sample["img_id"], **arrays})
+            masks = {"masks": predicted["masks"].run_lengths()} if "masks" in predicted else {}
+            self.results.append({"img_id": sample["img_id"], **arrays, **masks})
 
     def compute_metrics(self, results: list[dict[str, Any]]) -> dict[str, float]:
         """The figures over all pictures."""
         classes = self.classes or tuple((self.dataset_meta or {})["classes"])
         truth = read_annotations(self.ann_file, self.image_ids)
-        for annotation in truth["annotations"]:
-            annotation.pop("segmentation", None)  # most of a file's size, and nothing here reads it
+        masks = any("masks" in item for item in results)
+        if masks:
+            self._require_masks(truth)
+        else:
+            for annotation in truth["annotations"]:
+                annotation.pop("segmentation", None)  # most of a file's size, and nothing here reads it
         detections = coco_results(results, class_ids(truth, classes))
         if self.outfile:
             Path(self.outfile).write_text(json.dumps(detections), encoding="utf-8")
@@ -89,7 +95,19 @@ class OpenVocabCocoMetric(BaseMetric):
                 self.ann_file,
             )
         self.evaluation = evaluate_boxes(truth, detections, self.novel, federated=self.federated)
-        return self.evaluation.figures
+        figures = dict(self.evaluation.figures)
+        if masks:
+            outlined = evaluate_boxes(truth, detections, self.novel, federated=self.federated, masks=True)
+            figures |= {f"mask_{name}": value for name, value in outlined.figures.items()}
+        return figures
+
+    def _require_masks(self, truth: Mapping[str, Any]) -> None:
+        bare = [item["id"] for item in truth["annotations"] if not item.get("segmentation")]
+        if bare:
+            raise Fgclip2Error(
+                f"{self.ann_file}: {len(bare)} annotations have no 'segmentation', the first has id {bare[0]}; this "
+                "detector's masks cannot be judged by it: add masks, or take a config without mask_head"
+            )
 
 
 @METRICS.register_module()
@@ -113,14 +131,29 @@ class OpenVocabLvisMetric(OpenVocabCocoMetric):
 
 
 def coco_results(results: Sequence[Mapping[str, Any]], ids: Sequence[int]) -> list[dict[str, Any]]:
-    """Predictions (``bboxes`` xyxy, ``scores``, ``labels``, ``img_id``) as COCO results (boxes x, y, width, height)."""
+    """Predictions as COCO results, whose boxes are x, y, width, height.
+
+    Args:
+        results: of each picture ``img_id``, and ``bboxes`` xyxy, ``scores``, ``labels``, and run lengths ``masks``, if
+            there are any, of its detections.
+        ids: category id of every label.
+    """
     return [
         {
             "image_id": item["img_id"],
             "category_id": ids[int(label)],
             "bbox": [float(x1), float(y1), float(x2 - x1), float(y2 - y1)],
             "score": float(score),
+            **mask,
         }
         for item in results
-        for (x1, y1, x2, y2), score, label in zip(item["bboxes"], item["scores"], item["labels"], strict=True)
+        for (x1, y1, x2, y2), score, label, mask in zip(
+            item["bboxes"], item["scores"], item["labels"], _segmentations(item), strict=True
+        )
     ]
+
+
+def _segmentations(item: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Of every detection of a picture, its mask as an entry of a result; nothing where there are no masks."""
+    masks = item.get("masks")
+    return [{} for _ in item["scores"]] if masks is None else [{"segmentation": mask} for mask in masks]

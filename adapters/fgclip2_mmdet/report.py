@@ -30,12 +30,32 @@ TITLES: Final = {
     "names": "class names",
     CONTROL: "control: names shuffled",
 }
+MASK: Final = "mask_"
+"""What the names of figures of masks begin with."""
+
 _SHOWN_SIDE: Final = 640  # pixels; letters on smaller pictures are hard to read
 _SHOWN_SCORE: Final = 0.3
 
 
-def figures_table(
+def figures_tables(
     figures: Mapping[str, Mapping[str, float]], data: DetectionData, titles: Mapping[str, str] = TITLES
+) -> list[Table]:
+    """`figures_table` of boxes, and of masks where the detector gives them; arguments are the same."""
+    of_masks = {
+        vocabulary: {name.removeprefix(MASK): value for name, value in values.items() if name.startswith(MASK)}
+        for vocabulary, values in figures.items()
+    }
+    tables = [figures_table(figures, data, titles)]
+    if any(of_masks.values()):
+        tables.append(figures_table(of_masks, data, titles, "Masks"))
+    return tables
+
+
+def figures_table(
+    figures: Mapping[str, Mapping[str, float]],
+    data: DetectionData,
+    titles: Mapping[str, str] = TITLES,
+    what: str = "Detection",
 ) -> Table:
     """AP of every vocabulary over base, novel and all classes, and of LVIS's rare, common and frequent ones.
 
@@ -43,8 +63,9 @@ def figures_table(
         figures: vocabulary -> figure -> 0..100, from `fgclip2_mmdet.experiment.summary`.
         data: for the numbers of classes.
         titles: what some of them are called; none are for results that people named.
+        what: what they are figures of.
     """
-    table = Table(title="Detection on the held-out pictures: AP50, and AP over 0.50:0.95, in %")
+    table = Table(title=f"{what} on the held-out pictures: AP50, and AP over 0.50:0.95, in %")
     table.add_column("vocabulary")
     base, novel = len(data.base), len(data.novel)
     headings = (f"base ({base})", f"novel ({novel})", f"all ({base + novel})", f"under {SMALL_SIDE} px")

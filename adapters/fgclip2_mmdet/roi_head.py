@@ -1,9 +1,9 @@
-"""Second stage of the two-stage detector: proposals refined and embedded once, whatever the classes."""
+"""Second stage of the two-stage detector: proposals refined, embedded and outlined, whatever the classes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +12,7 @@ from mmdet.models.task_modules.samplers import SamplingResult
 from mmdet.models.utils import unpack_gt_instances
 from mmdet.registry import MODELS
 from mmdet.structures import SampleList
-from mmdet.structures.bbox import bbox2roi, bbox_overlaps
+from mmdet.structures.bbox import bbox2roi, bbox_overlaps, scale_boxes
 from mmdet.utils import InstanceList
 from mmengine.structures import InstanceData
 from torch import Tensor
@@ -22,7 +22,10 @@ from fgclip2.errors import Fgclip2Error
 from fgclip2.scoring import region_features
 
 from .ensemble import Regions, TextClassifier
+from .masks import PredictedMasks
 from .vocabulary import ClassTexts
+
+_MASKS: Final = 128  # regions that the mask head looks at together
 
 
 @MODELS.register_module()
@@ -36,16 +39,19 @@ class OpenVocabRoIHead(TextClassifier, StandardRoIHead):
     Args:
         ensemble: fields of `fgclip2_mmdet.ensemble.Ensemble`; ``objectness`` is the exponent of a box's quality.
         rounds: how often boxes are refined.
-        **kwargs: mmdetection's ``StandardRoIHead``.
+        **kwargs: mmdetection's ``StandardRoIHead``. With a ``mask_head`` boxes get masks, whatever their class: trained
+            on the boxes of the last round that have an object, and given to the boxes that are left at the end.
 
     Raises:
-        Fgclip2Error: no round.
+        Fgclip2Error: no round, or a mask head that knows classes.
     """
 
     def __init__(self, ensemble: Mapping[str, float] | None = None, rounds: int = 1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if rounds < 1:
             raise Fgclip2Error(f"OpenVocabRoIHead rounds {rounds}: give 1 or more")
+        if self.with_mask and not self.mask_head.class_agnostic:
+            raise Fgclip2Error("OpenVocabRoIHead mask_head needs class_agnostic=True: classes change after training")
         self.rounds = rounds
         self.init_texts(ensemble)
 
@@ -62,7 +68,7 @@ class OpenVocabRoIHead(TextClassifier, StandardRoIHead):
     def loss(
         self, x: tuple[Tensor, ...], rpn_results_list: InstanceList, batch_data_samples: SampleList
     ) -> dict[str, Tensor]:
-        """Losses of a training batch, each the mean over the rounds: classes, boxes, quality."""
+        """Losses of a training batch: classes, boxes and quality, each the mean over the rounds; masks of the last."""
         objects, ignored, metas = unpack_gt_instances(batch_data_samples)
         losses: dict[str, Tensor] = {}
         boxes = [item.bboxes for item in rpn_results_list]
@@ -78,6 +84,8 @@ class OpenVocabRoIHead(TextClassifier, StandardRoIHead):
                 clip_boxes_to_image(own[~_padded(item, item.pos_is_gt)], meta["img_shape"][:2])
                 for own, item, meta in zip(refined, sampled, metas, strict=True)
             ]
+        if self.with_mask:
+            losses |= self.mask_loss(x, sampled, results["bbox_feats"], objects)["loss_mask"]
         return losses
 
     def _sample(self, boxes: Tensor, objects: InstanceData, ignored: InstanceData | None) -> SamplingResult:
@@ -129,6 +137,36 @@ class OpenVocabRoIHead(TextClassifier, StandardRoIHead):
         embeddings = self.bbox_head.embed(raw, dense)
         parts = (item.split(counts) for item in (embeddings, dense, quality.sigmoid()))
         return [Regions(*picture) for picture in zip(boxes, *parts, strict=True)]
+
+    def add_masks(
+        self,
+        x: tuple[Tensor, ...],
+        batch_img_metas: list[dict[str, Any]],
+        found: Mapping[str, InstanceList],
+        rescale: bool = True,
+    ) -> None:
+        """Give detections ``masks``, `PredictedMasks` of the size of the picture that their boxes are in.
+
+        A box that several classes or vocabularies have is looked at once.
+
+        Args:
+            x: the maps that the boxes were found in.
+            batch_img_metas: of the pictures.
+            found: for each vocabulary one ``InstanceData`` a picture, from `detect`.
+            rescale: as `detect` was told.
+        """
+        for index, meta in enumerate(batch_img_metas):
+            factor = meta["scale_factor"][:2] if rescale else (1.0, 1.0)
+            height, width = meta["ori_shape" if rescale else "img_shape"][:2]
+            every = [instances[index] for instances in found.values()]
+            boxes, row = torch.cat([item.bboxes for item in every]).unique(dim=0, return_inverse=True)
+            rois = F.pad(scale_boxes(boxes, factor), (1, 0), value=index)
+            parts = [self._mask_forward(x, part)["mask_preds"][:, 0].float() for part in rois.split(_MASKS)]
+            shares = torch.cat(parts).sigmoid().cpu().numpy()
+            for item, own in zip(every, row.split([len(item) for item in every]), strict=True):
+                masks = shares[own.cpu().numpy()]
+                where = item.bboxes.cpu().numpy()
+                item.masks = PredictedMasks(masks, where, (width, height), self.test_cfg.get("mask_thr_binary", 0.5))
 
     def predict_bbox(
         self,

@@ -14,6 +14,7 @@ import cv2
 
 from fgclip2.data.openmoji.config import SceneConfig
 from fgclip2.data.openmoji.world import World
+from fgclip2.masks import encode
 
 _QUALITY: Final = 95
 _SHARE: Final = 64  # pictures that are worth starting another process for
@@ -28,12 +29,14 @@ class SceneFile:
         config: how it looks.
         number: the picture's id.
         file: where to; its folder exists.
+        masks: describe objects by their exact masks too.
     """
 
     seed: int
     config: SceneConfig
     number: int
     file: Path
+    masks: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,7 @@ def draw_scene(job: SceneFile) -> Drawn:
             "bbox": [x1, y1, x2 - x1, y2 - y1],
             "area": (x2 - x1) * (y2 - y1),
             "iscrowd": 0,
+            **({"segmentation": encode(thing.mask)} if job.masks else {}),
         }
         for thing in scene.objects
         for x1, y1, x2, y2 in [thing.box]
