@@ -16,7 +16,8 @@ Large pictures in tiles, folders of many pictures in several runs:
 
     python apps/ovd_detect.py aerial/ --classes "car, 船" --tile 1024 --resume
 
-Writes the pictures with their boxes, and one detections.json with every box. Any names will do, English or Chinese,
+Writes the pictures with their boxes, and one detections.json with every box; a detector that was trained with masks
+gives them too, drawn and as COCO's run lengths. Any names will do, English or Chinese,
 whether or not the detector was trained on them; without names it looks for what it was trained on, or for the classes
 of --annotations.
 """

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 
+from fgclip2.detections import MaskedDetections
 from fgclip2.errors import Fgclip2Error
 from fgclip2.fusion import Detections
 
@@ -107,7 +108,7 @@ class TiledFinder:
 def merge_tiles(
     found: Sequence[Detections], windows: Sequence[Window], size: tuple[int, int], nms_iou: float
 ) -> Detections:
-    """Detections of overlapping tiles as one list, best first.
+    """Detections of overlapping tiles as one list, best first; with masks if those of all tiles have them.
 
     A box that ends at its tile's inner edge probably shows a part of something. It goes when a box of its class that is
     not cut covers most of it, whatever their scores; when there is none, the part is better than nothing and stays.
@@ -135,7 +136,12 @@ def merge_tiles(
     left = np.flatnonzero(~_replaced(boxes, classes, cut))
     kept = batched_nms(*(torch.from_numpy(values[left]) for values in (boxes, scores, classes)), nms_iou)
     chosen = left[kept.numpy()]
-    return Detections(boxes[chosen], scores[chosen], tuple(labels[index] for index in chosen))
+    left_over = boxes[chosen], scores[chosen], tuple(labels[index] for index in chosen)
+    outlined = [item for item in found if isinstance(item, MaskedDetections)]
+    if len(outlined) < len(found):
+        return Detections(*left_over)
+    placed = [item.masks.moved(*window[:2], size) for item, window in zip(outlined, windows, strict=True)]
+    return MaskedDetections(*left_over, placed[0].cat(placed)[chosen])
 
 
 def _cut(boxes: np.ndarray, window: Window, size: tuple[int, int]) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -185,14 +185,32 @@ def draw_instances(
         )
     colours = label_colours(found.names)
     own = [colours[name] for name in found.captions]
-    pixels, whole = np.array(base, dtype=np.float32), np.array(base, dtype=np.float32)
-    for mask, colour in zip(found.masks[::-1], own[::-1], strict=True):
-        pixels[mask] = (1 - opacity) * whole[mask] + opacity * np.array(colour, dtype=np.float32)
-    canvas, size = Image.fromarray(np.rint(pixels).astype(np.uint8)), font_size or _font_size(base)
+    canvas, size = paint_masks(base, found.masks, own, opacity), font_size or _font_size(base)
     captions = [f"{name} {score:.2f}" for name, score in zip(found.captions, found.scores, strict=True)]
     _outline(canvas, found.boxes, own, captions, size)
     areas = np.bincount(found.labels, weights=found.masks.sum((1, 2)), minlength=len(found.names))
     return _with_legend(canvas, found.names, areas, size)
+
+
+def paint_masks(
+    image: ImageLike, masks: Iterable[np.ndarray], colours: Sequence[Colour], opacity: float = 0.5
+) -> Image.Image:
+    """Colour what masks cover, without names, on a copy of the picture.
+
+    Args:
+        image: anything ``open_image`` takes.
+        masks: (H, W) bool each, at the picture's size, taken one after the other; earlier ones lie on top.
+        colours: one a mask.
+        opacity: 0..1 of the colours.
+    """
+    whole = np.asarray(open_image(image))
+    pixels, free = whole.copy(), np.ones(whole.shape[:2], bool)
+    for mask, colour in zip(masks, colours, strict=True):
+        seen = mask & free
+        free &= ~mask
+        mixed = (1 - opacity) * whole[seen].astype(np.float32) + opacity * np.array(colour, dtype=np.float32)
+        pixels[seen] = np.rint(mixed).astype(np.uint8)
+    return Image.fromarray(pixels)
 
 
 def _with_legend(painted: Image.Image, names: Sequence[str], counts: np.ndarray, size: int) -> Image.Image:

@@ -16,6 +16,7 @@ from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 from PIL import Image
 
+from fgclip2.detections import MaskedDetections
 from fgclip2.errors import Fgclip2Error
 from fgclip2.fusion import Detections
 from fgclip2.names import said
@@ -141,6 +142,9 @@ class OpenVocabInferencer:
         Args:
             images: upright RGB pictures of any sizes; similar shapes waste least.
             score_thr: lowest score to keep, 0..1.
+
+        Returns:
+            What is in each; with masks, `MaskedDetections`, where the detector has a mask head.
         """
         if not images:
             return []
@@ -152,6 +156,8 @@ class OpenVocabInferencer:
         keep = (found.scores >= score_thr) & (found.labels < len(self.classes))  # contrast classes come behind
         labels = tuple(self.classes[label] for label in found.labels[keep].tolist())
         boxes, scores = (values[keep].float().cpu().numpy() for values in (found.bboxes, found.scores))
+        if "masks" in found:
+            return MaskedDetections(boxes, scores, labels, found.masks[keep.cpu().numpy()])
         return Detections(boxes, scores, labels)
 
 

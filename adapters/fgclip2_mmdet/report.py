@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +18,7 @@ from fgclip2.data.coco import with_file_name
 from fgclip2.evaluation.average_precision import FREQUENCIES, SMALL_SIDE, Evaluation, class_ids
 from fgclip2.files import write_atomically
 from fgclip2.images import open_image
-from fgclip2.visualize import draw_boxes
+from fgclip2.visualize import draw_boxes, label_colours, paint_masks
 
 from .curves import curve_numbers, draw_curves
 from .error_page import write_error_page
@@ -174,6 +175,9 @@ def _panel(picture: Image.Image, found: Any, names: Sequence[str]) -> Image.Imag
     large = picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.BICUBIC)
     kept = found[found.scores >= _SHOWN_SCORE]
     labels = [names[label] for label in kept.labels.tolist()]
+    if "masks" in kept:
+        masks, colours = replace(kept.masks, boxes=kept.masks.boxes * scale, size=large.size), label_colours(labels)
+        large = paint_masks(large, masks, [colours[label] for label in labels])
     return draw_boxes(large, (kept.bboxes * scale).cpu().numpy(), labels, kept.scores.cpu().numpy())
 
 

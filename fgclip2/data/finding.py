@@ -12,11 +12,12 @@ from tqdm import tqdm
 
 from fgclip2.data.media import Frame, VideoReader, VideoWriter
 from fgclip2.data.outputs import Results, source
+from fgclip2.detections import MaskedDetections
 from fgclip2.errors import Fgclip2Error
 from fgclip2.fusion import Detections
 from fgclip2.images import open_image
 from fgclip2.tiles import Finder
-from fgclip2.visualize import draw_boxes
+from fgclip2.visualize import draw_boxes, label_colours, paint_masks
 
 _KEPT_SUFFIXES: Final = (".jpg", ".jpeg", ".png")  # other pictures are written as PNG
 _Item = TypeVar("_Item")
@@ -68,7 +69,7 @@ def find_in_video(find: Finder, path: Path, every: int, results: Results, batch_
     ):
         for frames in _batches(_up_to_damage(reader, problems), batch_size):
             for frame, found in zip(frames, find([frame.image for frame in frames]), strict=True):
-                writer.add(draw_boxes(frame.image, found.boxes, found.labels, found.scores))
+                writer.add(_drawn(frame.image, found))
                 where = {"image": str(path), "frame": frame.index, "time": round(frame.time, 3)}
                 entries.append({**where, **_described(frame.image, found), "picture": called})
             progress.update(len(frames))
@@ -92,7 +93,7 @@ def keep_picture(
 ) -> None:
     """Draw what was found in a picture, and add its entry; ``key`` as in `Results.add`."""
     target, called = results.place(name, _KEPT_SUFFIXES, ".png")
-    draw_boxes(image, found.boxes, found.labels, found.scores).save(target, quality=92)
+    _drawn(image, found).save(target, quality=92)
     results.add([{"image": str(path), **_described(image, found), "picture": called}], key)
 
 
@@ -107,10 +108,18 @@ def _batches(items: Iterable[_Item], size: int) -> Iterator[list[_Item]]:
         yield batch
 
 
+def _drawn(image: Image.Image, found: Detections) -> Image.Image:
+    if isinstance(found, MaskedDetections):
+        colours = label_colours(found.labels)
+        image = paint_masks(image, found.masks, [colours[label] for label in found.labels])
+    return draw_boxes(image, found.boxes, found.labels, found.scores)
+
+
 def _described(image: Image.Image, found: Detections) -> dict[str, Any]:
     return {
         "size": list(image.size),
         "boxes": [[round(value, 2) for value in box] for box in found.boxes.tolist()],
         "labels": list(found.labels),
         "scores": [round(score, 4) for score in found.scores.tolist()],
+        **({"segmentation": found.masks.run_lengths()} if isinstance(found, MaskedDetections) else {}),
     }
