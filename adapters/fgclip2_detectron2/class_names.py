@@ -1,6 +1,7 @@
 """Class names of the segmentation benchmarks, English and Chinese, in label order.
 
-English names are the official ones (of ADE20K's synonyms one each), so that figures can be compared.
+English names are the official ones (of ADE20K's synonyms one each), so that figures can be compared. Those of all
+of ADE20K and PASCAL Context are in ``class_names_ade847`` and ``class_names_pc459``.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ from typing import Final
 Names = tuple[tuple[str, ...], tuple[str, ...]]
 
 
-def _read(table: str) -> Names:
+def read_table(table: str) -> Names:
+    """English and Chinese names of lines like ``cat=猫; dog=狗``."""
     pairs = [entry.strip().split("=") for entry in table.replace("\n", ";").split(";") if entry.strip()]
     return tuple(en for en, _ in pairs), tuple(zh for _, zh in pairs)
 
 
 # In the order of COCO's ids: 80 things of 1..90, then all stuff, 92..182.
-COCO_STUFF: Final = _read("""
+COCO_STUFF: Final = read_table("""
 person=人; bicycle=自行车; car=汽车; motorcycle=摩托车; airplane=飞机; bus=公交车; train=火车; truck=卡车; boat=船
 traffic light=红绿灯; fire hydrant=消防栓; stop sign=停车标志; parking meter=停车计时器; bench=长椅; bird=鸟; cat=猫
 dog=狗; horse=马; sheep=羊; cow=牛; elephant=大象; bear=熊; zebra=斑马; giraffe=长颈鹿; backpack=背包; umbrella=雨伞
@@ -47,7 +49,7 @@ COCO_STUFF_IDS: Final = tuple(
 )
 """COCO's id of each COCO-Stuff class; the masks hold these less one."""
 
-ADE_150: Final = _read("""
+ADE_150: Final = read_table("""
 wall=墙; building=建筑; sky=天空; floor=地板; tree=树; ceiling=天花板; road=道路; bed=床; window=窗户; grass=草地
 cabinet=柜子; sidewalk=人行道; person=人; earth=土地; door=门; table=桌子; mountain=山; plant=植物; curtain=窗帘
 chair=椅子; car=汽车; water=水; painting=画; sofa=沙发; shelf=架子; house=房子; sea=海; mirror=镜子; rug=地毯
@@ -61,15 +63,15 @@ boat=小船; bar=吧台; arcade machine=街机; hovel=棚屋; bus=公交车; tow
 chandelier=吊灯; awning=遮阳篷; street lamp=路灯; booth=亭子; tv=电视; plane=飞机; dirt track=土路; clothes=衣服
 pole=杆子; land=地面; bannister=栏杆扶手; escalator=自动扶梯; ottoman=软垫凳; bottle=瓶子; buffet=餐具柜
 poster=海报; stage=舞台; van=面包车; ship=轮船; fountain=喷泉; conveyor belt=传送带; canopy=顶篷; washer=洗衣机
-plaything=玩具; pool=水池; stool=凳子; barrel=桶; basket=篮子; falls=瀑布; tent=帐篷; bag=包; minibike=小型摩托车
-cradle=摇篮; oven=烤箱; ball=球; food=食物; step=台阶; tank=储罐; trade name=商标; microwave=微波炉; pot=锅
-animal=动物; bicycle=自行车; lake=湖; dishwasher=洗碗机; screen=屏幕; blanket=毯子; sculpture=雕塑
+plaything=玩具; pool=游泳池; stool=凳子; barrel=桶; basket=篮子; falls=瀑布; tent=帐篷; bag=包; minibike=小型摩托车
+cradle=摇篮; oven=烤箱; ball=球; food=食物; step=台阶; tank=储罐; trade name=商标; microwave=微波炉; pot=花盆
+animal=动物; bicycle=自行车; lake=湖; dishwasher=洗碗机; screen=投影幕布; blanket=毯子; sculpture=雕塑
 exhaust hood=抽油烟机; sconce=壁灯; vase=花瓶; traffic light=红绿灯; tray=托盘; trash can=垃圾桶; fan=风扇
 pier=码头; crt screen=显像管屏幕; plate=盘子; monitor=显示器; bulletin board=公告板; shower=淋浴; radiator=暖气片
 glass=玻璃杯; clock=时钟; flag=旗帜
 """)
 
-PC_59: Final = _read("""
+PC_59: Final = read_table("""
 aeroplane=飞机; bag=包; bed=床; bedclothes=床上用品; bench=长椅; bicycle=自行车; bird=鸟; boat=船; book=书
 bottle=瓶子; building=建筑; bus=公交车; cabinet=柜子; car=汽车; cat=猫; ceiling=天花板; chair=椅子; cloth=布
 computer=电脑; cow=牛; cup=杯子; curtain=窗帘; dog=狗; door=门; fence=栅栏; floor=地板; flower=花; food=食物
@@ -79,7 +81,7 @@ sign=标志; sky=天空; snow=雪; sofa=沙发; table=桌子; track=轨道; trai
 tvmonitor=电视显示器; wall=墙; water=水; window=窗户; wood=木头
 """)
 
-VOC_20: Final = _read("""
+VOC_20: Final = read_table("""
 aeroplane=飞机; bicycle=自行车; bird=鸟; boat=船; bottle=瓶子; bus=公交车; car=汽车; cat=猫; chair=椅子; cow=牛
 diningtable=餐桌; dog=狗; horse=马; motorbike=摩托车; person=人; pottedplant=盆栽; sheep=羊; sofa=沙发; train=火车
 tvmonitor=电视显示器
