@@ -1,8 +1,9 @@
-"""Segmentation data sets in detectron2's catalogs: five benchmarks, and a user's own folders.
+"""Segmentation data sets in detectron2's catalogs: seven benchmarks, and a user's own folders.
 
 The benchmarks are looked for below ``$DETECTRON2_DATASETS`` (else ``datasets``), as their own archives unpack; label
-values are translated while reading, so nothing has to be prepared. PC-59 is the exception: its annotations come as
-MATLAB files, which MMSegmentation's converter turns into the index pictures that are read here.
+values are translated while reading, so nothing has to be prepared. PASCAL Context and all of ADE20K are the exceptions.
+PC-59 is read as MMSegmentation's converter writes it, ADE-847 and PC-459 as 16-bit TIFF: labels from 0, 65,535 ignored.
+Mask2Former's and CAT-Seg's converters write those, and so does ``python -m fgclip2_detectron2.prepare``.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from fgclip2.names import check_names, said
 from fgclip2.visualize import label_colours
 
 from .class_names import ADE_150, COCO_STUFF, COCO_STUFF_IDS, PC_59, VOC_20
+from .class_names_ade847 import ADE_847
+from .class_names_pc459 import PC_459
 from .masks import IGNORE, MaskFormat, read_mask
 
 BACKGROUND_NAMES: Final = {"en": "background", "zh": "背景"}
@@ -180,8 +183,8 @@ def register_datasets(root: str | Path | None = None) -> list[str]:
         root: their folder; ``None`` takes ``$DETECTRON2_DATASETS``, else ``datasets``.
 
     Returns:
-        Their names: ``coco_stuff_train``, ``coco_stuff_val``, ``ade150_train``, ``ade150_val``, ``pc59_val``,
-        ``voc20_val``, ``voc21_val``. ADE-847 and PC-459 are not among them.
+        Their names: ``coco_stuff_train``, ``coco_stuff_val``, ``ade150_train``, ``ade150_val``, ``ade847_train``,
+        ``ade847_val``, ``pc59_val``, ``pc459_val``, ``voc20_val``, ``voc21_val``.
     """
     base = Path(root or os.environ.get("DETECTRON2_DATASETS", "datasets"))
     ids = tuple(number - 1 for number in COCO_STUFF_IDS)
@@ -195,12 +198,20 @@ def register_datasets(root: str | Path | None = None) -> list[str]:
         ade = base / "ADEChallengeData2016"
         folders = ade / "images" / place, ade / "annotations" / place
         tables[f"ade150_{part}"] = ADE_150, MaskFormat(tuple(range(1, 151)), None, (0,)), _lazily(*folders)
+        full = base / "ADE20K_2021_17_01"
+        folders = full / "images_detectron2" / place, full / "annotations_detectron2" / place
+        tables[f"ade847_{part}"] = ADE_847, MaskFormat.of(len(ADE_847[0])), _lazily(*folders, prepared="ade847")
     lists = context / "ImageSets" / "SegmentationContext" / "val.txt"
     tables["pc59_val"] = (
         PC_59,
         MaskFormat(tuple(range(1, 60)), None, (0, 255)),
         _lazily(context / "JPEGImages", context / "SegmentationClassContext", lists),
     )
+    masks = (
+        context / "annotations_detectron2" / "pc459_val"
+    )  # JPEGImages has all of VOC, these say what is in the split
+    files = _lazily(context / "JPEGImages", masks, masks, prepared="pc459")
+    tables["pc459_val"] = PC_459, MaskFormat.of(len(PC_459[0])), files
     lists = voc / "ImageSets" / "Segmentation" / "val.txt"
     files = _lazily(voc / "JPEGImages", voc / "SegmentationClass", lists)
     tables["voc20_val"] = VOC_20, MaskFormat(tuple(range(1, 21)), None, (0, 255)), files
@@ -223,32 +234,58 @@ class _FileLoader:
         return np.asarray(picture), read_mask(record["sem_seg_file_name"], self.form, picture.size)
 
 
-def _lazily(images: Path, masks: Path, listed: Path | None = None) -> Callable[[], list[dict[str, Any]]]:
-    return lambda: _paired(images, masks, listed)
+def _lazily(
+    images: Path, masks: Path, listed: Path | None = None, *, prepared: str | None = None
+) -> Callable[[], list[dict[str, Any]]]:
+    return lambda: _paired(images, masks, listed, prepared=prepared)
 
 
-def _paired(images: Path, masks: Path, listed: Path | None = None) -> list[dict[str, Any]]:
-    """detectron2's records of pictures and the masks of their names; of ``listed`` names (one a line) only."""
-    for folder in (images, masks):
+def _paired(
+    images: Path, masks: Path, listed: Path | None = None, *, prepared: str | None = None
+) -> list[dict[str, Any]]:
+    """detectron2's records of pictures and the masks of their names.
+
+    Args:
+        images: folder of pictures, searched with its subfolders.
+        masks: folder of masks, with the pictures' names and subfolders.
+        listed: names of the pictures that are in the set, as a list, one a line, or a folder of files of these names.
+        prepared: what ``fgclip2_detectron2.prepare`` calls the set, whose masks are TIFF then; else they are PNG.
+
+    Raises:
+        Fgclip2Error: a folder, the list, a listed picture or a mask is missing.
+    """
+    suffix = ".png" if prepared is None else ".tif"
+    advice = "" if prepared is None else f"; write it: python -m fgclip2_detectron2.prepare {prepared} --root ROOT"
+    for folder in (masks, images):
         if not folder.is_dir():
-            raise Fgclip2Error(f"the folder {str(folder)!r} does not exist (looked in {Path.cwd()})")
-    wanted = None
-    if listed is not None:
-        if not listed.is_file():
-            raise Fgclip2Error(f"{str(listed)!r} is missing; it lists the pictures of the split, one name a line")
-        wanted = set(listed.read_text(encoding="utf-8").split())
+            hint = advice if folder == masks else ""
+            raise Fgclip2Error(f"the folder {str(folder)!r} does not exist (looked in {Path.cwd()}){hint}")
+    wanted = None if listed is None else _listed(listed, suffix)
     found = sorted(path for path in images.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
     pictures = [path for path in found if wanted is None or path.stem in wanted]
+    lost = sorted((wanted or set()) - {path.stem for path in pictures})
+    if lost:
+        raise Fgclip2Error(
+            f"{len(lost)} pictures that {str(listed)!r} names are not in {str(images)!r}; the first is {lost[0]!r}"
+        )
     if not pictures:
-        raise Fgclip2Error(f"the folder {str(images)!r} holds no picture" + (" of the list" if wanted else ""))
-    targets = [masks / path.relative_to(images).with_suffix(".png") for path in pictures]
+        raise Fgclip2Error(f"the folder {str(images)!r} holds no picture" + (" of the list" if listed else ""))
+    targets = [masks / path.relative_to(images).with_suffix(suffix) for path in pictures]
     lacking = [path for path, target in zip(pictures, targets, strict=True) if not target.is_file()]
     if lacking:
         raise Fgclip2Error(
             f"{len(lacking)} of {len(pictures)} pictures have no mask in {str(masks)!r}; the first is "
-            f"{str(lacking[0])!r}. A mask has its picture's name and ends in .png"
+            f"{str(lacking[0])!r}. A mask has its picture's name and ends in {suffix}{advice}"
         )
     return [
         {"file_name": str(path), "sem_seg_file_name": str(target), "image_id": index}
         for index, (path, target) in enumerate(zip(pictures, targets, strict=True))
     ]
+
+
+def _listed(listed: Path, suffix: str) -> set[str]:
+    if listed.is_dir():
+        return {path.stem for path in listed.glob(f"*{suffix}")}
+    if not listed.is_file():
+        raise Fgclip2Error(f"{str(listed)!r} is missing; it lists the pictures of the split, one name a line")
+    return set(listed.read_text(encoding="utf-8").split())
