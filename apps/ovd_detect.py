@@ -38,13 +38,14 @@ from tqdm import tqdm
 
 import fgclip2
 from fgclip2.console import exit_code
-from fgclip2.data.coco import load_coco
-from fgclip2.data.coco_results import ImageResults, load_results, save_results
+from fgclip2.data.coco import CocoDataset, load_coco
+from fgclip2.data.coco_results import ImageResults, load_results, result_entries
 from fgclip2.data.finding import find_in_pictures, find_in_video, keep_picture
 from fgclip2.data.media import is_video
-from fgclip2.data.outputs import Results, identity
+from fgclip2.data.outputs import Results, identity, source
 from fgclip2.data.sources import Sources, check_out
 from fgclip2.errors import Fgclip2Error
+from fgclip2.files import write_atomically
 from fgclip2.fusion import FusionConfig, FusionInferencer, FusionRescorer
 from fgclip2.images import open_image
 from fgclip2.names import said
@@ -57,6 +58,9 @@ if TYPE_CHECKING:
     from fgclip2.predictor import FGCLIP2
     from fgclip2.tiles import Finder
     from fgclip2.vocabulary import ClassNames
+
+
+_RESULTS = "results.json"
 
 
 @dataclass
@@ -144,7 +148,6 @@ class Arguments:
             "--every": bool(self.detections) and self.every != Arguments.every,
             "--batch-size": bool(self.detections) and self.batch_size != Arguments.batch_size,
             "--tile": bool(self.detections) and self.tile is not None,
-            "--resume": bool(self.detections) and self.resume,
             "--overlap": self.tile is None and self.overlap != Arguments.overlap,
         }
         given = [name for name, wrong in useless.items() if wrong]
@@ -168,10 +171,10 @@ class Arguments:
     def settings(self) -> dict[str, Any]:
         """All that results depend on beside the pictures."""
         without = {"inputs", "out", "batch_size", "device", "resume"}
-        if self.detector:
+        if self.detector or self.detections:
             without |= {"checkpoint", "config"}
         found = {item.name: identity(getattr(self, item.name)) for item in fields(self) if item.name not in without}
-        if self.detector:  # else the checkpoint says which model
+        if self.detector or self.detections:  # else the checkpoint says which model
             found["model"] = identity(self.model or os.environ.get(ENVIRONMENT_VARIABLE) or DEFAULT_MODEL)
         return found
 
@@ -279,11 +282,19 @@ def rescore(arguments: Arguments, names: ClassNames | Vocabulary | None) -> None
         _say_same(rescorer.left_out, rescorer.vocabulary.names)
     ids = {category.name: category.id for category in dataset.categories}
     known = all(name in ids for name in rescorer.vocabulary.names)
-    fused: dict[int, ImageResults] = {}
+    fused: dict[int, list[dict[str, Any]]] = {}
     outside = cut = 0
-    with Results(arguments.out) as results:
+    with Results(arguments.out, arguments.settings() if arguments.resume else None) as results:
+        earlier = _earlier_results(results, dataset) if known else {}
+        if results.done:
+            print(f"{len(results.done)} pictures were done before")
         for image in tqdm(dataset.images, unit="picture", disable=None, file=sys.stderr):
             path = dataset.path(image)
+            key = source(path)
+            done = key in results.done
+            if done and (not known or image.id in earlier):
+                fused[image.id] = earlier.get(image.id, [])
+                continue
             try:
                 picture = open_image(path)
             except Fgclip2Error as error:
@@ -294,23 +305,39 @@ def rescore(arguments: Arguments, names: ClassNames | Vocabulary | None) -> None
             every = found.above(0.0)
             if known:
                 categories = np.array([ids[label] for label in every.labels], np.int64)
-                fused[image.id] = ImageResults(every.boxes, every.scores, categories)
-            keep_picture(results, path, Path(image.file_name), picture, found.above(arguments.score_thr))
+                fused[image.id] = result_entries(image.id, ImageResults(every.boxes, every.scores, categories))
+            if not done:
+                if known:
+                    results.asides[str(path)] = fused[image.id]
+                keep_picture(results, path, Path(image.file_name), picture, found.above(arguments.score_thr), key)
         if not results.entries:
             raise Fgclip2Error(f"not one picture could be read, nothing was written; see {arguments.inputs[0]}")
         if known:
-            save_results(results.place(Path("results.json"), (".json",), ".json")[0], fused)
+            entries = [entry for own in fused.values() for entry in own]
+            place, _ = results.place(Path(_RESULTS), (".json",), ".json")
+            write_atomically(place, json.dumps(entries).encode())
         results.commit()
     _report(results, Sources(), arguments)
     _say_left_out(outside, cut)
     if not known:
         print("no results.json: the names are not all classes of the annotation file, so they have no ids")
         return
-    print(f"results:  {arguments.out / 'results.json'} (COCO)")
+    print(f"results:  {arguments.out / _RESULTS} (COCO)")
     if dataset.annotations:
         wanted = {ids[name] for name in rescorer.vocabulary.names}
-        files = {"as given": arguments.detections, "fused": arguments.out / "results.json"}
+        files = {"as given": arguments.detections, "fused": arguments.out / _RESULTS}
         _compare(arguments.annotations, files, wanted, set(fused))
+
+
+def _earlier_results(results: Results, dataset: CocoDataset) -> dict[int, list[dict[str, Any]]]:
+    """Image id -> entries of the results file that earlier runs made, finished or stopped."""
+    found: dict[int, list[dict[str, Any]]] = {}
+    if file := results.earlier(_RESULTS):
+        found = {image.id: [] for image in dataset.images}
+        for entry in json.loads(file.read_text(encoding="utf-8")):
+            found[entry["image_id"]].append(entry)
+    asides = {image.id: results.asides.get(str(dataset.path(image))) for image in dataset.images}
+    return found | {number: own for number, own in asides.items() if own is not None}
 
 
 def _compare(annotations: Path, files: dict[str, Path], categories: set[int], images: set[int]) -> None:

@@ -89,18 +89,23 @@ def save_results(file: str | os.PathLike[str], found: Mapping[int, ImageResults]
     Returns:
         How many boxes were written.
     """
-    entries = [
-        {"image_id": image, "category_id": category, "bbox": [x1, y1, x2 - x1, y2 - y1], "score": score}
-        for image, results in found.items()
-        for (x1, y1, x2, y2), score, category in zip(
-            results.boxes.astype(float).round(3).tolist(),
-            results.scores.astype(float).round(6).tolist(),
-            results.category_ids.tolist(),
-            strict=True,
-        )
-    ]
+    entries = [entry for image, results in found.items() for entry in result_entries(image, results)]
     write_atomically(file, json.dumps(entries).encode())
     return len(entries)
+
+
+def result_entries(image: int, results: ImageResults) -> list[dict[str, Any]]:
+    """What a results file says of one picture, by its id."""
+    rows = zip(
+        results.boxes.astype(float).round(3).tolist(),
+        results.scores.astype(float).round(6).tolist(),
+        results.category_ids.tolist(),
+        strict=True,
+    )
+    return [
+        {"image_id": image, "category_id": category, "bbox": [x1, y1, x2 - x1, y2 - y1], "score": score}
+        for (x1, y1, x2, y2), score, category in rows
+    ]
 
 
 def _problem(entry: Any, images: set[int]) -> str:

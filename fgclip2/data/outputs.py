@@ -18,6 +18,7 @@ _SETTINGS: Final = "settings.json"
 _JOURNAL: Final = "entries.jsonl"
 _FAILURES: Final = "failures.jsonl"
 _SOURCES: Final = "sources"  # in settings.json, beside the settings: what was looked at, see `source`
+_ASIDE: Final = "aside"  # in the journal, beside an entry
 
 
 class Results:
@@ -40,6 +41,8 @@ class Results:
         failures: pictures and videos that could not be read, or not to their end; add to them with ``fail``.
         done: `source` of the files whose entries an earlier run made. Of a file that has changed since, the entries
             are dropped, and it is not among these.
+        asides: image of an entry -> JSON values that are not for the listing, but for a later run if this one is
+            stopped. Put them here before ``add``; those of a run that was stopped are here.
 
     Raises:
         Fgclip2Error: ``out`` is a file or cannot be written, or has results of other settings.
@@ -54,6 +57,7 @@ class Results:
         self.entries: list[dict[str, Any]] = []
         self.failures: list[dict[str, Any]] = []
         self.done: set[str] = set()
+        self.asides: dict[str, Any] = {}
         self._taken: set[Path] = set()
         self._sources: dict[str, str] = {}  # image of an entry -> what it was when it was looked at
 
@@ -67,7 +71,7 @@ class Results:
             self._scratch.mkdir(exist_ok=True)
             write_atomically(self._scratch / _SETTINGS, json.dumps(self.settings, ensure_ascii=False).encode())
             # Anew, since a run that was killed may have left half a line at the end.
-            lines = [{**entry, _SOURCES: self._sources[entry["image"]]} for entry in earlier] + failures
+            lines = [self._noted(entry) for entry in earlier] + failures
             write_atomically(self._scratch / _JOURNAL, "".join(map(_line, lines)).encode())
         except OSError as error:
             raise Fgclip2Error(f"--out {str(self.out)!r} cannot be written: {error.strerror}") from error
@@ -96,6 +100,7 @@ class Results:
             found = [line for line in lines if "error" not in line]
             failures = [line for line in lines if "error" in line]
             sources = {entry["image"]: key for entry in found if (key := entry.pop(_SOURCES, None)) is not None}
+            self.asides = {entry["image"]: entry.pop(_ASIDE) for entry in found if _ASIDE in entry}
         elif (self.out / self.listing).is_file():
             if not (self.out / _SETTINGS).is_file():
                 raise Fgclip2Error(
@@ -121,6 +126,7 @@ class Results:
         ]
         held = {entry["image"] for entry in kept}
         self._sources = {image: key for image, key in self._sources.items() if image in held}
+        self.asides = {image: aside for image, aside in self.asides.items() if image in held}
         # What left no entry is tried again; a video with entries is not, so that it failed must not be forgotten.
         return kept, [failure for failure in failures if failure["image"] in held]
 
@@ -139,6 +145,11 @@ class Results:
             )
         return sources
 
+    def earlier(self, name: str) -> Path | None:
+        """A file of the finished run that this one goes on with, until ``commit``; None when there is none."""
+        file = self.out / name
+        return file if self.done and (self.out / _SETTINGS).is_file() and file.is_file() else None
+
     def add(self, entries: Sequence[dict[str, Any]], key: str | None = None) -> None:
         """Entries whose drawn pictures are in place.
 
@@ -147,14 +158,19 @@ class Results:
             key: the file's `source` before it was read; None takes ``image`` itself.
         """
         self.entries += entries
-        keys = {entry["image"]: entry["image"] if key is None else key for entry in entries}
-        self._sources |= keys
-        self._note([{**entry, _SOURCES: keys[entry["image"]]} for entry in entries])
+        self._sources |= {entry["image"]: entry["image"] if key is None else key for entry in entries}
+        self._note([self._noted(entry) for entry in entries])
 
     def fail(self, image: Path, error: str) -> None:
         """A picture or video that could not be read, or not to its end."""
         self.failures.append({"image": str(image), "error": error})
         self._note(self.failures[-1:])
+
+    def _noted(self, entry: Mapping[str, Any]) -> dict[str, Any]:
+        """An entry as the journal has it."""
+        image = entry["image"]
+        aside = {_ASIDE: self.asides[image]} if image in self.asides else {}
+        return {**entry, _SOURCES: self._sources[image], **aside}
 
     def _note(self, lines: Sequence[Mapping[str, Any]]) -> None:
         if self.settings is not None:

@@ -94,6 +94,58 @@ def test_a_results_file_is_named_anew(data: Path, tiny_dir: Path, capsys: pytest
     assert "pictures: " in printed.out
 
 
+@pytest.mark.parametrize("names", ["", "猫, 鸟"])
+def test_a_stopped_run_is_gone_on_with(
+    names: str, data: Path, tiny_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was named before is left out, and the files are those of one run; 鸟 is no class of the file."""
+    files = ("--detections", data / "found.json", "--annotations", data / "truth.json", "--model", tiny_dir)
+    common = (data / "images", *files, "--score-thr", 0.3, *(("--classes", names) if names else ()))
+    assert detect(*common, "--out", data / "whole") == 0
+    named: list[str] = []
+    whole = ovd_detect.open_image
+
+    def stopped(path: Path) -> Image.Image:
+        named.append(path.name)
+        if named == ["0.png", "1.png", "2.png"]:
+            raise KeyboardInterrupt
+        return whole(path)
+
+    monkeypatch.setattr(ovd_detect, "open_image", stopped)
+    run = (*common, "--out", data / "parts", "--resume")
+    with pytest.raises(KeyboardInterrupt):
+        detect(*run)
+    assert not (data / "parts").exists()
+    capsys.readouterr()
+
+    def same() -> None:
+        for name in ("detections.json", *(["results.json"] if not names else []), "0.png", "1.png", "2.png"):
+            assert (data / "parts" / name).read_bytes() == (data / "whole" / name).read_bytes(), name
+        assert (data / "parts" / "results.json").exists() == (not names)
+
+    assert detect(*run) == 0
+    assert "2 pictures were done before" in capsys.readouterr().out
+    assert named == ["0.png", "1.png", "2.png", "2.png"]
+    same()
+    assert detect(*run) == 0  # nothing is left to do
+    assert len(named) == 4
+    same()
+    pixels = (data / "images" / "1.png").read_bytes()
+    (data / "images" / "1.png").write_bytes(pixels)  # changed, as far as one can see
+    assert detect(*run) == 0
+    assert named[4:] == ["1.png"]
+    if not names:
+        assert (data / "parts" / "results.json").read_bytes() == (data / "whole" / "results.json").read_bytes()
+        (data / "parts" / "results.json").unlink()  # as a run leaves it that was killed while it moved its files
+        assert detect(*run) == 0
+        assert (data / "parts" / "results.json").read_bytes() == (data / "whole" / "results.json").read_bytes()
+        assert len(json.loads((data / "parts" / "detections.json").read_text(encoding="utf-8"))) == 3
+    found = json.loads((data / "found.json").read_text(encoding="utf-8"))
+    (data / "found.json").write_text(json.dumps(found[1:]), encoding="utf-8")
+    assert detect(*run) == 2
+    assert "results of other settings (detections)" in capsys.readouterr().err
+
+
 def test_other_names_have_no_ids(data: Path, tiny_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = data / "out"
     files = ("--detections", data / "found.json", "--annotations", data / "truth.json")
@@ -233,7 +285,6 @@ def test_results_are_not_written_over_the_pictures(
         (("--exponent", 0.3, "--classes", "dog"), "--exponent would do nothing"),
         (("--detections", "r", "--annotations", "t", "--every", 2), "--every would do nothing"),
         (("--detections", "r", "--annotations", "t", "--tile", 64), "--tile would do nothing"),
-        (("--detections", "r", "--annotations", "t", "--resume"), "--resume would do nothing"),
         (("--detector", "images", "--classes", "dog"), "no zero-shot detector"),
         (("--detections", "found.json"), "belong together"),
         (("--annotations", "truth.json"), "belong together"),

@@ -86,6 +86,34 @@ def test_kill_leaves_what_can_be_read(tmp_path: Path) -> None:
     assert (out / "b.png").is_file()
 
 
+def test_what_was_put_aside_survives_a_stop_and_is_not_listed(tmp_path: Path) -> None:
+    def first() -> None:
+        with Results(out, SETTINGS) as results:
+            results.asides["photos/a.png"] = [1, "狗"]
+            add(results, "a.png")
+            add(results, "b.png")
+            raise KeyboardInterrupt
+
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        first()
+    for name in ("c.png", "d.png"):
+        results = Results(out, SETTINGS)
+        with pytest.raises(KeyboardInterrupt):
+            run(results, [name], KeyboardInterrupt)
+        assert results.asides == {"photos/a.png": [1, "狗"]}
+        assert results.earlier("results.json") is None
+    with Results(out, SETTINGS) as results:
+        results.place(Path("results.json"), (".json",), ".json")[0].write_text("{}")
+        results.commit()
+    assert "aside" not in (out / "detections.json").read_text()
+    with Results(out, SETTINGS) as results:
+        assert results.asides == {}
+        assert results.earlier("results.json") == out / "results.json"
+    with Results(out) as results:
+        assert results.earlier("results.json") is None
+
+
 def test_other_settings_are_named(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with Results(out, SETTINGS) as results:
