@@ -23,7 +23,15 @@ ANCHORS: Final = (
 )
 """Everyday words and their translations, whose cosines say how near translations lie in a model."""
 
+COLOURS: Final = (
+    *(("red", "红"), ("orange", "橙"), ("yellow", "黄"), ("green", "绿"), ("cyan", "青"), ("blue", "蓝")),
+    *(("purple", "紫"), ("pink", "粉"), ("brown", "棕"), ("black", "黑"), ("white", "白"), ("grey", "灰")),
+    *(("gray", "灰"), ("golden", "金"), ("silver", "银")),
+)
+"""Colours as names begin with them; in Chinese "色" may follow."""
+
 _FAR: Final = 3.0  # standard deviations below the anchors' median
+_CLEAR: Final = 0.75  # standard deviations
 
 
 def are_translations(
@@ -33,7 +41,9 @@ def are_translations(
 
     They are as near to each other as translations are in this model, see `ANCHORS`. And no end of either name is
     nearer to the other class than the whole name: the head of a name stands last in both languages, so where "汽车" is
-    nearer to "car" than "红色汽车" is, the latter is a kind of car.
+    nearer to "car" than "红色汽车" is, the latter is a kind of car. One character hardly moves a text, so of a name
+    that begins with a colour while the other does not ("红汽车", "car") the ends must even be clearly farther: those of
+    "红薯" are from "sweet potato".
 
     Args:
         model: what made the embeddings.
@@ -48,13 +58,18 @@ def are_translations(
     rows = _embedded(model, list(words), wanted.templates)
     near = torch.stack([rows[one] @ rows[other] for one, other in ANCHORS])
     spread = 1.4826 * (near - near.median()).abs().median()  # a standard deviation, whatever words it does not know
-    lowest = float(near.median() - _FAR * spread)
+    lowest, clear = float(near.median() - _FAR * spread), float(_CLEAR * spread)
 
     def same(w: int, k: int) -> bool:
+        names = wanted.names[w], known.names[k]
         one, other = (item.embeddings[index].cpu().float() for item, index in ((wanted, w), (known, k)))
         cosine = float(one @ other)
-        heads = [rows[end] @ other for end in ends[wanted.names[w]]] + [rows[end] @ one for end in ends[known.names[k]]]
-        return cosine >= lowest and all(float(head) <= cosine for head in heads)
+        coloured = [_begins_with_colour(name) for name in names]
+        return cosine >= lowest and all(
+            float(rows[end] @ row) <= cosine - (clear if own and not all(coloured) else 0.0)
+            for name, row, own in zip(names, (other, one), coloured, strict=True)
+            for end in ends[name]
+        )
 
     return [same(w, k) for w, k in pairs]
 
@@ -68,6 +83,11 @@ def _ends(name: str) -> list[str]:
         words = name.split()
         ends = [" ".join(words[start:]) for start in range(1, len(words))]
     return [end for end in ends if end]
+
+
+def _begins_with_colour(name: str) -> bool:
+    name = spoken(name).strip().lower()
+    return any(name.startswith((f"{english} ", chinese)) for english, chinese in COLOURS)
 
 
 def _embedded(model: FGCLIP2, words: Sequence[str], templates: Templates) -> dict[str, Tensor]:

@@ -46,17 +46,31 @@ def test_a_kind_of_a_class_is_not_its_translation(embedded: FGCLIP2) -> None:
         assert matches(wanted, known, embedded) == {index: index for index in range(6)}
 
 
-@pytest.mark.parametrize("among", ["en", "zh"])
-def test_colours_before_names(embedded: FGCLIP2, among: str) -> None:
+@pytest.mark.parametrize(
+    ("among", "form"), [("zh", "{en} {name}"), ("en", "{zh}{name}"), ("en", "{bare}{name}"), ("en", "{zh}的{name}")]
+)
+def test_colours_before_names(embedded: FGCLIP2, among: str, form: str) -> None:
     """Of a phrase "red X" and X in the other language none of 96 is a translation, of its own phrase it may be."""
     categories = World().categories[::9]
     names = {language: [getattr(item, f"name_{language}") for item in categories] for language in ("en", "zh")}
     other = "zh" if among == "en" else "en"
-    gap = " " if other == "en" else ""
-    phrases = [f"{getattr(COLOURS[n % len(COLOURS)], other)}{gap}{names[other][n]}" for n in range(len(categories))]
+    phrases = [
+        form.format(en=colour.en, zh=colour.zh, bare=colour.zh[0], name=name)
+        for colour, name in zip(COLOURS * len(categories), names[other], strict=False)
+    ]
     wanted, known = Vocabulary.build(embedded, phrases), Vocabulary.build(embedded, names[among])
     found = are_translations(embedded, wanted, known, [(n, n) for n in range(len(categories))])
     assert sum(found) <= 0.02 * len(found)
+
+
+@pytest.mark.parametrize(
+    ("chinese", "english"),
+    [("红薯", "sweet potato"), ("红毛猩猩", "orangutan"), ("白大褂", "lab coat")],
+)
+def test_names_that_begin_with_a_colour_have_translations(embedded: FGCLIP2, chinese: str, english: str) -> None:
+    one, other = Vocabulary.build(embedded, [chinese]), Vocabulary.build(embedded, [english])
+    assert are_translations(embedded, one, other, [(0, 0)]) == [True]
+    assert are_translations(embedded, other, one, [(0, 0)]) == [True]
 
 
 def test_anchors_are_distinct_and_bilingual() -> None:
