@@ -282,8 +282,9 @@ class FusionInferencer:
         if self._rescorer is None:
             raise Fgclip2Error("there are no classes to look for; call set_classes(names) first")
         found = []
-        for image, (boxes, scores) in zip(images, self.proposals(images), strict=True):
-            rescored = self._rescorer(image, boxes, scores)
+        features = self.model.dense_features_of(images, max_patches=self.config.max_patches)
+        for dense, (boxes, scores) in zip(features, self.proposals(images), strict=True):
+            rescored = self._rescorer(dense, boxes, scores)
             self.outside, self.cut = self.outside + rescored.outside, self.cut + rescored.cut
             found.append(rescored.above(score_thr))
         return found

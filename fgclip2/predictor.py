@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -242,6 +242,26 @@ class FGCLIP2:
         rows, columns = inputs["spatial_shapes"][0].tolist()
         return DenseFeatures.from_tokens(tokens[0], (rows, columns), opened.size)
 
+    def dense_features_of(
+        self, images: Iterable[ImageLike], *, max_patches: int | None = None, batch_size: int | None = None
+    ) -> list[DenseFeatures]:
+        """``dense_features`` of several pictures, computed in batches; arguments as in ``image_features``.
+
+        Returns:
+            One a picture, in the order given; all are held.
+
+        Raises:
+            Fgclip2Error: as ``image_features``.
+        """
+        _check_batch_size(batch_size)
+        found: dict[int, DenseFeatures] = {}
+        for indices, sizes, inputs in self._batches(_listed(images), max_patches, batch_size):
+            with torch.inference_mode():
+                network = self._network
+                tokens = network.dense(network.encode_image(**self.model_inputs(inputs)))
+            found.update(zip(indices, _dense(tokens, inputs, sizes), strict=True))
+        return [found[index] for index in range(len(found))]
+
     def image_and_dense_features(
         self, images: Iterable[ImageLike], *, max_patches: int | None = None, batch_size: int | None = None
     ) -> Iterator[tuple[int, Tensor, DenseFeatures]]:
@@ -260,9 +280,7 @@ class FGCLIP2:
                 network = self._network
                 encoding = network.encode_image(**self.model_inputs(inputs))
                 pooled, tokens = network.pool(encoding), network.dense(encoding)
-            for row, (index, size) in enumerate(zip(indices, sizes, strict=True)):
-                rows, columns = inputs["spatial_shapes"][row].tolist()
-                yield index, _unit(pooled[row]), DenseFeatures.from_tokens(tokens[row], (rows, columns), size)
+            yield from zip(indices, _unit(pooled), _dense(tokens, inputs, sizes), strict=True)
 
     def region_features(self, image: ImageLike, boxes: Boxes, *, max_patches: int | None = None) -> Tensor:
         """Features (M, D) of boxes (M, 4) x1, y1, x2, y2 in pixels; see ``DenseFeatures.regions``."""
@@ -335,6 +353,12 @@ class FGCLIP2:
                 yield flush(budget)
         for budget in sorted(waiting):
             yield flush(budget)
+
+
+def _dense(tokens: Tensor, inputs: dict[str, Tensor], sizes: Sequence[tuple[int, int]]) -> Iterator[DenseFeatures]:
+    """Of the pictures of a batch, from its tokens (B, L, D)."""
+    for row, grid, size in zip(tokens, inputs["spatial_shapes"].tolist(), sizes, strict=True):
+        yield DenseFeatures.from_tokens(row, (grid[0], grid[1]), size)
 
 
 def load(

@@ -285,6 +285,13 @@ class ExportedModel(FGCLIP2):
         self._network.require("dense")
         return super().dense_features(image, max_patches=max_patches)
 
+    def dense_features_of(
+        self, images: Iterable[ImageLike], *, max_patches: int | None = None, batch_size: int | None = None
+    ) -> list[DenseFeatures]:
+        """As ``FGCLIP2.dense_features_of``; needs the ``dense`` head."""
+        self._network.require("dense")
+        return super().dense_features_of(images, max_patches=max_patches, batch_size=batch_size)
+
     def image_and_dense_features(
         self, images: Iterable[ImageLike], *, max_patches: int | None = None, batch_size: int | None = None
     ) -> Iterator[tuple[int, Tensor, DenseFeatures]]:

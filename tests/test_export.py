@@ -216,6 +216,9 @@ class TestHeads:
         image = picture(120, 80)
         maps = [m.similarity_map(image, ["沙发", "黑猫"]) for m in (dense_only, model)]
         torch.testing.assert_close(*maps, atol=SAME, rtol=0)
+        both = (m.dense_features_of([image, picture(64, 80)]) for m in (dense_only, model))
+        for ours, theirs in zip(*both, strict=True):
+            torch.testing.assert_close(ours.map, theirs.map, atol=SAME, rtol=0)
         with pytest.raises(Fgclip2Error, match="'绿苹果' is not among the 3 classes .*'黑猫', 'Red Car', '沙发'"):
             dense_only.text_features(["黑猫", "绿苹果"], kind="box")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from torchvision.ops import box_iou
 
 import fgclip2
 from fgclip2 import Fgclip2Error
-from fgclip2.fusion import Detections, FusionConfig, FusionRescorer, best_classes
+from fgclip2.fusion import Detections, FusionConfig, FusionInferencer, FusionRescorer, best_classes
 
 NAMES = ["cat", "红色汽车", "umbrella", "公交车", "dog"]
 BOXES = [[0, 0, 40, 30], [10, 5, 60, 45], [11, 6, 60, 46], [30, 20, 70, 60]]
@@ -30,6 +31,34 @@ def model(tiny_dir: Path) -> fgclip2.FGCLIP2:
 @pytest.fixture(scope="module")
 def picture() -> Image.Image:
     return Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 80, 3), dtype=np.uint8))
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_a_batch_has_the_features_of_its_pictures(
+    padded: bool, model: fgclip2.FGCLIP2, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In whatever order, and padded as on a GPU."""
+    rng = np.random.default_rng(1)
+    sizes = [(64, 80), (300, 200), (90, 40), (64, 64), (210, 280)]
+    pictures = [Image.fromarray(rng.integers(0, 256, (*size, 3), dtype=np.uint8)) for size in sizes]
+    single = [model.dense_features(image) for image in pictures]
+    monkeypatch.setattr(model.model.vision_model, "leaves_padding_out", not padded)
+    assert len({model.processor.image.budget([image], None) for image in pictures}) < len(pictures)
+    for one, other in zip(single, model.dense_features_of(pictures), strict=True):
+        assert one.image_size == other.image_size
+        torch.testing.assert_close(one.map, other.map, atol=1e-5, rtol=0)
+    assert model.dense_features_of([]) == []
+
+    def proposals(images: Sequence[Image.Image]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        return [(torch.tensor(BOXES), torch.tensor(SCORES)) for _ in images]
+
+    inferencer = FusionInferencer(proposals, model)
+    inferencer.set_classes(NAMES)
+    rescorer = FusionRescorer(model, NAMES)
+    for image, found in zip(pictures, inferencer(pictures, 0.0), strict=True):
+        wanted = rescorer(image, BOXES, SCORES).above(0.0)
+        assert found.labels == wanted.labels
+        np.testing.assert_allclose(found.scores, wanted.scores, rtol=1e-3)
 
 
 def unit(*shape: int, seed: int = 0) -> torch.Tensor:

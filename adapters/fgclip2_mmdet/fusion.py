@@ -84,10 +84,11 @@ class FusionDetInferencer(DetInferencer):
     def forward(self, inputs: dict[str, Any], **kwargs: Any) -> list[Any]:
         """Detect, then name; ``pred_instances`` of every sample is replaced."""
         samples = super().forward({key: value for key, value in inputs.items() if key != "pictures"}, **kwargs)
-        for sample, picture in zip(samples, inputs["pictures"], strict=True):
+        features = self.fgclip2.dense_features_of(inputs["pictures"], max_patches=self.config.max_patches)
+        for sample, dense in zip(samples, features, strict=True):
             found = sample.pred_instances
             boxes = getattr(found.bboxes, "tensor", found.bboxes)
-            named = self._rescorer(picture, boxes.float(), found.scores.float().clamp(0, 1))
+            named = self._rescorer(dense, boxes.float(), found.scores.float().clamp(0, 1))
             fused = InstanceData(bboxes=named.boxes, scores=named.scores, labels=named.labels)
             if "masks" in found:  # detectors with masks: every kept box keeps its own
                 fused.masks = found.masks[named.source.to(found.scores.device)]
