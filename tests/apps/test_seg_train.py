@@ -49,9 +49,9 @@ def small(model: Path, out: Path, *more: str) -> list[str]:
     return [f"model.model={model}", f"train.output_dir={out}", *SMALL, *more]
 
 
-def save(path: Path, values: Any) -> None:
+def save(path: Path, values: Any, dtype: type = np.uint8) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.asarray(values, np.uint8)).save(path)
+    Image.fromarray(np.asarray(values, dtype)).save(path)
 
 
 def miniature(root: Path) -> None:
@@ -67,6 +67,13 @@ def miniature(root: Path) -> None:
         for index in range(2):
             save(root / images / f"{index}.jpg", rng.integers(0, 256, (40, 56, 3)))
             save(root / masks / f"{index}.png", rng.choice(values, (40, 56)))
+            save(root / f"ADE20K_2021_17_01/images_detectron2/validation/{index}.jpg", np.zeros((40, 56, 3)))
+    for masks, last in {
+        "ADE20K_2021_17_01/annotations_detectron2/validation": 846,
+        "VOCdevkit/VOC2010/annotations_detectron2/pc459_val": 458,
+    }.items():
+        for index in range(2):
+            save(root / masks / f"{index}.tif", rng.choice([0, 255, last, 65_535], (40, 56)), np.uint16)
     for lists in ("VOC2010/ImageSets/SegmentationContext", "VOC2012/ImageSets/Segmentation"):
         (root / "VOCdevkit" / lists).mkdir(parents=True)
         (root / "VOCdevkit" / lists / "val.txt").write_text("0\n1\n")
@@ -367,8 +374,8 @@ def test_every_benchmark_config_runs(
     config = seg_train.CONFIGS / "coco_stuff.py"
     assert train("--config", config, *small(tiny_dir, out), "--pictures", 0) == 0, capsys.readouterr().err
     metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))["metrics"]
-    assert list(metrics) == ["ade150_val", "pc59_val", "voc20_val", "voc21_val"]
-    assert list(metrics["ade150_val"]) == ["en", "zh", "shuffled"]
+    assert list(metrics) == ["ade847_val", "pc459_val", "ade150_val", "pc59_val", "voc20_val", "voc21_val"]
+    assert all(list(figures) == ["en", "zh", "shuffled"] for figures in metrics.values())
     state = read_checkpoint(find_checkpoint(out))["model"]
     assert sum("q_proj" in name or "v_proj" in name for name in state) == sum("tower" in name for name in state) == 8
 

@@ -3,7 +3,8 @@
 python apps/seg_train.py --config apps/configs/seg/coco_stuff.py --num-gpus 4
 
 Numbers are those of the paper's segmentation experiment (arXiv 2510.10921) and of CAT-Seg. Not run here: it needs the
-data sets, see `fgclip2_detectron2.datasets`, and GPUs.
+data sets, see `fgclip2_detectron2.datasets`, and GPUs. Sets that you do not have are left out by naming the others:
+data.test="[ade150_val, pc59_val]".
 """
 
 from typing import Any
@@ -32,7 +33,7 @@ model = LazyCall(build_segmentor)(
 
 data: Any = {
     "train": "coco_stuff_train",
-    "test": ["ade150_val", "pc59_val", "voc20_val", "voc21_val"],
+    "test": ["ade847_val", "pc459_val", "ade150_val", "pc59_val", "voc20_val", "voc21_val"],
     "max_patches": 576,  # 384 x 384 pixels
     "test_max_patches": 1600,  # 640 x 640
     "batch_size": 8,
