@@ -7,10 +7,13 @@ regions learn from their phrases alone, as they would on real data.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 import statistics
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 from rich import print as show
 
@@ -18,6 +21,7 @@ from benchmarks._report import command, report
 from fgclip2.data.collate import Collator, TextShares, TrainingDataset
 from fgclip2.data.openmoji import SceneConfig, World
 from fgclip2.data.openmoji.records import SceneSource
+from fgclip2.files import write_atomically
 from fgclip2.modeling import Fgclip2Model
 from fgclip2.processing import Processor
 from fgclip2.train.probe import probe
@@ -35,6 +39,7 @@ VARIANTS: dict[str, LossWeights] = {
     "without FGV": replace(_STAGE2, region=0.0),
 }
 _MEASURES = ("box top-1", "phrase 1 of 11, near", "caption 1 of 11, near", "T2I R@1")
+_SETTINGS = ("steps", "pictures", "size", "scenes")
 _SHARES = TextShares(short=0.75, long=0.15, regions=0.6, names=0.3, hard=0.15, hard_captions=0.2)
 
 
@@ -56,7 +61,8 @@ class Arguments:
     scenes: int = 300
     """Held-out scenes to measure on."""
     out: Path = Path("work_dirs/ablation")
-    """Scratch folder."""
+    """Scratch folder. Figures of variants and seeds stay in it, so that a stopped run goes on, and several processes
+    may each take some of the seeds before one with all of them prints the table."""
 
 
 def trained(start: Path, weights: LossWeights, arguments: Arguments, seed: int, folder: Path) -> Fgclip2Model:
@@ -89,20 +95,43 @@ def measured(model: Fgclip2Model, start: Path, arguments: Arguments) -> dict[str
     return {name: statistics.mean(figures[name].values()) for name in _MEASURES}
 
 
+def run(name: str, weights: LossWeights, seed: int, start: Path, arguments: Arguments) -> dict[str, float]:
+    """Train and measure one variant with one seed, unless the scratch folder has its figures already."""
+    settings = {
+        "start": hash_of(start),
+        **{key: getattr(arguments, key) for key in _SETTINGS},
+        "weights": vars(weights),
+    }
+    folder = arguments.out / f"{name.replace(' ', '-')}-{seed}"
+    file = folder.with_suffix(".json")
+    if file.exists():
+        known = json.loads(file.read_text(encoding="utf-8"))
+        if known["settings"] == settings:
+            return cast("dict[str, float]", known["figures"])
+    shutil.rmtree(folder, ignore_errors=True)
+    figures = measured(trained(start, weights, arguments, seed, folder), start, arguments)
+    shutil.rmtree(folder)
+    write_atomically(file, json.dumps({"settings": settings, "figures": figures}).encode())
+    return figures
+
+
+def hash_of(start: Path) -> str:
+    """Of the weights that every variant starts from."""
+    return hashlib.sha256((start / "model.safetensors").read_bytes()).hexdigest()
+
+
 def main(arguments: Arguments) -> None:
-    """Train and measure one after the other."""
+    """Train and measure one after the other; what an earlier run has measured is taken from its scratch folder."""
     start = arguments.start
     if start is None:
         start = train_phases(curriculum((arguments.start_steps, 0, 0, 0, 0)), arguments.out / "start")
+    arguments.out.mkdir(parents=True, exist_ok=True)
     results: dict[str, list[dict[str, float]]] = {
         "start": [measured(Fgclip2Model.from_pretrained(start).float(), start, arguments)]
     }
     for seed in arguments.seeds:  # the outer loop, so that what is there after a while compares like with like
         for name, weights in VARIANTS.items():
-            folder = arguments.out / f"{name.replace(' ', '-')}-{seed}"
-            shutil.rmtree(folder, ignore_errors=True)
-            figures = measured(trained(start, weights, arguments, seed, folder), start, arguments)
-            shutil.rmtree(folder)
+            figures = run(name, weights, seed, start, arguments)
             results.setdefault(name, []).append(figures)
             show(f"{name}, seed {seed}: " + ", ".join(f"{key} {value:.1f}" for key, value in figures.items()))
     rows: list[dict[str, object]] = []
