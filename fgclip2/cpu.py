@@ -92,9 +92,9 @@ def infers(tokens: Tensor) -> bool:
     return tokens.device.type == "cpu" and not torch.is_grad_enabled() and not traced()
 
 
-def trains_in_bf16(tokens: Tensor) -> bool:
-    """Whether ``tokens`` are bf16 numbers on the CPU with gradients, not traced."""
-    return tokens.dtype == torch.bfloat16 and tokens.device.type == "cpu" and torch.is_grad_enabled() and not traced()
+def in_bf16(tokens: Tensor) -> bool:
+    """Whether ``tokens`` are bf16 numbers on the CPU, not traced."""
+    return tokens.dtype == torch.bfloat16 and tokens.device.type == "cpu" and not traced()
 
 
 def linear(tokens: Tensor, layer: nn.Module, gelu: bool = False) -> Tensor:

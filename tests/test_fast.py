@@ -127,6 +127,14 @@ class TestTraining:
             # Three roundings to 8 bits, each of up to 0.4 %, lie between.
             assert (one.grad - other.grad.float()).norm() < 0.012 * one.grad.norm()
 
+    def test_passes_of_training_agree_with_and_without_gradients(self):
+        """As gradients through cached embeddings need it, which are first made without a graph."""
+        layer = Fgclip2MLP(Siglip2MLP(preset("tiny").vision_config)).bfloat16().train()
+        tokens = torch.randn(50, 192).bfloat16()
+        with torch.no_grad():
+            cached = layer(tokens)
+        assert torch.equal(layer(tokens), cached)
+
     def test_float32_keeps_the_tanh_form(self):
         layer = Fgclip2MLP(Siglip2MLP(preset("tiny").vision_config))
         tokens = torch.randn(5, 192, requires_grad=True)
