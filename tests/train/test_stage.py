@@ -13,7 +13,7 @@ from fgclip2 import losses
 from fgclip2.data.collate import Collator, TrainBatch, TrainingDataset
 from fgclip2.errors import Fgclip2Error
 from fgclip2.train.recipe import RECIPES, LossWeights, Recipe, recipe
-from fgclip2.train.stage import Embedded, Stage, pool_regions
+from fgclip2.train.stage import Embedded, Stage, _few_lengths, pool_regions
 
 MakeStage = Callable[..., Stage]
 ENGLISH, CHINESE = (0, 2, 4, 6), (1, 3, 5, 7)
@@ -159,6 +159,18 @@ def test_gradients_through_cached_embeddings_are_those_of_the_whole(
         if one.grad is not None:
             tolerance = max(1e-6, 1e-5 * float(one.grad.abs().max()))
             torch.testing.assert_close(other.grad, one.grad, atol=tolerance, rtol=0, msg=name)
+
+
+def test_texts_come_in_few_numbers_of_rows() -> None:
+    """Eight to an octave, up to an eighth more than asked for and at least one; what was there stays in its place."""
+    rows = {count: _few_lengths(torch.ones(count, 3, dtype=torch.long)) for count in range(257)}
+    assert len(rows[0]) == 1
+    for count, padded in list(rows.items())[1:]:
+        assert count <= len(padded) < 1.125 * count
+        assert padded[:count].all()
+        assert not padded[count:].any()
+    for octave in (16, 32, 64, 128):
+        assert len({len(rows[count]) for count in range(octave + 1, 2 * octave + 1)}) == 8
 
 
 def test_stage_one_trains_no_region_head(make_stage: MakeStage) -> None:
