@@ -207,9 +207,8 @@ def register_datasets(root: str | Path | None = None) -> list[str]:
         MaskFormat(tuple(range(1, 60)), None, (0, 255)),
         _lazily(context / "JPEGImages", context / "SegmentationClassContext", lists),
     )
-    masks = (
-        context / "annotations_detectron2" / "pc459_val"
-    )  # JPEGImages has all of VOC, these say what is in the split
+    # JPEGImages has all of VOC; the masks say what is in the split.
+    masks = context / "annotations_detectron2" / "pc459_val"
     files = _lazily(context / "JPEGImages", masks, masks, prepared="pc459")
     tables["pc459_val"] = PC_459, MaskFormat.of(len(PC_459[0])), files
     lists = voc / "ImageSets" / "Segmentation" / "val.txt"

@@ -22,6 +22,7 @@ from typing import Any, Final
 import cv2
 import numpy as np
 from PIL import Image
+from tqdm import tqdm
 
 from fgclip2.console import exit_code
 from fgclip2.errors import Fgclip2Error
@@ -59,7 +60,7 @@ def prepare_ade847(root: str | Path) -> dict[str, int]:
     labels = np.full(IGNORE + 1, IGNORE, np.uint16)
     labels[list(ADE_847_IDS)] = np.arange(len(ADE_847_IDS))
     counts = {"training": 0, "validation": 0}
-    for picture in pictures:
+    for picture in tqdm(pictures, unit="picture", disable=None, file=sys.stderr):
         split = "validation" if picture.name.split("_")[1] == "val" else "training"
         target = base / "annotations_detectron2" / split / f"{picture.stem}.tif"
         counts[split] += 1
@@ -98,7 +99,7 @@ def prepare_pc459(root: str | Path) -> int:
             f"{str(base / 'trainval')!r}; unpack PASCAL Context's trainval.tar.gz there "
             "(https://cs.stanford.edu/~roozbeh/pascal-context)"
         )
-    for name in names:
+    for name in tqdm(names, unit="picture", disable=None, file=sys.stderr):
         values = _matlab(base / "trainval" / f"{name}.mat")
         label = np.where(values == 0, IGNORE, values - 1).astype(np.uint16)
         _write(base / "annotations_detectron2" / "pc459_val" / f"{name}.tif", label, "TIFF", compression="tiff_deflate")
