@@ -48,7 +48,7 @@ class Arguments:
     """Train every variant with every seed, and measure it on held-out scenes; figures are means of both languages."""
 
     start: Path | None = None
-    """Model directory to start from; without it the first phase of make tiny is trained first."""
+    """Model directory to start from; without it the first phase of make tiny is trained first, in --out."""
     start_steps: int = STEPS[0]
     """Of that phase."""
     steps: int = 150
@@ -62,7 +62,7 @@ class Arguments:
     """Held-out scenes to measure on."""
     out: Path = Path("work_dirs/ablation")
     """Scratch folder. Figures of variants and seeds stay in it, so that a stopped run goes on, and several processes
-    may each take some of the seeds before one with all of them prints the table."""
+    with one --start may each take some of the seeds before one with all of them prints the table."""
 
 
 def trained(start: Path, weights: LossWeights, arguments: Arguments, seed: int, folder: Path) -> Fgclip2Model:
