@@ -20,8 +20,9 @@ FUSED_ACTIVATION: Final = "gelu_pytorch_tanh"
 
 _HALF: Final = (torch.bfloat16, torch.float16)
 _ROWS: Final = 2048  # tokens of an MLP at a time: their 3,072 numbers stay in the cache, and memory stays bounded
-# mallopt's M_TRIM_THRESHOLD, M_TOP_PAD and M_MMAP_THRESHOLD, in bytes.
-_MALLOC: Final = {-1: 2**31 - 1, -2: 2**26, -3: 2**30}
+# mallopt's M_TRIM_THRESHOLD, M_TOP_PAD and M_MMAP_THRESHOLD, in bytes, the first that is taken. Any of them ends glibc's
+# own adjusting of the last one, which older versions refuse above 32 MB: it must not stay where it happens to be.
+_MALLOC: Final = {-1: (2**31 - 1,), -2: (2**26,), -3: (2**30, 2**25)}
 _SAMPLED: Final = 64  # numbers of a weight that are compared
 
 
@@ -60,8 +61,8 @@ def keep_freed_memory() -> None:
     """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
-        for option, value in _MALLOC.items():
-            libc.mallopt(option, value)
+        for option, values in _MALLOC.items():
+            any(libc.mallopt(option, value) for value in values)
 
 
 def warn_if_emulated(device: torch.device | str, dtype: torch.dtype = torch.bfloat16) -> None:

@@ -141,6 +141,23 @@ class TestTraining:
         expected = layer.fc2(nn.functional.gelu(layer.fc1(tokens), approximate="tanh"))
         assert torch.equal(layer(tokens), expected)
 
+    def test_a_c_library_that_refuses_a_threshold_gets_its_highest(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Older versions of glibc take 32 MB at most, and say no by 0."""
+        taken: dict[int, int] = {}
+
+        class Old:
+            @staticmethod
+            def mallopt(option: int, value: int) -> int:
+                if option == -3 and value > 2**25:
+                    return 0
+                taken[option] = value
+                return 1
+
+        monkeypatch.setattr("platform.libc_ver", lambda: ("glibc", "2.31"))
+        monkeypatch.setattr("ctypes.CDLL", lambda name: Old)
+        keep_freed_memory()
+        assert taken == {-1: 2**31 - 1, -2: 2**26, -3: 2**25}
+
     def test_memory_that_is_kept_holds_right_numbers(self):
         keep_freed_memory()
         for size in (1, 1 << 10, 1 << 24):  # the last one of 64 MiB, beyond what glibc keeps by itself
