@@ -20,8 +20,8 @@ FUSED_ACTIVATION: Final = "gelu_pytorch_tanh"
 
 _HALF: Final = (torch.bfloat16, torch.float16)
 _ROWS: Final = 2048  # tokens of an MLP at a time: their 3,072 numbers stay in the cache, and memory stays bounded
-# mallopt's M_TRIM_THRESHOLD, M_TOP_PAD and M_MMAP_THRESHOLD, in bytes, the first that is taken. Any of them ends glibc's
-# own adjusting of the last one, which older versions refuse above 32 MB: it must not stay where it happens to be.
+# mallopt's M_TRIM_THRESHOLD, M_TOP_PAD and M_MMAP_THRESHOLD, in bytes, the first that is taken. Any of them ends the
+# adjusting of the last one, which older versions refuse above 32 MB: it must not stay where it happens to be.
 _MALLOC: Final = {-1: (2**31 - 1,), -2: (2**26,), -3: (2**30, 2**25)}
 _SAMPLED: Final = 64  # numbers of a weight that are compared
 
