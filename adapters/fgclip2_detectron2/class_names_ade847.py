@@ -73,7 +73,7 @@ trench=壕沟; basketball hoop=篮球筐; steering wheel=方向盘; pitcher=大�
 wood=木头; file cabinet=文件柜; newspaper=报纸; motorboat=摩托艇; rope=绳子; guitar=吉他; rubble=瓦砾; scarf=围巾
 barrels=多个桶; cap=鸭舌帽; leaves=树叶; control tower=塔台; dashboard=汽车仪表板; bandstand=音乐亭; lectern=讲台
 switch=电灯开关; baseboard=踢脚板; shower room=淋浴间; smoke=烟; faucet=水龙头; bulldozer=推土机; saucepan=长柄汤锅
-shops=成排商店; meter=计量表; crevasse=冰隙; gear=装备; candelabrum=枝形烛台; sofa bed=沙发床; tunnel=隧道
+shops=成排商店; meter=计量表; crevasse=冰裂隙; gear=装备; candelabrum=枝形烛台; sofa bed=沙发床; tunnel=隧道
 pallet=木制货盘; wire=电线; kettle=水壶; bidet=坐浴盆; stroller=婴儿车; music stand=乐谱架; tube=管子; cup=杯子
 parking meter=停车计时器; ice hockey rink=冰球场; shelter=遮蔽棚; weeds=杂草; temple=寺庙; cake=蛋糕; ski slope=滑雪道
 panel=面板; wallet=钱包; wheel=车轮; towel rack=毛巾架; roundabout=环形路口; canister=储物罐; rod=细棒

@@ -150,6 +150,8 @@ def _matlab(path: Path) -> np.ndarray:
         values = np.asarray(loadmat(path, variable_names=["LabelMap"])["LabelMap"])
     except (*_DAMAGED, MatReadError) as error:
         raise Fgclip2Error(f"{str(path)!r} is no MATLAB file with a LabelMap ({error}); unpack it again") from error
+    if not values.size:
+        raise Fgclip2Error(f"LabelMap of {str(path)!r} is empty; unpack the archive again")
     if values.ndim != 2 or values.dtype.kind not in "ui" or values.min() < 0 or values.max() > len(PC_459[0]):
         raise Fgclip2Error(
             f"LabelMap of {str(path)!r} is {values.dtype} {values.shape} up to {values.max()}; wanted are "
