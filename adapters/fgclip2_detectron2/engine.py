@@ -178,8 +178,8 @@ def train(cfg: DictConfig, segmentor: Model, resume: bool = False) -> None:
 def _threads_beside(workers: int) -> Iterator[None]:
     """Leave the loading processes a core each: threads that share theirs make all others wait at every operation.
 
-    The head's operations are small. On two cores an iteration of the embedded demonstration took 0.8 to 0.9 s on two
-    threads and 0.4 to 0.5 s on one.
+    The head's operations are small. On two cores with other work beside it, an iteration of the embedded demonstration
+    took 0.8 to 0.9 s on two threads, and 0.7 s on one that drew the scenes as well.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, threads - workers))
