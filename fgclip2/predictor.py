@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import threading
@@ -21,6 +20,7 @@ from fgclip2.ahead import map_ahead
 from fgclip2.cpu import has_bf16, warn_if_emulated
 from fgclip2.errors import Fgclip2Error
 from fgclip2.features import Boxes, DenseFeatures, TextFeatures
+from fgclip2.identity import Unchanged, hash_of_files, hash_of_tensors
 from fgclip2.images import ImageLike, open_image
 from fgclip2.network import Network, read_config, read_network
 from fgclip2.pretrained import EXPORT, is_embedded, no_progress_bar, resolve
@@ -36,7 +36,7 @@ _TOKENS_A_BATCH: Final = {"accelerator": (32_768, 16_384), "cpu": (4096, 4096)}
 _THREADS: Final = min(4, os.cpu_count() or 1)  # that read pictures while the model computes
 
 # Against doing what takes seconds in two threads at once. Not of each object, which could then not be copied.
-_LOADING, _MAKING, _HASHING = (threading.Lock() for _ in range(3))
+_LOADING, _MAKING = (threading.Lock() for _ in range(2))
 
 _DTYPES: Final = {
     "float32": torch.float32,
@@ -74,6 +74,7 @@ class FGCLIP2:
         self.processor = processor
         self.name = name
         self.directory = directory
+        self._loaded: Unchanged | None = None if isinstance(model, Network) else Unchanged(model)
 
     def __repr__(self) -> str:
         dtype = str(self.dtype).removeprefix("torch.")
@@ -90,22 +91,26 @@ class FGCLIP2:
             with _MAKING:  # two threads that ask at the same time get one module
                 if isinstance(self._network, Network):
                     self._network = self._network.to_transformers(self.directory or Path(self.name))
+                    self._loaded = Unchanged(self._network)
         network: Fgclip2Model = self._network
         return network
 
     @model.setter
     def model(self, model: Fgclip2Model) -> None:
+        self._loaded = Unchanged(self.model)  # not of the new one, which the files may not describe
         self._network = model
 
     @property
     def device(self) -> torch.device:
         """Where the model computes."""
-        return next(self._network.parameters()).device
+        device: torch.device = self._network.logit_scale.device
+        return device
 
     @property
     def dtype(self) -> torch.dtype:
         """What the model computes in; features are float32 all the same."""
-        return next(self._network.parameters()).dtype
+        dtype: torch.dtype = self._network.logit_scale.dtype
+        return dtype
 
     @property
     def embedded(self) -> bool:
@@ -121,19 +126,12 @@ class FGCLIP2:
     def hash(self) -> str:
         """SHA-256, in hexadecimal, of configuration, weights and tokenizer: same hash, same features.
 
-        Of the files for a loaded model, read once; of the tensors for one in memory, each time, as they may change.
+        Of the files for a loaded model, read once; of the tensors for one in memory, and for one whose `model` was
+        changed since, each time, as they may change again.
         """
-        if self.directory is not None:
-            files = [self.directory / "config.json", *sorted(self.directory.glob("*.safetensors"))]
-            files += sorted(self.directory.glob("tokenizer*.json"))
-            with _HASHING:
-                return _hash_files(tuple((file, file.stat().st_size, file.stat().st_mtime_ns) for file in files))
-        digest = hashlib.sha256(self.model.config.to_json_string().encode())
-        for name, tensor in sorted(self.model.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy())
-        digest.update(self.processor.text.tokenizer.to_str().encode())
-        return digest.hexdigest()
+        if self.directory is not None and (self._loaded is None or self._loaded(self._network)):
+            return hash_of_files(self.directory)
+        return hash_of_tensors(self.model, self.processor)
 
     def compile(self, **options: Any) -> FGCLIP2:
         """Compile both towers and the dense head, in place, and pad every batch to its bucket, so that shapes repeat.
@@ -416,7 +414,7 @@ def _load(directory: Path, device: torch.device, dtype: torch.dtype, name: str |
     model: Fgclip2Model | Network | None = None
     try:
         if config is not None:
-            model = read_network(directory, config, dtype)
+            model = read_network(directory, config, dtype, map_words=device.type == "cpu")
         if model is None:
             from fgclip2.modeling import Fgclip2Model
 
@@ -483,14 +481,3 @@ def _check_batch_size(batch_size: int | None) -> None:
 def _unit(features: Tensor) -> Tensor:
     """Float32 and unit length; run outside inference mode, so that the result can enter a graph that trains."""
     return F.normalize(features.float(), dim=-1)
-
-
-@lru_cache(maxsize=16)
-def _hash_files(files: tuple[tuple[Path, int, int], ...]) -> str:
-    digest = hashlib.sha256()
-    for path, _size, _modified in files:
-        digest.update(f"{path.name} {path.stat().st_size} ".encode())
-        with path.open("rb") as stream:
-            while block := stream.read(1 << 24):
-                digest.update(block)
-    return digest.hexdigest()
