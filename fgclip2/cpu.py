@@ -1,4 +1,4 @@
-"""What inference does otherwise on a processor: frozen bf16 weights in its own layout, GELU within the product."""
+"""What inference does otherwise on a processor: frozen weights as bf16 in its own layout, GELU within the product."""
 
 from __future__ import annotations
 
@@ -99,7 +99,10 @@ def in_bf16(tokens: Tensor) -> bool:
 
 
 def linear(tokens: Tensor, layer: nn.Module, gelu: bool = False) -> Tensor:
-    """``layer(tokens)``; a frozen bf16 weight is laid out for the processor once, which costs its size again.
+    """``layer(tokens)``; a frozen weight is laid out for the processor in bf16 once, which costs that size again.
+
+    Frozen float32 weights under autocast too: autocast itself would cast them anew in every pass, as it keeps only
+    what is trained.
 
     Args:
         tokens: ``(..., D)``, where ``infers(tokens)``.
@@ -112,7 +115,9 @@ def linear(tokens: Tensor, layer: nn.Module, gelu: bool = False) -> Tensor:
     if not _multiplies_bf16(layer, tokens):
         output: Tensor = layer(tokens)
         return nn.functional.gelu(output, approximate="tanh") if gelu else output
-    weight, bias = _laid_out(layer), layer.bias
+    tokens, weight, bias = tokens.bfloat16(), _laid_out(layer), layer.bias
+    if bias is not None:
+        bias = bias.bfloat16()
     what, how = ("gelu", "tanh") if gelu else ("none", "")
     result: Tensor = torch.ops.mkldnn._linear_pointwise(tokens, weight, bias, what, [], how)
     return result
@@ -133,11 +138,24 @@ def _multiplies_bf16(layer: nn.Module, tokens: Tensor) -> TypeGuard[nn.Linear]:
         and type(layer.weight) in (nn.Parameter, Tensor)  # not quantised, not distributed
         and not (layer._forward_hooks or layer._forward_pre_hooks or "forward" in vars(layer))
         and tokens.ndim > 1
-        and tokens.dtype == layer.weight.dtype == torch.bfloat16
+        and (tokens.dtype == layer.weight.dtype == torch.bfloat16 or _is_cast(layer.weight, tokens))
         and tokens.numel() > 0
         and torch.backends.mkldnn.is_available()
         and hasattr(torch.ops.mkldnn, "_linear_pointwise")
         and has_bf16()
+    )
+
+
+def _is_cast(weight: Tensor, tokens: Tensor) -> bool:
+    """Whether autocast would multiply a frozen float32 weight in bf16."""
+    return (
+        torch.is_autocast_enabled("cpu")
+        and torch.get_autocast_dtype("cpu") == torch.bfloat16
+        and isinstance(weight, nn.Parameter)
+        and weight.dtype == torch.float32
+        and tokens.dtype in (torch.float32, torch.bfloat16)
+        and not weight.requires_grad
+        and not weight.is_inference()
     )
 
 
@@ -149,7 +167,7 @@ def _laid_out(layer: nn.Linear) -> Tensor:
     state, sample = (weight._version, weight.data_ptr()), sampled(weight)
     known = _packed.get(layer)
     if known is None or known.source is not weight or known.state != state or not torch.equal(known.sample, sample):
-        packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), None)
+        packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach().bfloat16(), None)
         known = _packed[layer] = _Packed(weight, state, sample.clone(), packed)
     return known.weight
 

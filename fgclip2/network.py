@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 MODEL_TYPE: Final = "fgclip2"
 _ACTIVATION: Final = "gelu_pytorch_tanh"
+_WORDS: Final = "text_model.embeddings.token_embedding.weight"
 _MAY_BE_ZERO: Final = ("keep_len", "pad_token_id")
 _Tower = TypeVar("_Tower", bound="Tower")
 
@@ -208,14 +209,14 @@ class Network(ModelPasses, nn.Module):
         from fgclip2.pretrained import no_progress_bar
 
         weights = self.state_dict()
-        first = next(iter(weights.values()))
+        like = self.logit_scale
         config = Fgclip2Config.from_dict(copy.deepcopy(dict(self.config.fields)))
         with no_progress_bar(), torch.inference_mode(False):
             model: Fgclip2Model = Fgclip2Model.from_pretrained(
-                None, config=config, state_dict=weights, dtype=first.dtype
+                None, config=config, state_dict=weights, dtype=like.dtype
             )
         model.name_or_path = config._name_or_path = str(directory)  # as from_pretrained(directory) leaves them
-        return model.requires_grad_(False).to(first.device).eval()
+        return model.requires_grad_(False).to(like.device).eval()
 
 
 def read_config(content: Mapping[str, Any]) -> NetworkConfig | None:
@@ -235,8 +236,15 @@ def read_config(content: Mapping[str, Any]) -> NetworkConfig | None:
     return NetworkConfig(text, vision, content) if plain else None
 
 
-def read_network(directory: Path, config: NetworkConfig, dtype: torch.dtype) -> Network | None:
+def read_network(directory: Path, config: NetworkConfig, dtype: torch.dtype, map_words: bool = False) -> Network | None:
     """The network of a model directory, on the CPU and frozen.
+
+    Args:
+        directory: of ``config.json`` and the weights.
+        config: what `read_config` made of the former.
+        dtype: of the parameters.
+        map_words: leave the word embeddings, half of a released file, in the file and in its type: a text needs few of
+            their rows, which are converted as they are read.
 
     Returns:
         ``None`` where transformers has to load it, or say why it cannot be loaded: where the tensors are not exactly
@@ -246,10 +254,10 @@ def read_network(directory: Path, config: NetworkConfig, dtype: torch.dtype) -> 
         SafetensorError, OSError: a file cannot be read.
     """
     with torch.inference_mode(False):  # or the weights could never be trained or written to
-        return _read(directory, config, dtype)
+        return _read(directory, config, dtype, map_words)
 
 
-def _read(directory: Path, config: NetworkConfig, dtype: torch.dtype) -> Network | None:
+def _read(directory: Path, config: NetworkConfig, dtype: torch.dtype, map_words: bool) -> Network | None:
     with torch.device("meta"):
         network = Network(config)
     expected = {name: tensor.shape for name, tensor in network.state_dict().items()}
@@ -264,7 +272,9 @@ def _read(directory: Path, config: NetworkConfig, dtype: torch.dtype) -> Network
     if not all(tensor.is_floating_point() for tensor in weights.values()):
         return None
     # What is in the right type already stays mapped from the file, as transformers leaves it.
-    network.load_state_dict({name: tensor.to(dtype) for name, tensor in weights.items()}, assign=True)
+    mapped = (_WORDS,) if map_words else ()
+    converted = {name: tensor if name in mapped else tensor.to(dtype) for name, tensor in weights.items()}
+    network.load_state_dict(converted, assign=True)
     return network.requires_grad_(False).eval()
 
 

@@ -174,7 +174,7 @@ class TextPasses:
             )
         else:
             positions = embeddings.position_embedding.weight
-        states: Tensor = embeddings.token_embedding(input_ids) + positions[:length]
+        states: Tensor = embeddings.token_embedding(input_ids).to(positions.dtype) + positions[:length]
         return states
 
 

@@ -18,10 +18,11 @@ from transformers.models.siglip2.modeling_siglip2 import Siglip2MLP
 
 import fgclip2
 from fgclip2 import attention as attention_module
+from fgclip2 import cpu
 from fgclip2.ahead import map_ahead
 from fgclip2.attention import attention
 from fgclip2.config import Fgclip2Config, preset
-from fgclip2.cpu import keep_freed_memory, linear, mlp
+from fgclip2.cpu import has_bf16, keep_freed_memory, linear, mlp
 from fgclip2.layers import Fgclip2MLP
 from fgclip2.modeling import Fgclip2Model
 from fgclip2.packing import lengths_of, pack, unpack
@@ -71,6 +72,20 @@ class TestLinear:
             change()
             output = linear(tokens, layer)
             np.testing.assert_allclose(output.double().numpy(), by_hand(tokens, layer), **BF16)
+
+    @pytest.mark.parametrize("gelu", [False, True])
+    @torch.no_grad()
+    def test_a_frozen_float32_layer_under_autocast(self, gelu: bool):
+        """As the towers of detectors and segmentors are; what is trained keeps autocast's own way."""
+        layer, tokens = frozen_linear().float(), torch.randn(2, 5, 24)
+        for change in (lambda: None, lambda: layer.weight.mul_(-2), lambda: layer.requires_grad_()):
+            change()
+            with torch.autocast("cpu", torch.bfloat16):
+                output = linear(tokens, layer, gelu)
+            assert output.dtype == torch.bfloat16
+            assert (layer in cpu._packed) == has_bf16()
+            np.testing.assert_allclose(output.double().numpy(), by_hand(tokens, layer, gelu), **BF16)
+            torch.testing.assert_close(linear(tokens, layer), layer(tokens), **SAME)  # outside, float32 stays
 
     @torch.no_grad()
     def test_it_follows_what_is_written_past_the_version(self):

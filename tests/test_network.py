@@ -104,6 +104,12 @@ class TestBecomesTransformers:
         again = fgclip2.load(tmp_path / "saved", device="cpu", dtype="float32")
         assert torch.equal(again.image_features(pictures()), before)
 
+    def test_words_stay_in_the_file(self, copied: Path):
+        model = fgclip2.load(copied, device="cpu", dtype="bf16")
+        words = model._network.text_model.embeddings.token_embedding.weight
+        assert (words.dtype, model.dtype) == (torch.float32, torch.bfloat16)
+        assert model.model.text_model.embeddings.token_embedding.weight.dtype == torch.bfloat16
+
     def test_features_follow_it(self, copied: Path):
         model = fgclip2.load(copied, device="cpu", dtype="float32")
         before = model.image_features(pictures())
