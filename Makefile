@@ -65,7 +65,9 @@ lint: $(STAMP) ## ruff (rules and format), mypy, codespell
 	$(PY) -m codespell_lib
 
 bench: $(STAMP) ## run every benchmark but the ablation (an hour); each prints a table and writes benchmarks/results/NAME.csv
-	@for file in $(filter-out benchmarks/ablation.py,$(wildcard benchmarks/[a-z]*.py)); do $(PY) -m benchmarks.$$(basename $$file .py); done
+	@failed=; for name in $(filter-out ablation,$(notdir $(basename $(wildcard benchmarks/[a-z]*.py)))); do \
+	  $(PY) -m benchmarks.$$name || failed="$$failed $$name"; done; \
+	  [ -z "$$failed" ] || { echo "error: these did not run to their end:$$failed (fusion needs make ovd first)" >&2; exit 1; }
 
 clean: ## remove caches and build products (keeps .venv and work_dirs)
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -8,6 +8,7 @@ hidden.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, TypeAlias, cast
 
 import torch
@@ -78,25 +79,29 @@ class Plain(nn.Module):
         self.box_head = nn.Linear(model.boxtext_head.in_features, model.boxtext_head.out_features)
         self.box_head.load_state_dict(model.boxtext_head.state_dict())
         self.processor = Siglip2ImageProcessorPil()
-        self.eval().float().requires_grad_(False)
+        self.eval().to(model.device, torch.float32).requires_grad_(False)
+
+    def _inputs(self, picture: Image.Image, patches: int) -> Mapping[str, Tensor]:
+        inputs = self.processor(images=picture, max_num_patches=patches, return_tensors="pt")
+        return {name: tensor.to(self.box_head.weight.device) for name, tensor in inputs.items()}
 
     @torch.no_grad()
     def image(self, picture: Image.Image, patches: int) -> Tensor:
         """Features (D,) of a picture."""
-        inputs = self.processor(images=picture, max_num_patches=patches, return_tensors="pt")
+        inputs = self._inputs(picture, patches)
         return F.normalize(self.vision(**inputs).pooler_output, dim=-1)[0]
 
     @torch.no_grad()
     def dense(self, picture: Image.Image, patches: int) -> Tensor:
         """Features (N, D) of a picture's patches."""
-        inputs = self.processor(images=picture, max_num_patches=patches, return_tensors="pt")
+        inputs = self._inputs(picture, patches)
         tokens = self.vision(**inputs).last_hidden_state
         seen = inputs["pixel_attention_mask"].bool()
         if self.fused and bool(seen.all()):
             attended = self.dense_head.attention(tokens, tokens, tokens, need_weights=False)[0]
             out = attended + self.dense_head.mlp(self.dense_head.layernorm(attended))
             return F.normalize(out[0], dim=-1)
-        hidden = torch.zeros(seen.shape).masked_fill(~seen, torch.finfo(torch.float32).min)
+        hidden = torch.zeros(seen.shape, device=seen.device).masked_fill(~seen, torch.finfo(torch.float32).min)
         mask = hidden[:, None, None, :].repeat(1, self.dense_head.num_heads, tokens.shape[1], 1).flatten(0, 1)
         attended = self.dense_head.attention(tokens, tokens, tokens, attn_mask=mask)[0]
         out = attended + self.dense_head.mlp(self.dense_head.layernorm(attended))
@@ -105,5 +110,5 @@ class Plain(nn.Module):
     @torch.no_grad()
     def box_text(self, ids: Tensor) -> Tensor:
         """Features (T, D) of token ids (T, L)."""
-        last = self.text(input_ids=ids).last_hidden_state[:, -1]
+        last = self.text(input_ids=ids.to(self.box_head.weight.device)).last_hidden_state[:, -1]
         return F.normalize(cast(Tensor, self.box_head(last)), dim=-1)
