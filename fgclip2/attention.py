@@ -60,7 +60,9 @@ def attention(query: Tensor, key: Tensor, value: Tensor, visible: Visible = None
     """
     if isinstance(visible, tuple):
         sequences = zip(*(part.split(visible, dim=-2) for part in (query, key, value)), strict=True)
-        return torch.cat([attention(*sequence) for sequence in sequences], dim=-2)
+        # Tokens before heads, as the fused kernel writes and the next projection reads them: one copy instead of two.
+        parts = [attention(*sequence).transpose(-2, -3) for sequence in sequences]
+        return torch.cat(parts, dim=-3).transpose(-2, -3)
     if query.device.type == "cpu" and not traced():
         training = torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad)
         # The backward of torch's fused CPU kernel is slower than the three matrix products at the lengths that training
