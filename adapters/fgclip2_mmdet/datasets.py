@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 from xml.etree import ElementTree
 
 from mmengine.config import Config
 
-from fgclip2.data.coco import CocoAnnotation, CocoCategory, CocoDataset, CocoImage, load_coco, read_annotation_file
+from fgclip2.data.coco import (
+    CocoAnnotation,
+    CocoCategory,
+    CocoDataset,
+    CocoImage,
+    load_coco,
+    read_annotation_file,
+    with_file_name,
+)
 from fgclip2.errors import Fgclip2Error
 from fgclip2.evaluation.average_precision import check_lvis
 
-from .experiment import DetectionData, UserData, check_class_names
+from .annotations import read_image_ids
+from .experiment import DetectionData, UserData, check_class_names, wants_masks
 from .lvis_names import chinese_names
 
 KEY: Final = "open_vocabulary"
@@ -23,6 +32,7 @@ KEY: Final = "open_vocabulary"
 names to train (the first) and evaluate with, each in the order of ``classes``. LVIS says itself which classes there are
 and which are rare; their Chinese names are in `fgclip2_mmdet.lvis_names`.
 """
+_NAMED: Final = 3  # of each kind of problem
 
 
 def read_benchmark(cfg: Config) -> UserData | DetectionData | None:
@@ -54,6 +64,8 @@ def read_benchmark(cfg: Config) -> UserData | DetectionData | None:
                 "that the command runs in (a link will do), or --cfg-options with the paths"
             )
     given = _READERS[about["format"]](about, *splits)
+    if isinstance(given, DetectionData):
+        _check_as_they_are(given, cfg)
     for names in (given.classes, *given.vocabularies.values()):
         check_class_names(names, splits[1].ann_file if about["format"] == "lvis" else KEY)
     return given
@@ -97,6 +109,83 @@ def _lvis(about: Mapping[str, Any], train: Any, val: Any) -> DetectionData:
         federated=True,
         notes=notes,
     )
+
+
+def _check_as_they_are(data: DetectionData, cfg: Config) -> None:
+    """Check files that are not read by `load_coco`: training looks at the last of them hours after it began.
+
+    Raises:
+        Fgclip2Error: of one file, training classes that it lacks, pictures that are missing, entries that lead nowhere,
+            or objects without mask where the detector has a mask head: the count of each and the first few.
+    """
+    masks = wants_masks(cfg)
+    train, base = read_annotation_file(data.train_annotations), set(data.base)
+    categories = {item.get("id"): item.get("name") for item in train["categories"]}
+    lacking = [name for name in data.base if name not in categories.values()]
+    if lacking:
+        raise Fgclip2Error(
+            f"{data.train_annotations} lacks {len(lacking)} of the {len(base)} training classes of "
+            f"{data.val_annotations}, such as {', '.join(lacking[:_NAMED])}; take both files of one release"
+        )
+    trained = {number for number, name in categories.items() if name in base}
+    _check_entries(data.train_annotations, train, data.train_images, None, trained, masks)
+    if not any(item["category_id"] in trained for item in train["annotations"]):
+        raise Fgclip2Error(f"{data.train_annotations}: nothing to train on: it has no object of a training class")
+    del train  # LVIS's fills gigabytes
+    val = read_annotation_file(data.val_annotations)
+    every = {item["id"] for item in val["categories"]}
+    _check_entries(data.val_annotations, val, data.val_images, _evaluated(cfg), every, masks)
+
+
+def _evaluated(cfg: Config) -> set[int] | None:
+    """Ids of the pictures that the run will look at, such as minival's; ``None`` for all."""
+    chosen: set[int] = set()
+    parts = ["test"] + (["val"] if cfg.train_cfg.get("val_interval", 1) <= cfg.train_cfg.max_epochs else [])
+    for part in parts:
+        evaluators = cfg.get(f"{part}_evaluator") or []
+        named = [item.get("image_ids") for item in ([evaluators] if isinstance(evaluators, dict) else evaluators)]
+        file = cfg[f"{part}_dataloader"].dataset.get("image_ids") or next(filter(None, named), None)
+        if file is None:
+            return None
+        chosen |= read_image_ids(file)
+    return chosen
+
+
+def _check_entries(
+    file: Path,
+    content: Mapping[str, Sequence[Any]],
+    root: Path,
+    chosen: Collection[int] | None,
+    wanted: Collection[int],
+    masks: bool,
+) -> None:
+    """Pictures (``chosen`` ids, or all) and objects of the ``wanted`` categories in them."""
+    found: dict[str, list[str]] = {}
+    known = set()
+    for entry in content["images"]:
+        known.add(entry["id"])
+        if chosen is None or entry["id"] in chosen:
+            name = with_file_name(entry, root).get("file_name")
+            if not isinstance(name, str):
+                found.setdefault("pictures without 'file_name' and 'coco_url'", []).append(f"id {entry['id']}")
+            elif not (root / name).is_file():
+                found.setdefault(f"pictures missing below {str(root)!r}", []).append(repr(name))
+    for item in content["annotations"]:
+        number = f"annotation {item.get('id')}"
+        if item.get("image_id") not in known:
+            found.setdefault("objects of an unknown image_id", []).append(number)
+        elif item.get("category_id") not in wanted or not (chosen is None or item["image_id"] in chosen):
+            continue
+        elif not isinstance(item.get("bbox"), list) or len(item["bbox"]) != 4:
+            found.setdefault("objects without a 'bbox' of four numbers", []).append(number)
+        elif masks and not item.get("segmentation"):
+            found.setdefault("objects without 'segmentation', which the config's mask_head needs", []).append(number)
+    if found:
+        parts = [
+            f"{len(each)} {kind}: {', '.join(each[:_NAMED])}{', ...' if len(each) > _NAMED else ''}"
+            for kind, each in found.items()
+        ]
+        raise Fgclip2Error(f"{file}: {'; '.join(parts)}. Mend the files, or give others with --cfg-options")
 
 
 def _voc(about: Mapping[str, Any], train: Any, val: Any) -> UserData:

@@ -329,11 +329,18 @@ def with_file_name(entry: Any, root: Path) -> Any:
     """An entry of ``images`` with a ``file_name`` relative to ``root``.
 
     LVIS names a picture by where it once was, ``coco_url``: ``.../val2017/1.jpg``; it lies there or in ``root`` itself.
+    So does one whose ``file_name`` is not there: some copies of LVIS have names of another layout beside the address.
     """
-    if not isinstance(entry, dict) or "file_name" in entry or not isinstance(entry.get("coco_url"), str):
+    if not isinstance(entry, dict) or not isinstance(entry.get("coco_url"), str):
         return entry
     split, _, name = "/".join(entry["coco_url"].split("/")[-2:]).rpartition("/")
-    return {**entry, "file_name": name if not split or (root / name).is_file() else f"{split}/{name}"}
+    if "file_name" not in entry:
+        return {**entry, "file_name": name if not split or (root / name).is_file() else f"{split}/{name}"}
+    own = entry["file_name"]
+    if not isinstance(own, str) or (root / own).is_file():
+        return entry
+    places = (place for place in (name, f"{split}/{name}") if name and (root / place).is_file())
+    return {**entry, "file_name": next(places, own)}
 
 
 def _check_size(root: Path, image: CocoImage, problems: _Problems) -> None:

@@ -300,3 +300,49 @@ def test_missing_and_foreign_files_are_told(here: Path, tmp_path: Path, monkeypa
     for name in (name for name in NAMES if kind(name) in LAYOUTS):
         with pytest.raises(Fgclip2Error, match="does not exist"):
             read_benchmark(Config.fromfile(CONFIGS / f"{name}.py"))
+
+
+def test_the_files_of_lvis_are_checked_before_the_start(here: Path, tmp_path: Path) -> None:
+    """Each wrong in one way: a picture is named that is first wanted after the last epoch, and so on."""
+
+    def changed(part: str, change: Callable[[dict[str, Any]], Any], name: str = "fvit_base_ov_lvis") -> Config:
+        cfg = Config.fromfile(CONFIGS / f"{name}.py")
+        loader = cfg[f"{part}_dataloader"].dataset
+        content = json.loads(Path(loader.ann_file).read_text(encoding="utf-8"))
+        change(content)
+        write(tmp_path / f"{part}.json", content)
+        loader.ann_file = str(tmp_path / f"{part}.json")
+        return cfg
+
+    def moved(content: dict[str, Any]) -> None:
+        for image in content["images"]:
+            image["coco_url"] = image["coco_url"].replace("2017/0", "2017/9")
+
+    for part in ("train", "val"):
+        with pytest.raises(Fgclip2Error, match=rf"{part}\.json: 2 pictures missing .*'{part}2017/9.*'{part}2017/9"):
+            read_benchmark(changed(part, moved))
+    without = changed("train", lambda content: content["categories"].pop(0))
+    with pytest.raises(Fgclip2Error, match=r"train\.json lacks 1 of the 3 training classes .*such as aerosol_can"):
+        read_benchmark(without)
+    with pytest.raises(Fgclip2Error, match="nothing to train on"):
+        read_benchmark(changed("train", lambda content: content["annotations"].clear()))
+
+    def bare(content: dict[str, Any]) -> None:
+        for item in content["annotations"]:
+            del item["segmentation"]
+
+    for part in ("train", "val"):
+        cfg = changed(part, bare)
+        assert isinstance(read_benchmark(cfg), DetectionData)
+        cfg.model.roi_head.mask_head = {"type": "FCNMaskHead"}
+        with pytest.raises(Fgclip2Error, match=rf"{part}\.json: \d objects without 'segmentation'.*mask_head"):
+            read_benchmark(cfg)
+    # Of chosen pictures only those need be there.
+    cfg = changed("val", lambda content: content["images"][1].update(coco_url="x/val2017/none.jpg"))
+    write(tmp_path / "minival.json", [2])
+    with pytest.raises(Fgclip2Error, match="1 pictures missing"):
+        read_benchmark(cfg)
+    cfg.test_evaluator.image_ids = str(tmp_path / "minival.json")
+    assert isinstance(read_benchmark(cfg), DetectionData)
+    # A name of another layout gives way to the picture's address.
+    read_benchmark(changed("val", lambda content: content["images"][0].update(file_name="COCO_val2014_2.jpg")))
