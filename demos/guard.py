@@ -18,6 +18,7 @@ Application = Callable[[Message, Receive, Send], Awaitable[None]]
 
 _OVERHEAD: Final = 1 << 16  # bytes of headers around an uploaded file
 _DRAINED: Final = 4 * UPLOAD_BYTES  # read and thrown away, so that a browser hears why it is refused
+_UPLOADS: Final = ("/gradio_api/upload", "/upload")
 _ADDRESSES: Final = ("http:", "https:", "ftp:", "file:", "//")
 
 # The page loads nothing from elsewhere either.
@@ -53,7 +54,8 @@ class Guard:
             return await _answer(send, 403, "addresses are not fetched")
         if scope["method"] != "POST":
             return await self.app(scope, receive, _with_policy(send))
-        uploads = path.rstrip("/").endswith("/upload")
+        # These paths alone: to `/run/upload` or `/api/upload` Gradio answers as to any event, and takes files by address.
+        uploads = path.rstrip("/") in _UPLOADS
         limit = UPLOAD_BYTES + _OVERHEAD if uploads else REQUEST_BYTES
         if _announced(scope) > limit:
             await _drain(receive)
