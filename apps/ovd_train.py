@@ -42,7 +42,8 @@ if TYPE_CHECKING:
 
     from fgclip2_mmdet import FGCLIP2Runner
     from fgclip2_mmdet.embedded import EmbeddedConfig
-    from fgclip2_mmdet.experiment import DetectionData, UserData
+    from fgclip2_mmdet.experiment import DetectionData
+    from fgclip2_mmdet.user_data import UserData
 
 CONFIGS: Final = Path(__file__).parent / "configs" / "ovd"
 _KEPT: Final = ("*.pth", "*.py", "metrics.json", "last_checkpoint")
@@ -128,8 +129,9 @@ def run(arguments: Arguments) -> None:
     if arguments.model is not None:
         resolve(arguments.model)
     import fgclip2_mmdet  # noqa: F401  (seconds of imports, so only after the cheap checks)
-    from fgclip2_mmdet.experiment import UserData, wants_masks, with_masks
+    from fgclip2_mmdet.experiment import wants_masks
     from fgclip2_mmdet.runner import checkpoints, on_first_process, processes
+    from fgclip2_mmdet.user_data import UserData, with_masks
 
     with processes(arguments.launcher):
         user = _read_user_data(arguments)
@@ -164,7 +166,7 @@ def _introduce(arguments: Arguments, cfg: Config, given: UserData | DetectionDat
 
 
 def _read_user_data(arguments: Arguments) -> UserData | None:
-    from fgclip2_mmdet.experiment import read_user_data
+    from fgclip2_mmdet.user_data import read_user_data
 
     if arguments.data_root is None:
         return None
@@ -259,7 +261,8 @@ def _left_by_a_run(config: Path) -> bool:
 def _prepare(arguments: Arguments, given: UserData | DetectionData | EmbeddedConfig) -> DetectionData:
     """Make room in the work directory, and write what the run reads."""
     from fgclip2_mmdet.embedded import EmbeddedConfig, prepare
-    from fgclip2_mmdet.experiment import UserData, from_embedded, write_user_data
+    from fgclip2_mmdet.experiment import from_embedded
+    from fgclip2_mmdet.user_data import UserData, write_user_data
 
     if not arguments.resume:
         _set_aside(arguments.work_dir)

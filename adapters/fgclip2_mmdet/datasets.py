@@ -22,8 +22,9 @@ from fgclip2.errors import Fgclip2Error
 from fgclip2.evaluation.average_precision import check_lvis
 
 from .annotations import read_image_ids
-from .experiment import DetectionData, UserData, check_class_names, wants_masks
+from .experiment import DetectionData, wants_masks
 from .lvis_names import chinese_names
+from .user_data import UserData, check_class_names
 
 KEY: Final = "open_vocabulary"
 """Of a config whose loaders name a benchmark's files.

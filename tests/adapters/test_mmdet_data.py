@@ -21,11 +21,10 @@ from fgclip2_mmdet.experiment import (
     check_options,
     fill_config,
     from_embedded,
-    read_user_data,
     summary,
-    write_user_data,
 )
 from fgclip2_mmdet.report import figures_table, write_metrics
+from fgclip2_mmdet.user_data import read_user_data, write_user_data
 
 SMALL = EmbeddedConfig(train=5, val=3, base=30, novel=10, size=96)
 

@@ -22,8 +22,9 @@ from fgclip2.errors import Fgclip2Error
 from fgclip2.evaluation import average_precision
 from fgclip2.evaluation.average_precision import evaluate_boxes
 from fgclip2_mmdet import OpenVocabDataset, OpenVocabLvisMetric
-from fgclip2_mmdet.experiment import fill_config, read_user_data, write_user_data
+from fgclip2_mmdet.experiment import fill_config
 from fgclip2_mmdet.report import figures_table
+from fgclip2_mmdet.user_data import read_user_data, write_user_data
 
 A, B, ELSEWHERE = [10, 10, 30, 30], [60, 50, 20, 40], [0, 70, 25, 25]
 CLASSES = {"穿山甲": "r", "伞": "c", "dog": "f", "水獭": "r", "bus": "f"}  # nothing of the last two is annotated

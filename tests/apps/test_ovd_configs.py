@@ -20,8 +20,9 @@ from apps import ovd_train
 from fgclip2.data.openmoji import SceneConfig, World
 from fgclip2.errors import Fgclip2Error
 from fgclip2_mmdet.datasets import read_benchmark, read_voc
-from fgclip2_mmdet.experiment import DetectionData, UserData
+from fgclip2_mmdet.experiment import DetectionData
 from fgclip2_mmdet.inference import OpenVocabInferencer
+from fgclip2_mmdet.user_data import UserData
 
 CONFIGS = Path(__file__).resolve().parents[2] / "apps/configs/ovd"
 NAMES = sorted(path.stem for path in CONFIGS.glob("*.py") if not path.name.startswith("_"))

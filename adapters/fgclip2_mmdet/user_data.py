@@ -1,0 +1,215 @@
+"""A user's own COCO files: checked before anything is written, then written as a run reads them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from fgclip2.data.coco import CocoDataset, load_coco, read_annotation_file, with_file_name
+from fgclip2.errors import Fgclip2Error
+from fgclip2.evaluation.average_precision import LVIS_FIELDS, check_lvis, is_lvis
+from fgclip2.files import write_atomically
+from fgclip2.masks import run_lengths
+from fgclip2.names import check_names
+
+from .experiment import DetectionData
+
+
+@dataclass(frozen=True)
+class UserData:
+    """A user's checked files, before anything is written.
+
+    Attributes:
+        train: training pictures and labels.
+        val: validation ones.
+        classes: all names.
+        novel: those without training labels.
+        lvis: what only an LVIS validation file has: kind of entry -> id -> fields.
+    """
+
+    train: CocoDataset
+    val: CocoDataset
+    classes: list[str]
+    novel: list[str]
+    lvis: dict[str, dict[int, dict[str, Any]]] = field(default_factory=dict)
+    vocabularies: dict[str, list[str]] = field(default_factory=dict)
+    """As in `DetectionData`; without any, the classes' own names."""
+    masks: bool = False
+    """Objects have masks, which are written too; see `with_masks`."""
+
+
+def read_user_data(root: Path, train: str, val: str, novel: Sequence[str]) -> UserData:
+    """Check a user's COCO JSON files and pictures; nothing is written.
+
+    Args:
+        root: folder of the data.
+        train: training annotation file, relative to ``root`` or a path of its own.
+        val: validation annotation file.
+        novel: names of the classes to keep out of training.
+
+    Raises:
+        Fgclip2Error: from `fgclip2.data.coco.load_coco`; names that no file has; nothing left to train on; classes
+            of the training file that the validation file does not have; an LVIS file with fields missing; names
+            that are the same in a text.
+    """
+    if not root.is_dir():
+        raise Fgclip2Error(f"--data-root {str(root)!r} is not a folder")
+    train_set, val_set = (_load(root, name) for name in (train, val))
+    for data in (train_set, val_set):
+        check_class_names(data.names, data.annotation_file)
+    names = list(val_set.names)
+    lacking = [name for name in train_set.names if name not in names]
+    if lacking:
+        raise Fgclip2Error(
+            f"{val_set.annotation_file} lacks classes of the training file: {', '.join(lacking[:5])}; "
+            "give both files the same categories"
+        )
+    unseen = [name for name in names if name not in train_set.names]
+    chosen = list(dict.fromkeys([*(val_set.checked_names(novel) if novel else ()), *unseen]))
+    counts = train_set.counts()
+    if not any(counts[name] for name in train_set.names if name not in chosen):
+        without = " without the novel classes" if chosen else ": it has no annotations"
+        raise Fgclip2Error(f"{train_set.annotation_file}: nothing to train on is left{without}")
+    return UserData(train_set, val_set, names, chosen, _lvis_fields(val_set.annotation_file))
+
+
+def check_class_names(names: Sequence[str], file: Path | str) -> None:
+    """Check that classes have texts that differ; found later, it would end a run that has already made room for itself.
+
+    Raises:
+        Fgclip2Error: two do not, with the file.
+    """
+    try:
+        check_names(names)
+    except Fgclip2Error as error:
+        raise Fgclip2Error(f"{file}: {error}") from error
+
+
+def _lvis_fields(file: Path) -> dict[str, dict[int, dict[str, Any]]]:
+    """Kind of entry -> id -> the fields that LVIS's protocol needs; empty for a COCO file."""
+    content = read_annotation_file(file)
+    if not is_lvis(content):
+        return {}
+    check_lvis(content)
+    return {
+        kind: {entry["id"]: {key: entry[key] for key in keys} for entry in content[kind]}
+        for kind, keys in LVIS_FIELDS.items()
+    }
+
+
+def _load(root: Path, name: str) -> CocoDataset:
+    file = root / name
+    if not file.is_file() and Path(name).is_file():
+        file = Path(name)
+    return load_coco(file, _image_folder(root, file), check_sizes=True)
+
+
+def _image_folder(root: Path, file: Path) -> Path:
+    """The folder below ``root`` that has the file's first picture; ``root`` when none has, for the error to name."""
+    split = file.stem.removeprefix("instances_")
+    candidates = [root, root / "images", root / split, root / "images" / split, file.parent, file.parent / "images"]
+    try:
+        first = json.loads(file.read_text(encoding="utf-8-sig"))["images"][0]
+        names = {folder: str(with_file_name(first, folder)["file_name"]) for folder in candidates}
+    except (OSError, ValueError, KeyError, IndexError, TypeError):
+        return root  # load_coco says what is wrong with the file
+    found = (folder for folder, name in names.items() if (folder / name).is_file())
+    return next(found, root / "images" if (root / "images").is_dir() else root)
+
+
+def with_masks(data: UserData) -> UserData:
+    """The same data with the masks of all objects that count, as run lengths.
+
+    Raises:
+        Fgclip2Error: an object without mask, or with one that is damaged or of another size, with its file.
+    """
+    base = [name for name in data.train.names if name not in data.novel]
+    train, val = (_outlined(part) for part in (data.train.subset(base), data.val))
+    # The novel objects stay, for the count of what is left out.
+    outlined = {item.id: item for item in train.annotations}
+    every = tuple(outlined.get(item.id, item) for item in data.train.annotations)
+    return replace(data, train=replace(data.train, annotations=every), val=val, masks=True)
+
+
+def _outlined(data: CocoDataset) -> CocoDataset:
+    images = {image.id: image for image in data.images}
+    try:
+        found = [
+            replace(item, segmentation=run_lengths(item, images[item.image_id]))
+            for item in tqdm(data.annotations, unit="mask", disable=None, file=sys.stderr, leave=False)
+        ]
+    except Fgclip2Error as error:
+        hint = "or take a config without mask_head, such as fvit.py"
+        raise Fgclip2Error(f"{data.annotation_file}: {error}; {hint}") from error
+    return replace(data, annotations=tuple(found))
+
+
+def write_user_data(data: UserData, directory: Path) -> DetectionData:
+    """Write the checked annotations, training ones without novel classes, and describe the run's data.
+
+    Args:
+        data: from `read_user_data`.
+        directory: for ``train.json`` and ``val.json``; made when missing.
+    """
+    base = [name for name in data.classes if name not in data.novel]
+    kept = data.train.subset([name for name in data.train.names if name in base], keep_empty=False)
+    removed = len(data.train.annotations) - len(kept.annotations)
+    notes = [
+        f"{len(kept.images)} training pictures with {len(kept.annotations)} objects of {len(base)} base classes; "
+        f"{removed} objects of {len(data.novel)} novel classes and {len(data.train) - len(kept)} pictures without base "
+        "objects were left out of training",
+        f"{len(data.val)} validation pictures with {len(data.val.annotations)} objects of {len(data.classes)} classes",
+    ]
+    if data.lvis:
+        notes.append("the validation file is LVIS's and evaluated by its protocol: 300 detections a picture count")
+    directory.mkdir(parents=True, exist_ok=True)
+    files = {part: directory / f"{part}.json" for part in ("train", "val")}
+    _write(files["train"], kept, masks=data.masks)
+    _write(files["val"], data.val, data.lvis, masks=data.masks)
+    return DetectionData(
+        classes=data.classes,
+        novel=data.novel,
+        vocabularies=data.vocabularies or {"names": data.classes},
+        train_annotations=files["train"],
+        val_annotations=files["val"],
+        train_images=data.train.image_root,
+        val_images=data.val.image_root,
+        notes=notes,
+        federated=bool(data.lvis),
+    )
+
+
+def _write(
+    file: Path, data: CocoDataset, lvis: dict[str, dict[int, dict[str, Any]]] | None = None, masks: bool = False
+) -> None:
+    more = {kind: (lvis or {}).get(kind, {}) for kind in LVIS_FIELDS}
+    content = {
+        "images": [
+            {"id": image.id, "file_name": image.file_name, "width": image.width, "height": image.height}
+            | more["images"].get(image.id, {})
+            for image in data.images
+        ],
+        "annotations": [
+            {
+                "id": item.id,
+                "image_id": item.image_id,
+                "category_id": item.category_id,
+                "bbox": [item.box[0], item.box[1], item.box[2] - item.box[0], item.box[3] - item.box[1]],
+                "area": (item.box[2] - item.box[0]) * (item.box[3] - item.box[1]),
+                "iscrowd": int(item.is_crowd),
+            }
+            | ({"segmentation": item.segmentation} if masks else {})
+            for item in data.annotations
+        ],
+        "categories": [
+            {"id": category.id, "name": category.name} | more["categories"].get(category.id, {})
+            for category in data.categories
+        ],
+    }
+    write_atomically(file, json.dumps(content, ensure_ascii=False).encode())
