@@ -228,11 +228,13 @@ class Export:
         model = load_model(self.model, device="cpu", dtype="float32")
         vocabulary = None if self.vocabulary is None else Vocabulary.load(self.vocabulary, model)
         exported = export(model, self.out, format=self.format, heads=self.head, vocabulary=vocabulary, opset=self.opset)
-        for head, found in exported.manifest.agreement.items():
-            print(
-                f"{head:6} cosine to torch in float32: mean {found.mean:.6f}, minimum {found.minimum:.6f}; "
-                f"largest difference {found.largest:.1e}"
-            )
+        manifest = exported.manifest
+        for dtype, agreement in (("float32", manifest.agreement), ("bfloat16", manifest.half)):
+            for head, found in agreement.items():
+                print(
+                    f"{head:6} in {dtype:8}: cosine to torch in float32 {found.mean:.6f} on average, "
+                    f"{found.minimum:.6f} at least; largest difference {found.largest:.1e}"
+                )
         baked = "" if exported.vocabulary is None else f", {len(exported.vocabulary):,} classes"
         size = sum(exported.manifest.files.values()) / 1e6
         print(f'{self.out}: {self.format}, {size:,.1f} MB{baked}; fgclip2.load("{self.out}") opens it')

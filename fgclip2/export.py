@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
+from fgclip2.cpu import has_bf16
 from fgclip2.errors import Fgclip2Error
 from fgclip2.files import flush_folder, write_atomically
 from fgclip2.graphs import HEADS, Head, TextGraph, VisionGraph
@@ -40,14 +41,19 @@ from fgclip2.runtime import (
 )
 from fgclip2.vocabulary import Vocabulary
 
+_log = logging.getLogger(__name__)
+
 OPSETS: Final = range(18, 24)
 """Versions of ONNX's operators that can be written."""
 
 LEAST_COSINE: Final = 0.9999
 """An export whose features come less close to torch's, in float32, is not kept."""
 
+LEAST_HALF_COSINE: Final = 0.999
+"""In bfloat16 a lower one is warned of; the export is kept, as float32 is there too."""
+
 _MASKED: Final = -1e9  # added to the scores of padding; -inf would be a nan where a runtime computes it times zero
-_GRIDS: Final = (((14, 9), (3, 40), (16, 16)), ((1, 1),), ((31, 22),))  # of the batches that are compared
+_GRIDS: Final = (((14, 9), (3, 40), (16, 16)), ((1, 1),), ((31, 22),), ((64, 64),))  # of the batches that are compared
 _TEXTS: Final = (
     "a red car",
     "红色的汽车",
@@ -79,7 +85,8 @@ def export(
         opset: of ONNX, 18 to 23; 18 is what most runtimes take.
 
     Returns:
-        As ``fgclip2.load(directory)``; how close it comes to ``model`` is in ``manifest.agreement``.
+        As ``fgclip2.load(directory)``; how close it comes to ``model`` is in ``manifest.agreement``, and in
+        ``manifest.half`` for OpenVINO in bfloat16.
 
     Raises:
         Fgclip2Error: an argument cannot be used, a package is missing, there is something in the directory, or the
@@ -115,7 +122,16 @@ def export(
                     f"the export's {head} features differ from torch's: cosine {found.minimum:.6f}, where "
                     f"{LEAST_COSINE} is asked for; it is not kept. Try another --opset or --format"
                 )
-        write_atomically(partial / EXPORT, replace(manifest, agreement=agreement).to_json().encode())
+        half = compare(load_export(partial, dtype="bfloat16"), model) if format == "openvino" and has_bf16() else {}
+        for head, found in half.items():
+            if not found.minimum >= LEAST_HALF_COSINE:
+                _log.warning(
+                    "in bfloat16, which 'auto' takes on this processor, the export's %s features come down to a cosine "
+                    "of %.6f to torch's in float32; where that is too little, load it with dtype='float32'",
+                    head,
+                    found.minimum,
+                )
+        write_atomically(partial / EXPORT, replace(manifest, agreement=agreement, half=half).to_json().encode())
         _publish(partial, target)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)

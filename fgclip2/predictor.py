@@ -74,7 +74,10 @@ class FGCLIP2:
         self.processor = processor
         self.name = name
         self.directory = directory
-        self._loaded: Unchanged | None = None if isinstance(model, Network) else Unchanged(model)
+        # Ours cannot be written to from outside, nor can an export.
+        self._loaded = (
+            None if isinstance(model, Network) or not isinstance(model, torch.nn.Module) else Unchanged(model)
+        )
 
     def __repr__(self) -> str:
         dtype = str(self.dtype).removeprefix("torch.")

@@ -6,7 +6,7 @@ import json
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
@@ -66,7 +66,8 @@ class Manifest:
         opset: of ONNX, also where OpenVINO's graph was made from it.
         model_name, model_hash: of the model that it is an export of; an export's features are that model's.
         files: size of every other file in bytes.
-        agreement: of every head, measured when it was written.
+        agreement: of every head in float32, measured when it was written.
+        half: the same in bfloat16, where the format has it and the processor that wrote it did.
     """
 
     format: Format
@@ -76,6 +77,7 @@ class Manifest:
     model_hash: str
     files: Mapping[str, int]
     agreement: Mapping[Head, Agreement]
+    half: Mapping[Head, Agreement] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """The file's content."""
@@ -93,7 +95,8 @@ class Manifest:
             fields = json.loads((directory / EXPORT).read_text(encoding="utf-8"))
             version = fields.pop("version")
             if version == _VERSION:
-                fields["agreement"] = {head: Agreement(**found) for head, found in fields["agreement"].items()}
+                for name in ("agreement", "half"):
+                    fields[name] = {head: Agreement(**found) for head, found in fields.get(name, {}).items()}
                 manifest = cls(**{**fields, "heads": tuple(fields["heads"])})
         except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
             raise Fgclip2Error(f"{directory / EXPORT} cannot be read ({error}); {again}") from error

@@ -115,6 +115,20 @@ class TestEqualsTorch:
             assert found.largest <= SAME
         assert compare(exported, model).keys() == agreement.keys()
 
+    @pytest.mark.skipif(not has_bf16(), reason="no bfloat16 in this processor")
+    def test_what_auto_computes_in_was_measured_too(self, exports: dict[str, Path], model: FGCLIP2):
+        loaded = fgclip2.load(exports["openvino"])
+        assert isinstance(loaded, ExportedModel)
+        assert loaded.dtype == torch.bfloat16
+        half, whole = loaded.manifest.half, loaded.manifest.agreement
+        assert list(half) == list(whole)
+        assert all(0.99 < half[head].minimum < whole[head].minimum for head in half)
+        again = compare(loaded, model)
+        assert all(again[head].mean == pytest.approx(half[head].mean, abs=1e-4) for head in half)
+        other = fgclip2.load(exports["onnx"])
+        assert isinstance(other, ExportedModel)
+        assert not other.manifest.half
+
     def test_a_comparison_sees_another_model(self, exported: ExportedModel, tiny: FGCLIP2):
         assert compare(exported, tiny)["dense"].minimum < 0.99  # which differs in its positions only: 0.968
 
@@ -374,7 +388,7 @@ def test_the_command(model: FGCLIP2, tmp_path: Path, capsys: pytest.CaptureFixtu
     out = ["--out", str(tmp_path / "出")]
     assert main([*command, "--vocabulary", str(tmp_path / "v.safetensors"), *out]) == 0
     shown = capsys.readouterr().out
-    assert "dense  cosine to torch in float32: mean 1.000000, minimum " in shown
+    assert "dense  in float32 : cosine to torch in float32 1.000000 on average, " in shown
     assert "3 classes" in shown
     loaded = fgclip2.load(tmp_path / "出")
     assert isinstance(loaded, ExportedModel)
