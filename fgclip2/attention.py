@@ -30,17 +30,18 @@ _PLAIN_TOKENS: Final = 1024  # above this, storing all scores costs more than it
 _NARROW_HEAD: Final = 16
 
 
-def key_mask(mask: Tensor | None) -> Tensor | None:
+def key_mask(mask: Tensor | None, look: bool = True) -> Tensor | None:
     """Padding mask of a batch in the broadcast form that attention takes.
 
     Args:
         mask: 1 for real tokens and 0 for padding, any integer or bool dtype, shape ``(B, N)``; ``None`` for no padding.
+        look: on the CPU, leave out a mask without padding; compiled code would need a graph for each case.
 
     Returns:
         Bool tensor ``(B, 1, 1, N)``, or ``None``: no mask, or a mask on the CPU without padding. On an accelerator the
         values are not looked at, as that would make the host wait.
     """
-    if mask is None or (mask.device.type == "cpu" and bool(mask.all())):
+    if mask is None or (look and mask.device.type == "cpu" and bool(mask.all())):
         return None
     return mask.bool()[:, None, None, :]
 

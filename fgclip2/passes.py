@@ -109,7 +109,7 @@ class VisionPasses:
         """Run the tower once; see :meth:`ModelPasses.encode_image`."""
         wanted = [_layer_index(layer, len(self.encoder.layers)) for layer in layers]
         tokens = self.embeddings(pixel_values, spatial_shapes)
-        mask = key_mask(pixel_attention_mask)
+        mask = key_mask(pixel_attention_mask, look=self.leaves_padding_out)
         lengths = lengths_of(mask[:, 0, 0]) if mask is not None and self._packs(tokens) else None
         if lengths is None:
             last, *kept = self.run_blocks(tokens, mask, wanted)

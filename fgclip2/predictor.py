@@ -139,6 +139,9 @@ class FGCLIP2:
     def compile(self, **options: Any) -> FGCLIP2:
         """Compile both towers and the dense head, in place, and pad every batch to its bucket, so that shapes repeat.
 
+        Batches of another number of pictures, as the last one of a collection may be, have shapes of their own: torch
+        makes its second graph of a bucket for any number of them, unless ``dynamic=False`` asks for one each.
+
         Meant for GPUs, where nothing has been measured yet; ``mode="reduce-overhead"``, which replays CUDA graphs, is
         untried. A processor computes the padding too then, which it otherwise leaves out, and loses its packed weights.
 
@@ -293,12 +296,14 @@ class FGCLIP2:
         return self.dense_features(image, max_patches=max_patches).similarity_map(text)
 
     def model_inputs(self, inputs: dict[str, Tensor]) -> dict[str, Any]:
-        """Model arguments; grids stay on the CPU, where their values are read, and a mask of ones is left out.
+        """Model arguments; grids stay on the CPU, where their values are read.
+
+        A mask of ones is left out, but for a compiled model, which would need a second graph for that.
 
         Copies to a GPU start from pinned memory, so that the next batch is made meanwhile.
         """
         values, mask = inputs["pixel_values"].to(self.dtype), inputs["pixel_attention_mask"]
-        padded = not bool(mask.all())
+        padded = not self._network.vision_model.leaves_padding_out or not bool(mask.all())
         if self.device.type == "cuda":
             values, mask = values.pin_memory(), mask.pin_memory()
         return {

@@ -364,6 +364,20 @@ class TestThePathOfAGpu:
         torch.testing.assert_close(model.dense_features(images[1]).map, dense, **SAME)
         torch.testing.assert_close(model.text_features(["黑猫", "a red car"]), texts, **SAME)
 
+    def test_compiled_a_full_grid_and_other_numbers_of_pictures_need_few_graphs(self, tiny_dir: Path):
+        """A grid that fills its bucket has a mask too; after the second number of pictures, any number will do."""
+        random = np.random.default_rng(0)
+        images = [Image.fromarray(random.integers(0, 256, (256, 256, 3), np.uint8)) for _ in range(9)]
+        images += [Image.fromarray(random.integers(0, 256, (208, 240, 3), np.uint8)) for _ in range(9)]
+        model = fgclip2.load(tiny_dir, device="cpu", dtype="float32")
+        expected = model.image_features(images)
+        torch._dynamo.reset()
+        counter = CompileCounter()
+        model.compile(backend=counter, fullgraph=True)
+        for count in (4, 3, 2, 5, 6):
+            torch.testing.assert_close(model.image_features(images, batch_size=count), expected, **SAME)
+        assert counter.frame_count == 2
+
 
 class TestPositionTables:
     @torch.no_grad()
