@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 import fgclip2
-from benchmarks._measure import medians, with_peak
+from benchmarks._measure import matmul, medians, with_peak
 from benchmarks._models import Plain, random_model
 from benchmarks._report import command, report
 from fgclip2.processing import bucket
@@ -72,7 +72,9 @@ def main(arguments: Arguments) -> None:
     }
     found = {name: with_peak(run) for name, run in runs.items()}
     reference, _ = found["plain, one by one"]
-    times = medians(runs, arguments.repeats, warm=0)
+    product, product_flops = matmul(model.dtype, model.device)
+    product()
+    times = medians(runs | {"product": product}, arguments.repeats, warm=0)
     rows: list[dict[str, object]] = []
     for name, (features, peak) in found.items():
         cosines = F.cosine_similarity(features, reference)
@@ -80,6 +82,7 @@ def main(arguments: Arguments) -> None:
         rows[-1]["ms a picture"] = round(times[name] / len(files), 1)
         rows[-1]["plain to it"] = round(times["plain, one by one"] / times[name], 2)
         rows[-1] |= {"cosine, mean": f"{cosines.mean():.6f}", "cosine, min": f"{cosines.min():.6f}"}
+        rows[-1]["matmul GFLOP/s"] = round(product_flops / times["product"] * 1000)
         rows[-1] |= {"peak MiB": round(peak), "repeats": arguments.repeats}
     figures = {
         "batch_plain_to_one_call": round(times["plain, one by one"] / times["one call"], 3),

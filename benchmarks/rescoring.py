@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from PIL import Image
 
 import fgclip2
-from benchmarks._measure import medians
-from benchmarks._models import random_model
+from benchmarks._measure import matmul, medians
+from benchmarks._models import image_flops, random_model
 from benchmarks._report import command, report
 from fgclip2.fusion import FusionConfig, FusionRescorer
 
@@ -54,11 +54,15 @@ def main(arguments: Arguments) -> None:
             "encode and rescore": partial(rescorer, picture, boxes, scores),
             "rescore": partial(rescorer, model.dense_features(picture, max_patches=patches), boxes, scores),
         }
-        times = medians(runs, arguments.repeats)
+        product, product_flops = matmul(model.dtype, model.device)
+        times = medians(runs | {"product": product}, arguments.repeats)
+        flops = sum(image_flops(model.model.config, patches))
         quotient = times["encode and rescore"] / times["encode"]
         rows.append({"model": arguments.size, "dtype": str(model.dtype).removeprefix("torch."), "patches": patches})
         rows[-1] |= {"boxes": arguments.boxes, "classes": arguments.classes}
-        rows[-1] |= {f"{name}, ms": round(value, 1) for name, value in times.items()}
+        rows[-1] |= {f"{name}, ms": round(times[name], 1) for name in runs}
+        rows[-1] |= {"encoding GFLOP/s": round(flops / times["encode"] * 1000)}
+        rows[-1] |= {"matmul GFLOP/s": round(product_flops / times["product"] * 1000)}
         rows[-1]["to encoding once"] = round(quotient, 3)
         figures[f"rescoring_to_encoding_{patches}"] = round(quotient, 3)
     report("rescoring", rows, figures)
