@@ -130,20 +130,22 @@ def run(arguments: Arguments) -> None:
         resolve(arguments.model)
     import fgclip2_mmdet  # noqa: F401  (seconds of imports, so only after the cheap checks)
     from fgclip2_mmdet.experiment import wants_masks
-    from fgclip2_mmdet.runner import checkpoints, on_first_process, processes
+    from fgclip2_mmdet.runner import TRAINED_ON, on_first_process, processes
+    from fgclip2_mmdet.trained_on import check_resumable, trained_on
     from fgclip2_mmdet.user_data import UserData, with_masks
 
-    with processes(arguments.launcher):
+    cfg = _read_config(arguments)
+    with processes(arguments.launcher, cfg.get("env_cfg", {}).get("dist_cfg")):
         user = _read_user_data(arguments)
-        cfg = _read_config(arguments)
         given = _read_benchmark(arguments, cfg) if user is None else user
         if isinstance(given, UserData) and wants_masks(cfg):
             given = with_masks(given)
         resolve(cfg.model.backbone.model)
         scenes = _read_scenes(arguments, wants_masks(cfg))
         _introduce(arguments, cfg, given)
-        if arguments.resume and not checkpoints(arguments.work_dir):
-            print(f"nothing to resume in {arguments.work_dir}: no finished epoch; starting from the beginning")
+        cfg[TRAINED_ON] = trained_on(scenes if given is None else given, arguments.seed)
+        if arguments.resume and (note := check_resumable(arguments.work_dir, cfg[TRAINED_ON])):
+            print(note)
         data = on_first_process(lambda: _prepare(arguments, scenes if given is None else given))
         _train_and_evaluate(arguments, cfg, data)
 
@@ -197,12 +199,13 @@ def _read_scenes(arguments: Arguments, masks: bool) -> EmbeddedConfig:
 
 
 def _read_config(arguments: Arguments) -> Config:
-    from fgclip2_mmdet.datasets import KEY
+    from fgclip2_mmdet.datasets import KEY, restore_files
     from fgclip2_mmdet.experiment import check_options, set_epochs
     from fgclip2_mmdet.inference import read_config
 
     default = "fvit_tiny_openmoji.py" if arguments.data_root is None else "fvit.py"
     cfg = read_config(arguments.config or CONFIGS / default)
+    restore_files(cfg)
     if arguments.amp:
         cfg.optim_wrapper.type = "Bf16OptimWrapper"
     hooks = cfg.get("custom_hooks", [])
@@ -211,7 +214,7 @@ def _read_config(arguments: Arguments) -> Config:
     if arguments.epochs is not None:
         set_epochs(cfg, arguments.epochs)
     options = dict(_option(text) for text in arguments.cfg_options)
-    check_options(options, published=KEY in cfg)
+    check_options(options, published=KEY in cfg and arguments.data_root is None)
     if arguments.model is not None and "model.backbone.model" in options:
         raise Fgclip2Error("--model and --cfg-options model.backbone.model were both given; give one of them")
     cfg.merge_from_dict(options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -36,8 +37,35 @@ and which are rare; their Chinese names are in `fgclip2_mmdet.lvis_names`.
 _NAMED: Final = 3  # of each kind of problem
 
 
+def restore_files(cfg: Config) -> None:
+    """Put the published files back into the loaders of a config that a run left, in place; check a config's own.
+
+    A run fills its config with the files that it wrote, and keeps the published ones below `KEY`. Call this before
+    overrides are merged.
+
+    Raises:
+        Fgclip2Error: ``test_dataloader`` names other files than ``val_dataloader``, which are those that are evaluated.
+    """
+    if KEY not in cfg:
+        return
+    for part, files in cfg[KEY].get("files", {}).items():
+        cfg[f"{part}_dataloader"].dataset.update(copy.deepcopy(files))
+    val, test = (_files(cfg, part) for part in ("val", "test"))
+    if val != test:
+        there, evaluated = (f"{each['ann_file']!r} below {each['data_prefix']['img']!r}" for each in (test, val))
+        raise Fgclip2Error(
+            f"test_dataloader.dataset names {there}, val_dataloader's names {evaluated}, which are evaluated; give "
+            "both the same (test_dataloader = val_dataloader), and for a part of the pictures test_evaluator.image_ids"
+        )
+
+
+def _files(cfg: Config, part: str) -> dict[str, Any]:
+    dataset = cfg[f"{part}_dataloader"].dataset
+    return {"ann_file": dataset.get("ann_file"), "data_prefix": {"img": dataset.get("data_prefix", {}).get("img")}}
+
+
 def read_benchmark(cfg: Config) -> UserData | DetectionData | None:
-    """Check the files that a config names; nothing is written.
+    """Check the files that a config names; nothing is written. The config notes them for `restore_files`.
 
     Args:
         cfg: with the files in ``train_dataloader`` and ``val_dataloader`` (``ann_file``, and ``data_prefix.img``, the
@@ -65,6 +93,7 @@ def read_benchmark(cfg: Config) -> UserData | DetectionData | None:
                 "that the command runs in (a link will do), or --cfg-options with the paths"
             )
     given = _READERS[about["format"]](about, *splits)
+    about["files"] = {"train": _files(cfg, "train"), "val": _files(cfg, "val"), "test": _files(cfg, "val")}
     if isinstance(given, DetectionData):
         _check_as_they_are(given, cfg)
     for names in (given.classes, *given.vocabularies.values()):

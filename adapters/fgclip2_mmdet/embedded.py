@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Sequence
@@ -127,6 +128,19 @@ def _stamp(config: EmbeddedConfig, data: EmbeddedData) -> str:
     if not config.masks:  # as scenes were stamped before they could have masks
         del about["masks"]
     return json.dumps({"config": about, "names": data.names}, ensure_ascii=False, sort_keys=True)
+
+
+def fingerprint(config: EmbeddedConfig) -> str:
+    """What the training scenes of a config are, in words and as a hash; how many are held out is not part of it."""
+    world = World()
+    base, novel = split_categories(world, config)
+    names = _described(Path(), world, sorted(base + novel), novel).names
+    about = {key: value for key, value in asdict(config).items() if key != "val"}
+    stamp = json.dumps({"config": about, "names": names}, ensure_ascii=False, sort_keys=True)
+    return (
+        f"{config.train} scenes of {config.base} base and {config.novel} novel categories, seed {config.seed} "
+        f"({hashlib.sha256(stamp.encode()).hexdigest()[:12]})"
+    )
 
 
 def _generate(

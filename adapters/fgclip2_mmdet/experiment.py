@@ -26,6 +26,7 @@ _OF_THE_DATA = (
         for key in ("type", "ann_file", "novel", "field", "prefix")
     ),
 )
+_TEST_FILES = tuple(f"test_dataloader.dataset.{key}" for key in ("ann_file", "data_prefix.img"))
 _FILES = tuple(
     f"{part}_dataloader.dataset.{key}" for part in ("train", "val", "test") for key in ("ann_file", "data_prefix.img")
 )
@@ -188,6 +189,11 @@ def check_options(options: Mapping[str, Any], published: bool) -> None:
         Fgclip2Error: one would be, named with what decides instead.
     """
     for name in _flat(options):
+        if published and name in _TEST_FILES:
+            raise Fgclip2Error(
+                f"--cfg-options {name}: the run evaluates on the files of val_dataloader and this would be written "
+                "over; give val_dataloader.dataset the file, or test_evaluator.image_ids for a part of its pictures"
+            )
         if name in _OF_THE_DATA or (name in _FILES and not published):
             raise Fgclip2Error(
                 f"--cfg-options {name}: this follows from the data, --work-dir, --seed, --resume and --launcher and "

@@ -6,7 +6,8 @@ import contextlib
 import os
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
 from pathlib import Path
 from pprint import pformat
 from typing import Any, TypeVar
@@ -22,6 +23,8 @@ from torch import nn
 from fgclip2.errors import Fgclip2Error
 
 FACTS = "fgclip2"
+TRAINED_ON = "trained_on"
+"""Entry of a config: what `fgclip2_mmdet.trained_on` says of the run's data and seed, kept in every checkpoint."""
 T = TypeVar("T")
 # By type(), not isinstance(): numpy's float64 is a float, and a weights-only load refuses it.
 _PLAIN = (int, float, str, bool, list)
@@ -49,20 +52,23 @@ def read_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> dic
     return content
 
 
-def load_weights(model: nn.Module, content: dict[str, Any], path: str | Path) -> None:
+def load_weights(model: nn.Module, content: dict[str, Any], path: str | Path, *, compare_classes: bool = True) -> None:
     """Load a checkpoint's weights strictly.
 
     Args:
         model: the detector.
         content: from `read_checkpoint`.
         path: for messages.
+        compare_classes: refuse a checkpoint of other training classes. No weight depends on them, so a new training
+            may start from one.
 
     Raises:
         Fgclip2Error: weights that belong to another config or another FG-CLIP 2 model, named.
     """
     module = unwrapped(model)
     stored, own = content.get("meta", {}).get(FACTS, {}), facts(module)
-    for key, what in (("model", "FG-CLIP 2 weights"), ("classes", "training classes")):
+    compared = {"model": "FG-CLIP 2 weights"} | ({"classes": "training classes"} if compare_classes else {})
+    for key, what in compared.items():
         if key in stored and key in own and stored[key] != own[key]:
             raise Fgclip2Error(
                 f"{path} belongs to another config: it was trained with {what} {_short(stored[key])}, this run has "
@@ -79,6 +85,30 @@ def load_weights(model: nn.Module, content: dict[str, Any], path: str | Path) ->
     if found:
         raise Fgclip2Error(f"{path} belongs to another config ({found}); give the config it was trained with")
     module.load_state_dict(state)
+
+
+def check_trained_on(path: str | Path, content: Mapping[str, Any], own: Mapping[str, Any]) -> bool:
+    """Check that a checkpoint to go on from is of the run's data and seed.
+
+    Args:
+        path: for messages.
+        content: from `read_checkpoint`.
+        own: the run's entry `TRAINED_ON`.
+
+    Returns:
+        Whether both say what they were trained on; an earlier version's checkpoints do not.
+
+    Raises:
+        Fgclip2Error: of something else; both are named.
+    """
+    stored = content.get("meta", {}).get(FACTS, {})
+    for key, what in (("data", "data"), ("seed", "seed")):
+        if key in stored and key in own and stored[key] != own[key]:
+            raise Fgclip2Error(
+                f"{path} was trained with other {what}: {stored[key]}; this run has {own[key]}. Resume with what it "
+                "was trained on, or leave out --resume for a new run"
+            )
+    return "data" in stored and "data" in own
 
 
 def facts(model: nn.Module) -> dict[str, Any]:
@@ -106,11 +136,13 @@ def checkpoints(work_dir: str | Path) -> list[Path]:
 
 
 @contextlib.contextmanager
-def processes(launcher: str) -> Iterator[None]:
+def processes(launcher: str, settings: Mapping[str, Any] | None = None) -> Iterator[None]:
     """Join the processes that ``torchrun`` started, NCCL between GPUs and gloo without; only the first one prints.
 
     Args:
         launcher: ``none`` or ``pytorch``.
+        settings: a config's ``env_cfg.dist_cfg``: ``timeout`` in seconds and what else mmengine's ``init_dist`` takes.
+            ``backend`` is for GPUs; without any it is gloo whatever it says.
 
     Raises:
         Fgclip2Error: ``pytorch`` without ``torchrun``, or ``none`` with it.
@@ -124,9 +156,11 @@ def processes(launcher: str) -> Iterator[None]:
     if not {"RANK", "WORLD_SIZE", "LOCAL_RANK"} <= os.environ.keys():
         raise Fgclip2Error("--launcher pytorch: start with torchrun --nproc-per-node N apps/ovd_train.py ...")
     if torch.cuda.is_available():
-        init_dist(launcher)
+        init_dist(launcher, **(settings or {}))
     else:
-        torch.distributed.init_process_group("gloo")
+        timeout = (settings or {}).get("timeout")
+        limit = None if timeout is None else timedelta(seconds=timeout)
+        torch.distributed.init_process_group("gloo", timeout=limit)
     try:
         with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.ExitStack() as stack:
             if not is_main_process():
@@ -190,12 +224,14 @@ class FGCLIP2Runner(Runner):
             dataset_meta = checkpoint["meta"].get("dataset_meta")
             if dataset_meta is not None:
                 checkpoint["meta"]["dataset_meta"] = dict(dataset_meta)
-            checkpoint["meta"][FACTS] = facts(unwrapped(self.model))
+            checkpoint["meta"][FACTS] = {**facts(unwrapped(self.model)), **self.cfg.get(TRAINED_ON, {})}
 
     def load_checkpoint(self, filename: str, map_location: Any = "cpu", *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Read and load ``filename``; see `read_checkpoint` and `load_weights` for errors."""
         content = read_checkpoint(filename, map_location)
-        load_weights(self.model, content, filename)
+        if self._resume:
+            check_trained_on(filename, content, self.cfg.get(TRAINED_ON, {}))
+        load_weights(self.model, content, filename, compare_classes=self._resume)
         epochs = content.get("message_hub", {}).get("runtime_info", {}).get("max_epochs")
         if self._resume and epochs not in (None, self.max_epochs):
             raise Fgclip2Error(

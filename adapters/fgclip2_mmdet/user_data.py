@@ -158,7 +158,7 @@ def write_user_data(data: UserData, directory: Path) -> DetectionData:
         directory: for ``train.json`` and ``val.json``; made when missing.
     """
     base = [name for name in data.classes if name not in data.novel]
-    kept = data.train.subset([name for name in data.train.names if name in base], keep_empty=False)
+    kept = _trained(data)
     removed = len(data.train.annotations) - len(kept.annotations)
     notes = [
         f"{len(kept.images)} training pictures with {len(kept.annotations)} objects of {len(base)} base classes; "
@@ -170,8 +170,8 @@ def write_user_data(data: UserData, directory: Path) -> DetectionData:
         notes.append("the validation file is LVIS's and evaluated by its protocol: 300 detections a picture count")
     directory.mkdir(parents=True, exist_ok=True)
     files = {part: directory / f"{part}.json" for part in ("train", "val")}
-    _write(files["train"], kept, masks=data.masks)
-    _write(files["val"], data.val, data.lvis, masks=data.masks)
+    write_atomically(files["train"], _content(kept, masks=data.masks))
+    write_atomically(files["val"], _content(data.val, data.lvis, masks=data.masks))
     return DetectionData(
         classes=data.classes,
         novel=data.novel,
@@ -185,9 +185,17 @@ def write_user_data(data: UserData, directory: Path) -> DetectionData:
     )
 
 
-def _write(
-    file: Path, data: CocoDataset, lvis: dict[str, dict[int, dict[str, Any]]] | None = None, masks: bool = False
-) -> None:
+def training_content(data: UserData) -> bytes:
+    """The training file as `write_user_data` writes it."""
+    return _content(_trained(data), masks=data.masks)
+
+
+def _trained(data: UserData) -> CocoDataset:
+    base = [name for name in data.train.names if name in data.classes and name not in data.novel]
+    return data.train.subset(base, keep_empty=False)
+
+
+def _content(data: CocoDataset, lvis: dict[str, dict[int, dict[str, Any]]] | None = None, masks: bool = False) -> bytes:
     more = {kind: (lvis or {}).get(kind, {}) for kind in LVIS_FIELDS}
     content = {
         "images": [
@@ -212,4 +220,4 @@ def _write(
             for category in data.categories
         ],
     }
-    write_atomically(file, json.dumps(content, ensure_ascii=False).encode())
+    return json.dumps(content, ensure_ascii=False).encode()

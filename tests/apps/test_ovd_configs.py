@@ -155,7 +155,7 @@ def kind(name: str) -> str:
     return found[0] if found else "embedded" if "openmoji" in name else "users"
 
 
-def train(name: str, model: Path, work_dir: Path, *more: str) -> int:
+def train(name: str, model: Path, work_dir: Path, *more: str, config: Path | None = None) -> int:
     """``ovd_train.py`` with one epoch of two pictures, fast."""
     given = {
         "embedded": ["--train-scenes", "2", "--val-scenes", "1"],
@@ -169,7 +169,7 @@ def train(name: str, model: Path, work_dir: Path, *more: str) -> int:
         fast += ["model.train_cfg.rpn_proposal.max_per_img=20", "model.test_cfg.rpn.max_per_img=20"]
     if "finetune" in name:
         fast += ["model.backbone.trainable_blocks=2"]  # of the miniature's two
-    arguments = ["--config", str(CONFIGS / f"{name}.py"), "--work-dir", str(work_dir), "--model", str(model)]
+    arguments = ["--config", str(config or CONFIGS / f"{name}.py"), "--work-dir", str(work_dir), "--model", str(model)]
     arguments += ["--epochs", "1", "--pictures", "0", *given.get(kind(name), []), *more]
     return ovd_train.main([*arguments, "--cfg-options", *fast])
 
@@ -347,3 +347,61 @@ def test_the_files_of_lvis_are_checked_before_the_start(here: Path, tmp_path: Pa
     assert isinstance(read_benchmark(cfg), DetectionData)
     # A name of another layout gives way to the picture's address.
     read_benchmark(changed("val", lambda content: content["images"][0].update(file_name="COCO_val2014_2.jpg")))
+
+
+def test_a_run_on_published_files_goes_on_by_the_config_that_it_left(
+    here: Path, tiny_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """That config names the files that the run wrote, and still knows the published ones."""
+    work = tmp_path / "work"
+    assert train("onestage_base_ov_coco", tiny_dir, work) == 0
+    left, annotations = work / "onestage_base_ov_coco.py", work / "annotations" / "train.json"
+    before = annotations.read_bytes()
+    assert Config.fromfile(left).train_dataloader.dataset.ann_file == str(annotations)
+    capsys.readouterr()
+    for _ in range(2):
+        assert train("onestage_base_ov_coco", tiny_dir, work, "--resume", config=left) == 0, capsys.readouterr().err
+    assert annotations.read_bytes() == before
+    content = json.loads(Path("data/coco/annotations/instances_train2017.json").read_text(encoding="utf-8"))
+    content["annotations"][0]["bbox"][2] -= 1
+    write(tmp_path / "edited.json", content)
+    cfg = tmp_path / "edited.py"
+    cfg.write_text(
+        f"_base_ = [{str(CONFIGS / 'onestage_base_ov_coco.py')!r}]\n"
+        f"train_dataloader = {{'dataset': {{'ann_file': {str(tmp_path / 'edited.json')!r}}}}}\n",
+        encoding="utf-8",
+    )
+    assert train("onestage_base_ov_coco", tiny_dir, work, "--resume", config=cfg) == 2
+    assert "was trained with other data: instances_train2017.json with 48" in capsys.readouterr().err
+    assert annotations.read_bytes() == before
+
+
+def test_files_of_the_test_loader_are_those_of_validation(
+    here: Path, tiny_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = [
+        "--config",
+        str(CONFIGS / "fvit_base_ov_coco.py"),
+        "--model",
+        str(tiny_dir),
+        "--work-dir",
+        str(tmp_path / "w"),
+    ]
+    for name, value in (("ann_file", "'x.json'"), ("data_prefix", "{'img': 'x'}")):
+        option = f"test_dataloader.dataset.{name}={value}"
+        assert ovd_train.main([*common, "--cfg-options", option]) == 2
+        printed = capsys.readouterr().err
+        assert f"--cfg-options test_dataloader.dataset.{name}" in printed
+        assert "val_dataloader.dataset" in printed
+        assert "test_evaluator.image_ids" in printed
+    derived = tmp_path / "derived.py"
+    derived.write_text(
+        f"_base_ = [{str(CONFIGS / 'fvit_base_ov_coco.py')!r}]\n"
+        "test_dataloader = {'dataset': {'ann_file': 'data/coco/annotations/other.json'}}\n",
+        encoding="utf-8",
+    )
+    assert ovd_train.main(["--config", str(derived), *common[2:]]) == 2
+    printed = capsys.readouterr().err
+    assert "'data/coco/annotations/other.json' below 'data/coco/val2017'" in printed
+    assert "instances_val2017.json' below" in printed
+    assert not (tmp_path / "w").exists()

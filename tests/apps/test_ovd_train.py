@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 
 from apps import ovd_train
@@ -130,3 +131,58 @@ def test_torchrun_without_launcher(
     assert train("--work-dir", tmp_path / "work") == 2
     assert "2 processes; add --launcher pytorch" in capsys.readouterr().err
     assert not (tmp_path / "work").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--train-scenes", "12"], "other data: 10 scenes of 648 base and 216 novel categories, seed 0 ("),
+        (["--train-scenes", "10", "--novel-fraction", "0.5"], "this run has 10 scenes of 432 base and 432 novel"),
+        (
+            ["--train-scenes", "10", "--seed", "4"],
+            "this run has 10 scenes of 648 base and 216 novel categories, seed 4",
+        ),
+    ],
+)
+def test_other_scenes_are_not_gone_on_with(
+    more: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is written: neither the scenes of the earlier run go, nor does its checkpoint."""
+    from fgclip2_mmdet.embedded import EmbeddedConfig, fingerprint
+
+    facts = {"data": fingerprint(EmbeddedConfig.parted(None, None, train=10, val=3)), "seed": 0}
+    torch.save({"state_dict": {}, "meta": {"fgclip2": facts}}, tmp_path / "epoch_1.pth")
+    (tmp_path / "scenes").mkdir()
+    (tmp_path / "scenes" / "_SUCCESS").write_text("of the earlier run")
+    assert train("--resume", "--work-dir", tmp_path, *more) == 2
+    printed = capsys.readouterr().err
+    assert said in printed, printed
+    assert "epoch_1.pth was trained with other data" in printed
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["epoch_1.pth", "scenes"]
+    assert (tmp_path / "scenes" / "_SUCCESS").read_text() == "of the earlier run"
+
+
+def test_edited_annotations_are_not_gone_on_with(
+    tmp_path: Path, tiny_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from fgclip2_mmdet.trained_on import check_resumable, trained_on
+    from fgclip2_mmdet.user_data import read_user_data
+
+    root, work = coco(tmp_path / "mine"), tmp_path / "work"
+    work.mkdir()
+    own = trained_on(read_user_data(root, "a.json", "a.json", ["cat"]), 0)
+    assert check_resumable(work, own).startswith("nothing to resume in")
+    torch.save({"state_dict": {}, "meta": {"fgclip2": own}}, work / "epoch_1.pth")
+    (work / "epoch_2.pth").write_text("torn")
+    assert check_resumable(work, own) == ""
+    common = ["--model", tiny_dir, "--work-dir", work, "--resume"]
+    assert train(*common, *user(root, "--novel", "cat", "--seed", "3")) == 2
+    assert "epoch_1.pth was trained with other seed: 0; this run has 3" in capsys.readouterr().err
+    coco(tmp_path / "mine", box=(4, 4, 21, 20))
+    for more in (["--novel", "cat"], []):
+        assert train(*common, *user(root, *more)) == 2
+        printed = capsys.readouterr().err
+        assert f"trained with other data: {own['data']}; this run has a.json with " in printed
+    assert not (work / "annotations").exists()
+    torch.save({"state_dict": {}, "meta": {}}, work / "epoch_1.pth")  # as earlier versions wrote them
+    assert "does not say what it was trained on" in check_resumable(work, own)
