@@ -23,7 +23,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -91,7 +91,7 @@ class Arguments:
     """Of scenes, initial weights and order."""
     keep: float | None = None
     """Where the config trains the tower, as fvit_finetune.py does: mix this share of the released weights, 0 to 1, back
-    into it, which keeps classes without labels. Evaluated beside the trained one, and written as mixed.pth."""
+    into it, which keeps classes without labels. Evaluated under the trained heads, and written as mixed.pth."""
     pictures: int = 12
     """How many evaluated pictures to draw."""
     _started: float = field(default_factory=time.monotonic, init=False, repr=False)
@@ -303,7 +303,7 @@ def _train_and_evaluate(arguments: Arguments, cfg: Config, data: DetectionData) 
     from rich.console import Console
 
     from fgclip2_mmdet import FGCLIP2Runner, OpenVocabCocoMetric
-    from fgclip2_mmdet.experiment import fill_config, fit_warm_up, summary
+    from fgclip2_mmdet.experiment import fill_config, fit_warm_up, further_metrics, summary
     from fgclip2_mmdet.forgetting import forgetting_table, write_mixed
     from fgclip2_mmdet.report import draw_predictions, figures_tables, write_metrics, write_reports
     from fgclip2_mmdet.runner import checkpoints, unwrapped
@@ -318,51 +318,51 @@ def _train_and_evaluate(arguments: Arguments, cfg: Config, data: DetectionData) 
     if note := fit_warm_up(cfg, iterations):
         print(note)
     runner = FGCLIP2Runner.from_cfg(cfg)
-    prepared = time.monotonic()
+    times = {"preparation": time.monotonic()}
     runner.train()
-    trained = time.monotonic()
-    released, others = _other_towers(arguments, cfg, runner)
-    figures = summary(runner.test())
-    evaluated = time.monotonic()
+    times["training"] = time.monotonic()
+    metrics = [metric for metric in runner.test_loop.evaluator.metrics if isinstance(metric, OpenVocabCocoMetric)]
+    prefixes = {metric.prefix for metric in metrics}
+    released, others = _other_towers(arguments, cfg, runner, prefixes)
+    found = runner.test()
+    figures = summary(found, prefixes)
+    times["evaluation"] = time.monotonic()
     if not is_main_process():
         return
-    detector = unwrapped(runner.model)
-    drawn = draw_predictions(
-        detector, runner.test_dataloader.dataset, data, work_dir / "predictions", arguments.pictures
-    )
-    metrics = [metric for metric in runner.test_loop.evaluator.metrics if isinstance(metric, OpenVocabCocoMetric)]
-    evaluations = {metric.prefix: metric.evaluation for metric in metrics if metric.evaluation is not None}
-    reports = write_reports(evaluations, data, work_dir / "report")
-    metrics_file = work_dir / "metrics.json"
-    write_metrics(
-        metrics_file,
-        {
-            "metrics": figures,
-            "classes": {"base": len(data.base), "novel": len(data.novel)},
-            "pictures": {"train": len(runner.train_dataloader.dataset), "val": len(runner.test_dataloader.dataset)},
-            "model": cfg.model.backbone.model,
-            "model_hash": detector.backbone.weights_hash,
-            "epochs": runner.max_epochs,
-            "seed": arguments.seed,
-            **({"towers": {f"{share:g} released": found for share, found in others.items()}} if others else {}),
-            "seconds": {
-                "preparation": round(prepared - arguments._started, 1),
-                "training": round(trained - prepared, 1),
-                "evaluation": round(evaluated - trained, 1),
-                "reports": round(time.monotonic() - evaluated, 1),
-            },
-        },
-    )
-    Console(width=100).print(*figures_tables(figures, data), sep="\n")
+    # What took hours to find is written before anything that might fail.
     checkpoint = checkpoints(work_dir)[0]
-    if others:
-        Console(width=100).print(forgetting_table({**others, 0.0: figures}))
-    print(f"checkpoint: {checkpoint}")
     if arguments.keep is not None:
         write_mixed(checkpoint, work_dir / "mixed.pth", released, arguments.keep)
+    further = further_metrics(found, prefixes)
+    content = {
+        "metrics": figures,
+        **({"further_metrics": further} if further else {}),
+        "classes": {"base": len(data.base), "novel": len(data.novel)},
+        "pictures": {"train": len(runner.train_dataloader.dataset), "val": len(runner.test_dataloader.dataset)},
+        "model": cfg.model.backbone.model,
+        "model_hash": unwrapped(runner.model).backbone.weights_hash,
+        "epochs": runner.max_epochs,
+        "seed": arguments.seed,
+        **({"towers": {f"{share:g} released": each for share, each in others.items()}} if others else {}),
+    }
+    write_metrics(work_dir / "metrics.json", {**content, "seconds": _seconds(arguments._started, times)})
+    Console(width=100).print(*figures_tables(figures, data), sep="\n")
+    if others:
+        Console(width=100).print(forgetting_table({**others, 0.0: figures}))
+    for name, value in further.items():
+        print(f"{name}: {value}")
+    drawn = draw_predictions(
+        unwrapped(runner.model), runner.test_dataloader.dataset, data, work_dir / "predictions", arguments.pictures
+    )
+    evaluations = {metric.prefix: metric.evaluation for metric in metrics if metric.evaluation is not None}
+    reports = write_reports(evaluations, data, work_dir / "report")
+    times["reports"] = time.monotonic()
+    write_metrics(work_dir / "metrics.json", {**content, "seconds": _seconds(arguments._started, times)})
+    print(f"checkpoint: {checkpoint}")
+    if arguments.keep is not None:
         print(f"mixed:      {work_dir / 'mixed.pth'} ({arguments.keep:g} released)")
     print(f"config:     {work_dir / Path(cfg.filename).name}")
-    print(f"figures:    {metrics_file}")
+    print(f"figures:    {work_dir / 'metrics.json'}")
     if drawn:
         print(f"pictures:   {drawn[0].parent}{os.sep} ({len(drawn)} with detections)")
     if reports:
@@ -371,10 +371,19 @@ def _train_and_evaluate(arguments: Arguments, cfg: Config, data: DetectionData) 
     print(f"{(time.monotonic() - arguments._started) / 60:.1f} minutes in all")
 
 
+def _seconds(started: float, ends: dict[str, float]) -> dict[str, float]:
+    """How long each part took, from when it and those before ended."""
+    starts = [started, *ends.values()]
+    return {name: round(end - start, 1) for (name, end), start in zip(ends.items(), starts, strict=False)}
+
+
 def _other_towers(
-    arguments: Arguments, cfg: Config, runner: FGCLIP2Runner
+    arguments: Arguments, cfg: Config, runner: FGCLIP2Runner, vocabularies: Collection[str]
 ) -> tuple[dict[str, Tensor], dict[float, dict[str, dict[str, float]]]]:
-    """A trained tower's released weights, and the figures with all of them, and with those that --keep mixes in."""
+    """A trained tower's released weights, and the figures with all of them, and with those that --keep mixes in.
+
+    The heads stay those that were trained on the trained tower.
+    """
     from fgclip2_mmdet.experiment import summary
     from fgclip2_mmdet.forgetting import RELEASED, mixed_tower, released_weights
     from fgclip2_mmdet.runner import unwrapped
@@ -385,9 +394,9 @@ def _other_towers(
     released = released_weights(backbone, cfg.model.backbone.model)
     figures = {}
     for share in (RELEASED, *([] if arguments.keep is None else [arguments.keep])):
-        print(f"the same detector with {share:g} of the released tower")
+        print(f"the trained heads on {share:g} of the released tower")
         with mixed_tower(backbone, released, share):
-            figures[share] = summary(runner.test())
+            figures[share] = summary(runner.test(), vocabularies)
     return released, figures
 
 

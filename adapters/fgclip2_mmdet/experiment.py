@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -239,10 +240,26 @@ def fit_warm_up(cfg: Config, iterations: int) -> str:
     return note
 
 
-def summary(metrics: dict[str, Any]) -> dict[str, dict[str, float]]:
-    """mmengine's flat metrics ``vocabulary/figure`` as nested ones."""
+def summary(metrics: Mapping[str, Any], vocabularies: Collection[str] | None = None) -> dict[str, dict[str, float]]:
+    """mmengine's flat metrics ``vocabulary/figure`` as nested ones.
+
+    Args:
+        metrics: what ``Runner.test`` returns.
+        vocabularies: prefixes of our own metrics; those of others are left out, see `further_metrics`. ``None``
+            takes all.
+    """
     nested: dict[str, dict[str, float]] = {}
     for name, value in metrics.items():
         vocabulary, _, figure = name.partition("/")
-        nested.setdefault(vocabulary, {})[figure] = float(value)
+        if vocabularies is None or vocabulary in vocabularies:
+            nested.setdefault(vocabulary, {})[figure] = float(value)
     return nested
+
+
+def further_metrics(metrics: Mapping[str, Any], vocabularies: Collection[str]) -> dict[str, float | str]:
+    """What metrics that a config adds to ours found, such as ``coco/bbox_mAP``; what is no number as text."""
+    return {
+        name: float(value) if isinstance(value, Real) else str(value)
+        for name, value in metrics.items()
+        if name.partition("/")[0] not in vocabularies
+    }

@@ -1,4 +1,4 @@
-"""What a trained tower forgot, and how to have some of it back: weights between the released and the trained ones."""
+"""A trained tower between its released and its trained weights, under the trained heads: what it forgot, and back."""
 
 from __future__ import annotations
 
@@ -88,14 +88,18 @@ def write_mixed(source: Path, target: Path, released: Mapping[str, Tensor], shar
 def forgetting_table(towers: Mapping[float, Mapping[str, Mapping[str, Any]]]) -> Table:
     """AP50 over base and novel classes of every vocabulary, by share of the released weights.
 
+    All rows are of the heads that were trained together with the trained tower, so that of the released one shows how
+    far the heads hang on the training, not what heads trained on the released tower would reach: for that train with
+    a frozen tower.
+
     Args:
         towers: share -> vocabulary -> figure -> 0..100, as `fgclip2_mmdet.experiment.summary` gives it.
     """
-    table = Table(title="What the tower's training changes (AP50, in %)")
+    table = Table(title="The trained heads on other towers (AP50, in %)")
     for column in ("tower", "vocabulary", "base", "novel"):
         table.add_column(column, justify="left" if column in ("tower", "vocabulary") else "right")
     for share, figures in towers.items():
-        tower = {RELEASED: "as released", 0.0: "as trained"}.get(share, f"{share:g} released")
+        tower = {RELEASED: "released, under the trained heads", 0.0: "as trained"}.get(share, f"{share:g} released")
         for vocabulary, values in figures.items():
             cells = (f"{values[f'AP50_{group}']:.1f}" for group in ("base", "novel"))
             table.add_row(tower, TITLES.get(vocabulary, vocabulary), *cells)

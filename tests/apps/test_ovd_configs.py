@@ -198,7 +198,7 @@ def test_what_a_trained_tower_forgets(
     """Figures of the released tower and of the mixed one stand beside the trained one's; the mixed one is written."""
     assert train("fvit_finetune", tiny_dir, tmp_path, "--keep", "0.25") == 0
     printed = capsys.readouterr().out
-    assert all(row in printed for row in ("as released", "0.25 released", "as trained"))
+    assert all(row in printed for row in ("released, under the trained heads", "0.25 released", "as trained"))
     report = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
     assert set(report["towers"]) == {"1 released", "0.25 released"}
     assert set(report["towers"]["1 released"]) == set(report["metrics"])
@@ -405,3 +405,31 @@ def test_files_of_the_test_loader_are_those_of_validation(
     assert "'data/coco/annotations/other.json' below 'data/coco/val2017'" in printed
     assert "instances_val2017.json' below" in printed
     assert not (tmp_path / "w").exists()
+
+
+def test_figures_are_written_before_pictures_and_metrics_of_others_stay_apart(
+    here: Path, tiny_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A stock metric in the config is no vocabulary, and what is stopped while it draws has its figures."""
+    derived = tmp_path / "fvit_finetune.py"
+    derived.write_text(
+        f"_base_ = [{str(CONFIGS / 'fvit_finetune.py')!r}]\n"
+        "test_evaluator = [{'type': 'OpenVocabCocoMetric'}, "
+        "{'type': 'CocoMetric', 'ann_file': 'mine/val.json', 'metric': 'bbox'}]\n",
+        encoding="utf-8",
+    )
+
+    def stopped(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fgclip2_mmdet.report.draw_predictions", stopped)
+    assert train("fvit_finetune", tiny_dir, tmp_path / "work", "--keep", "0.25", config=derived) == 130
+    report = json.loads((tmp_path / "work" / "metrics.json").read_text(encoding="utf-8"))
+    assert set(report["metrics"]) == {"names", "shuffled"}
+    assert set(report["towers"]["1 released"]) == {"names", "shuffled"}
+    assert 0 <= report["further_metrics"]["coco/bbox_mAP"] <= 1
+    assert set(report["seconds"]) == {"preparation", "training", "evaluation"}
+    assert (tmp_path / "work" / "mixed.pth").is_file()
+    printed = capsys.readouterr().out
+    assert "coco/bbox_mAP: " in printed
+    assert "released, under the trained heads" in printed
