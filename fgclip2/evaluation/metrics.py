@@ -16,8 +16,9 @@ from torch import Tensor
 
 from fgclip2.errors import Fgclip2Error
 
-Ties = Literal["wrong", "right"]
-"""Whether a right candidate that a wrong one equals comes after it or before it."""
+Ties = Literal["wrong", "right", "last"]
+"""Who comes first of a right candidate and a wrong one that scores the same: the wrong one, the right one, or whichever
+stands later in the list, as ``argsort()[-k:]`` takes them."""
 
 Interval: TypeAlias = tuple[float, float]
 _NEVER: Final = torch.iinfo(torch.int64).max
@@ -40,7 +41,7 @@ def retrieval_ranks(
         owner: (T,) int64, which picture a text is true of; every picture has at least one.
         usable: (N,) bool, pictures that could be read. The others are in no gallery, and queries by them or for them
             are never answered.
-        ties: of a right and a wrong candidate.
+        ties: of a right and a wrong candidate; texts and pictures stand in the order in which they are given.
         chunk_size: queries at a time.
 
     Returns:
@@ -62,20 +63,24 @@ def retrieval_ranks(
     for start in range(0, count, chunk_size):
         rows = torch.arange(start, min(start + chunk_size, count), device=image.device)
         scores, own = image[rows] @ text.T, owner[None] == rows[:, None]
-        best = scores.masked_fill(~own, -torch.inf).amax(1, keepdim=True)
-        rank = _before(scores.masked_fill(own, -torch.inf), best, ties)
+        ours = scores.masked_fill(~own, -torch.inf)
+        best = ours.amax(1, keepdim=True)
+        place = torch.arange(len(text), device=image.device)
+        at = place.where(ours == best, -1).amax(1, keepdim=True)  # the last of the best right ones
+        rank = _before(scores.masked_fill(own, -torch.inf), best, ties, place[None] > at)
         to_text.append(rank.masked_fill(~readable[rows], _NEVER))
     for start in range(0, len(text), chunk_size):
         rows = owner[start : start + chunk_size]
         scores = (text[start : start + chunk_size] @ image.T).masked_fill(~readable[None], -torch.inf)
         right = scores.gather(1, rows[:, None])
-        rank = _before(scores.scatter(1, rows[:, None], -torch.inf), right, ties)
+        later = torch.arange(count, device=image.device)[None] > rows[:, None]
+        rank = _before(scores.scatter(1, rows[:, None], -torch.inf), right, ties, later)
         to_image.append(rank.masked_fill(~readable[rows], _NEVER))
     empty = owner.new_zeros(0)
     return torch.cat([empty, *to_text]), torch.cat([empty, *to_image])
 
 
-def choice_ranks(scores: Tensor, ties: Ties = "wrong") -> Tensor:
+def choice_ranks(scores: Tensor, ties: Literal["wrong", "right"] = "wrong") -> Tensor:
     """How many false texts score above the true one.
 
     Args:
@@ -95,7 +100,11 @@ def choice_ranks(scores: Tensor, ties: Ties = "wrong") -> Tensor:
 def class_ranks(
     features: Tensor, classes: Tensor, labels: Tensor, usable: Tensor | None = None, chunk_size: int = 4096
 ) -> Tensor:
-    """How many classes score above the right one; a wrong class of equal score counts as above it.
+    """How many classes come before the right one; of classes with equal scores the one of the lower number comes first.
+
+    Lists of class names repeat some ("missile" and "sunglasses" stand twice among ImageNet's in common use). The
+    vectors of such classes are equal; here so are their scores, and the first of them wins, as ``argmax`` has it. Where
+    a wrong class always won, both could be found by rounding only.
 
     Args:
         features: (M, D) of pictures or regions, unit length.
@@ -106,21 +115,30 @@ def class_ranks(
 
     Returns:
         (M,) int64; top-k is the share below k.
+
+    Raises:
+        Fgclip2Error: lengths do not fit, or a label is no class.
     """
     if len(features) != len(labels) or (len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(classes)):
         raise Fgclip2Error(f"{len(labels)} labels for {len(features)} features and {len(classes)} classes")
     ranks = [labels.new_zeros(0)]
+    distinct, column = classes.unique(dim=0, return_inverse=True)  # a product may give equal columns other last digits
+    number = torch.arange(len(classes), device=labels.device)
     for start in range(0, len(features), chunk_size):
         label = labels[start : start + chunk_size, None]
-        scores = features[start : start + chunk_size] @ classes.T
+        scores = (features[start : start + chunk_size] @ distinct.T)[:, column]
         right = scores.gather(1, label)
-        ranks.append(_before(scores.scatter(1, label, -torch.inf), right, "wrong"))
+        ranks.append(((scores > right) | ((scores == right) & (number[None] < label))).sum(1))
     joined = torch.cat(ranks)
     return joined if usable is None else joined.masked_fill(~usable, _NEVER)
 
 
-def _before(wrong: Tensor, right: Tensor, ties: Ties) -> Tensor:
-    return ((wrong > right) if ties == "right" else (wrong >= right) & (wrong > -torch.inf)).sum(1)
+def _before(wrong: Tensor, right: Tensor, ties: Ties, later: Tensor | None = None) -> Tensor:
+    """How many wrong candidates (M, K), -inf for none, come before the right one (M, 1); ``later`` stand after it."""
+    if ties == "right":
+        return (wrong > right).sum(1)
+    equal = (wrong == right) & (wrong > -torch.inf)
+    return ((wrong > right) | (equal if later is None or ties == "wrong" else equal & later)).sum(1)
 
 
 def ensemble(prompts: Tensor, templates: int) -> Tensor:

@@ -47,7 +47,7 @@ class Retrieval:
         images, usable = encoder.images(self.paths)
         texts = encoder.texts(self.captions, self.kind).to(images)
         owner = torch.from_numpy(self.owner).to(images.device)
-        to_text, to_image = retrieval_ranks(images, texts, owner, usable, self.settings.ties)
+        to_text, to_image = retrieval_ranks(images, texts, owner, usable, self.settings.retrieval_ties)
         metrics: dict[str, Metric] = {}
         for depth in _DEPTHS:
             metrics[f"i2t_r{depth}"] = share(to_text < depth, range(len(self.paths)), self.settings)
@@ -57,7 +57,8 @@ class Retrieval:
             for path, good in zip(self.paths, usable.tolist(), strict=True)
             if not good
         )
-        facts = {"head": self.kind, "pictures": len(self.paths), "captions": len(self.captions)}
+        facts = {"head": self.kind, "pictures": len(self.paths), "captions": len(self.captions),
+                 "ties": self.settings.retrieval_ties}  # fmt: skip
         misses = self._misses(images, texts, owner, usable, to_text > 0, to_image > 0)
         return Scores(metrics, failures=failures, facts=facts, worst=misses)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -24,8 +24,8 @@ class Settings:
 
     Attributes:
         protocol: ``strict``, or ``released``: the released evaluation's ways that change figures. There a false text
-            that scores the same as the true one does not count against it, and COCO's and LVIS's classes are ImageNet's
-            80 prompts where ``strict`` takes the bare names.
+            that scores the same as the true one does not count against it, of equal candidates in retrieval the last
+            one is found, and COCO's and LVIS's classes are ImageNet's 80 prompts where ``strict`` takes the bare names.
         samples: drawings of the bootstrap.
         seed: of the drawings.
         predictions: folder with what other programs predicted: detections, label maps, answers.
@@ -39,9 +39,14 @@ class Settings:
     worst: int = 20
 
     @property
-    def ties(self) -> Ties:
-        """Who comes first of a true and a false text with equal scores."""
+    def ties(self) -> Literal["wrong", "right"]:
+        """Who comes first of a true and a false text of one region or picture with equal scores."""
         return "right" if self.protocol == "released" else "wrong"
+
+    @property
+    def retrieval_ties(self) -> Ties:
+        """Who comes first in retrieval of candidates with equal scores."""
+        return "last" if self.protocol == "released" else "wrong"
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,9 @@ class Scores:
         failures: pictures, boxes and predictions that could not be used, and why; all count as wrong.
         facts: of the protocol, for the reader of a result.
         comparable: whether this is what the published figures are of.
+        reason: why it is not, a sentence for the table.
         worst: failures by most, for the page of pictures; none of what could not be used, which is in ``failures``.
+        wrong: some wrong answers in words: what was asked, given, and right.
     """
 
     metrics: dict[str, Metric]
@@ -71,18 +78,22 @@ class Scores:
     failures: tuple[tuple[str, str], ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
     comparable: bool = True
+    reason: str = ""
     worst: tuple[Miss, ...] = ()
+    wrong: tuple[Mapping[str, Any], ...] = ()
 
     def plain(self) -> dict[str, Any]:
         """As JSON."""
-        return {
+        told: dict[str, Any] = {
             "metrics": {name: asdict(metric) for name, metric in self.metrics.items()},
             "breakdown": self.breakdown,
             "failed": len(self.failures),
             "facts": dict(self.facts),
             "comparable": self.comparable,
+            "reason": self.reason,
             "worst": len(self.worst),
         }
+        return told | ({"wrong": [dict(item) for item in self.wrong]} if self.wrong else {})
 
 
 class Task(Protocol):
@@ -94,6 +105,15 @@ class Task(Protocol):
 
     def score(self, encoder: Encoder) -> Scores:
         """Judge, with ``encoder`` prepared."""
+        ...
+
+
+@runtime_checkable
+class Shared(Task, Protocol):
+    """A task whose pictures all processes of a run share; ``score`` is called by the first one afterwards."""
+
+    def share(self, encoder: Encoder) -> None:
+        """This process's part, and on the first one what the others found."""
         ...
 
 

@@ -39,7 +39,7 @@ class Miniature:
 #   blue:  image to text, no caption is like it, so all are equally bad: a tie. Text to image: the green one is better.
 _SAID = {"red": "red", "green": "green", "blue": "green"}
 _RETRIEVAL = {"i2t_r1": THIRD, "t2i_r1": 2 * THIRD}
-_LENIENT = {"i2t_r1": 100.0, "t2i_r1": 2 * THIRD}
+_LAST = {"i2t_r1": 2 * THIRD, "t2i_r1": 2 * THIRD}  # of equals the last: the blue picture's captions are
 
 
 def _coco(root: Path, predictions: Path) -> None:
@@ -194,7 +194,8 @@ def _imagenet_names(root: Path) -> None:
 
 
 def _imagenet(root: Path, predictions: Path) -> None:
-    """Red and green are in their folders, a blue one is in green's."""
+    """Red and green are in their folders, a blue one is in green's: there blue comes first, and of all the others, that
+    score the same, the first ones, red and green."""
     _imagenet_names(root)
     base = root / "IN1K_val/val"
     for number in range(1000):
@@ -414,23 +415,21 @@ MINIATURES: dict[str, Miniature] = {
     ),
     "lvis_minival": Miniature(_detection("lvis/lvis_v1_minival_inserted_image_name.json")("lvis_minival"), 1, _AP),
     "lvis_val": Miniature(_detection("lvis/lvis_v1_val.json")("lvis_val"), 1, _AP),
-    "sharegpt4v": Miniature(_sharegpt4v, 3, _RETRIEVAL, _LENIENT),
-    "dci": Miniature(_dci, 3, _RETRIEVAL, _LENIENT),
-    "coco": Miniature(_coco, 3, _RETRIEVAL, _LENIENT),
-    "flickr30k": Miniature(_flickr30k, 3, _RETRIEVAL, _LENIENT),
-    "lit_cn": Miniature(
-        _tabbed("LIT-CN/image_caption_long_cn.txt", "LIT-CN/images", "images/"), 3, _RETRIEVAL, _LENIENT
-    ),
+    "sharegpt4v": Miniature(_sharegpt4v, 3, _RETRIEVAL, _LAST),
+    "dci": Miniature(_dci, 3, _RETRIEVAL, _LAST),
+    "coco": Miniature(_coco, 3, _RETRIEVAL, _LAST),
+    "flickr30k": Miniature(_flickr30k, 3, _RETRIEVAL, _LAST),
+    "lit_cn": Miniature(_tabbed("LIT-CN/image_caption_long_cn.txt", "LIT-CN/images", "images/"), 3, _RETRIEVAL, _LAST),
     "dci_cn": Miniature(
         _tabbed("DCI-CN/image_caption_trans.txt", "densely_captioned_images/photos", "/mnt/dci/photos/"),
         3,
         _RETRIEVAL,
-        _LENIENT,
+        _LAST,
     ),
-    "docci_cn": Miniature(_tabbed("DOCCI-CN/image_caption_trans.txt", "docci/images", ""), 3, _RETRIEVAL, _LENIENT),
-    "flickr30k_cna": Miniature(_flickr30k_cna, 3, _RETRIEVAL, _LENIENT),
-    "coco_cn": Miniature(_coco_cn, 3, _RETRIEVAL, _LENIENT),
-    "imagenet": Miniature(_imagenet, 3, {"top1": 2 * THIRD, "top5": 2 * THIRD}),
+    "docci_cn": Miniature(_tabbed("DOCCI-CN/image_caption_trans.txt", "docci/images", ""), 3, _RETRIEVAL, _LAST),
+    "flickr30k_cna": Miniature(_flickr30k_cna, 3, _RETRIEVAL, _LAST),
+    "coco_cn": Miniature(_coco_cn, 3, _RETRIEVAL, _LAST),
+    "imagenet": Miniature(_imagenet, 3, {"top1": 2 * THIRD, "top5": 100.0}),
     "imagenet_v2": Miniature(_imagenet_v2, 3, {"top1": 2 * THIRD, "top5": 2 * THIRD}),
     **_SEGMENTATION,
     "gqa": Miniature(_gqa, 3, {"accuracy": THIRD}),
