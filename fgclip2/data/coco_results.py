@@ -20,6 +20,9 @@ from fgclip2.data.coco import CocoDataset
 from fgclip2.errors import Fgclip2Error
 from fgclip2.files import write_atomically
 
+NO_CLASS: Final = 0
+"""The category id of a box whose class is not said; COCO's and LVIS's ids are from 1."""
+
 _LIMIT: Final = 1e9  # pixels; beyond, and not a number, is no place
 _KEYS: Final = ("image_id", "category_id", "bbox", "score")
 

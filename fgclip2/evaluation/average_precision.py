@@ -25,6 +25,9 @@ FREQUENCIES: Final = {"r": "APr", "c": "APc", "f": "APf"}
 LVIS_DETECTIONS: Final = 300
 """Of all classes together: so many of a picture count under LVIS's protocol."""
 
+FIXED_DETECTIONS: Final = 10_000
+"""Of each class, over the whole set: so many count under fixed AP, and any number of one picture."""
+
 LVIS_FIELDS: Final = {"images": ("neg_category_ids", "not_exhaustive_category_ids"), "categories": ("frequency",)}
 """What LVIS's files have and COCO's have not, and its protocol needs."""
 
@@ -61,6 +64,11 @@ class PrecisionTable:
         chosen = values if classes is None else values[..., classes]
         known = chosen[chosen > -1]
         return float(known.mean() * 100) if known.size else float("nan")
+
+    def by_class(self) -> np.ndarray:
+        """AP (0.50:0.95) of every class, (C,) 0..100; nan for classes without objects."""
+        values = self.values[..., 0]
+        return np.where(values[0, 0] > -1, 100 * values.mean(axis=(0, 1)), np.nan)
 
     def curve(self, classes: np.ndarray | None = None) -> np.ndarray:
         """Precision at recall 0, 0.01, ... 1 and IoU 0.50, averaged over classes: its mean is AP50.
@@ -126,6 +134,7 @@ def evaluate_boxes(
     novel: Iterable[str] | None = None,
     *,
     federated: bool = False,
+    fixed: bool = False,
     masks: bool = False,
 ) -> Evaluation:
     """Compare detections with the ground truth.
@@ -136,16 +145,24 @@ def evaluate_boxes(
         novel: names of the novel classes; ``None`` takes LVIS's rare ones when ``federated``, else none.
         federated: LVIS's protocol: the 300 most certain detections of a picture count, and only those of classes that
             were looked for in it (present, or in ``neg_category_ids``); a class in ``not_exhaustive_category_ids`` has
-            no false detections there. Otherwise COCO's: 100 detections a picture and class.
+            has no false detections there. Otherwise COCO's: 100 detections a picture and class.
+        fixed: of LVIS's protocol, fixed AP (Dave et al. 2021, "Evaluating Large-Vocabulary Object Detectors: The Devil
+            is in the Details"): the 10,000 most certain detections of each class over the whole set count, however
+            many are of one picture. At 300 a picture classes push each other out, and a detector gains by being less
+            sure of frequent ones.
         masks: compare ``segmentation`` (run lengths) in place of boxes; an object's size is still that of its box.
 
     Raises:
         Fgclip2Error: a novel name that is no category, a detection of a picture or category that the truth does not
-            have, or a truth without LVIS's fields.
+            have, a truth without LVIS's fields, or ``fixed`` without ``federated``.
     """
+    if fixed and not federated:
+        raise Fgclip2Error("fixed AP is a way to count under LVIS's protocol; give federated=True as well")
+    limit = _COCO_DETECTIONS
     if federated:
         check_lvis(truth)
-        detections = _most_certain(detections, LVIS_DETECTIONS)
+        limit = FIXED_DETECTIONS if fixed else LVIS_DETECTIONS
+        detections = _most_certain(detections, limit, "category_id" if fixed else "image_id")
     if novel is None:
         novel_ids = frozenset(item["id"] for item in truth["categories"] if federated and item["frequency"] == "r")
     else:
@@ -157,7 +174,7 @@ def evaluate_boxes(
             raise Fgclip2Error(f"a detection is of {what} {foreign}, which the annotation file does not have")
     if not detections:
         _log.warning("the detector found nothing in %d pictures; every AP is 0", len(truth["images"]))
-    table = _precision_table(truth, detections, federated, masks)
+    table = _precision_table(truth, detections, federated, masks, limit)
     return Evaluation(truth, detections, table, novel_ids, federated)
 
 
@@ -194,32 +211,45 @@ def class_ids(truth: Mapping[str, Any], classes: Sequence[str]) -> list[int]:
 
 
 def _precision_table(
-    truth: Mapping[str, Any], detections: Sequence[Mapping[str, Any]], federated: bool, masks: bool
+    truth: Mapping[str, Any], detections: Sequence[Mapping[str, Any]], federated: bool, masks: bool, limit: int
 ) -> PrecisionTable:
-    # LVIS knows no crowds. Ids from 1: the evaluator marks unmatched objects with 0.
-    objects = [
-        {**_measured(item, masks), "iscrowd": 0 if federated else int(item.get("iscrowd", 0)), "id": number}
-        for number, item in enumerate(truth["annotations"], start=1)
-    ]
-    found = [
-        {**_measured(item, masks), "score": item["score"], "iscrowd": 0, "id": number}
-        for number, item in enumerate(detections, start=1)
-    ]
-    shared = {"info": {}, "licenses": [], "images": truth["images"], "categories": truth["categories"]}
-    ground, results = (COCO({**shared, "annotations": items}) for items in (objects, found))
+    """Class by class, ``limit`` detections a picture and class at most."""
+    objects, found = _by_class(truth["annotations"]), _by_class(detections)
+    shared = {"info": {}, "licenses": [], "images": truth["images"]}
     category_ids = sorted(category["id"] for category in truth["categories"])
     step = max(1, _PAIRS // max(1, len(truth["images"])))
     parts = []
     for start in range(0, len(category_ids), step):
+        chosen = category_ids[start : start + step]
+        categories = [category for category in truth["categories"] if category["id"] in set(chosen)]
+        # What the evaluator reads is made for these classes only: LVIS has millions of detections. Ids from 1: it marks
+        # unmatched objects with 0. LVIS knows no crowds.
+        true = [
+            {**_measured(item, masks), "iscrowd": 0 if federated else int(item.get("iscrowd", 0)), "id": number}
+            for number, item in enumerate((item for key in chosen for item in objects[key]), start=1)
+        ]
+        given = [
+            {**_measured(item, masks), "score": item["score"], "iscrowd": 0, "id": number}
+            for number, item in enumerate((item for key in chosen for item in found[key]), start=1)
+        ]
+        ground, results = (COCO({**shared, "categories": categories, "annotations": items}) for items in (true, given))
         evaluation = COCOeval_faster(ground, results, "segm" if masks else "bbox", lvis_style=federated)
-        evaluation.params.catIds = category_ids[start : start + step]
-        evaluation.params.maxDets = [LVIS_DETECTIONS if federated else _COCO_DETECTIONS]
+        evaluation.params.catIds = chosen
+        evaluation.params.maxDets = [limit]
         evaluation.params.areaRng = [[0, _LONGEST_SIDE**2], [0, float(np.nextafter(SMALL_SIDE**2, 0))]]
         evaluation.params.areaRngLbl = ["all", "small"]
         evaluation.evaluate()
         evaluation.accumulate()
         parts.append(evaluation.eval["precision"][..., 0])
     return PrecisionTable(np.concatenate(parts, axis=2), np.array(category_ids))
+
+
+def _by_class(items: Iterable[Mapping[str, Any]]) -> defaultdict[int, list[Mapping[str, Any]]]:
+    """Annotations or detections by category id, in their order."""
+    grouped = defaultdict(list)
+    for item in items:
+        grouped[item["category_id"]].append(item)
+    return grouped
 
 
 def _measured(item: Mapping[str, Any], masks: bool) -> dict[str, Any]:
@@ -233,13 +263,16 @@ def _measured(item: Mapping[str, Any], masks: bool) -> dict[str, Any]:
     }
 
 
-def _most_certain(detections: Sequence[Mapping[str, Any]], count: int) -> list[Mapping[str, Any]]:
-    """The ``count`` most certain ones of every picture: the evaluator itself counts by picture and class."""
-    by_image = defaultdict(list)
+def _most_certain(detections: Sequence[Mapping[str, Any]], count: int, of: str) -> list[Mapping[str, Any]]:
+    """The ``count`` most certain ones of every picture (``of`` is ``image_id``) or class (``category_id``).
+
+    The evaluator itself counts by picture and class.
+    """
+    grouped = defaultdict(list)
     for item in detections:
-        by_image[item["image_id"]].append(item)
+        grouped[item[of]].append(item)
     return [
-        item for items in by_image.values() for item in sorted(items, key=lambda item: -float(item["score"]))[:count]
+        item for items in grouped.values() for item in sorted(items, key=lambda item: -float(item["score"]))[:count]
     ]
 
 

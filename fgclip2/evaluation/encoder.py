@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from fgclip2.errors import Fgclip2Error
 from fgclip2.evaluation.records import Box
+from fgclip2.evaluation.sharing import Kept
 from fgclip2.evaluation.store import VectorStore, digest, image_key, region_key, text_key
 from fgclip2.features import DenseFeatures, check_boxes
 from fgclip2.images import open_image
@@ -91,10 +92,12 @@ class Encoder:
         failures: why a picture, or a box of it, could not be used, by its path or path and box.
         encoded: pictures that this process ran through the tower.
         embedded: texts that this process ran through the tower.
+        kept: what tasks found of single pictures with this model, beside its features.
     """
 
     def __init__(self, model: FGCLIP2, store: VectorStore) -> None:
         self.model, self.store = model, store
+        self.kept: Kept | None = Kept(store.folder / "pictures")
         self.failures: dict[Path | tuple[Path, Box], str] = {}
         self.encoded = self.embedded = 0
         self._digests: dict[Path, bytes | None] = {}

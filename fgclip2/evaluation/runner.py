@@ -4,7 +4,7 @@
     OUT/NAME.failures.jsonl    what could not be used, where there is something
     OUT/NAME.worst.html        pictures of what was answered wrongly by most, where there is something
     OUT/table.md               everything that OUT has results of, beside the paper's figures
-    CACHE/MODEL/*.safetensors  features
+    CACHE/MODEL/*.safetensors  features; in pictures/ there what label maps and detections came to, picture by picture
 
 A benchmark whose result is there, by the same model, protocol and files, is not run again.
 """
@@ -28,7 +28,7 @@ from fgclip2.evaluation.datasets import Benchmark
 from fgclip2.evaluation.encoder import Encoder, Wants
 from fgclip2.evaluation.paper import PUBLISHED, SIZES
 from fgclip2.evaluation.report import table
-from fgclip2.evaluation.scores import Scores, Settings, Task
+from fgclip2.evaluation.scores import Scores, Settings, Shared, Task
 from fgclip2.evaluation.store import VectorStore
 from fgclip2.evaluation.worst import page
 from fgclip2.files import write_atomically
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_RESULT: Final = 2
+_RESULT: Final = 3
 """Form of the result files; those of an earlier form are computed again."""
 
 _PACKAGES: Final = ("torch", "torchvision", "transformers", "numpy", "pillow", "faster-coco-eval")
@@ -75,7 +75,7 @@ def run(
     cache: Path | None = None,
     strict: bool = True,
 ) -> Report:
-    """Run benchmarks; under torchrun all processes encode and the first one judges.
+    """Run benchmarks; under torchrun all processes encode, and share label maps and detections; the first one judges.
 
     Args:
         benchmarks: which.
@@ -121,17 +121,20 @@ def run(
         raise Fgclip2Error(f"none of the benchmarks can be run with the data in {root}: {reasons:.600}")
     encoder = Encoder(model, VectorStore.of(cache or out / "features", model))
     encoder.prepare(wants)
-    if first:
-        for name, (benchmark, task, key) in tasks.items():
-            try:
-                scores = task.score(encoder)
-            except Fgclip2Error as error:
-                if strict:
-                    raise
-                left_out[name] = str(error)
+    for name, (benchmark, task, key) in tasks.items():
+        try:
+            if isinstance(task, Shared):
+                task.share(encoder)
+            if not first:
                 continue
-            results[name] = _result(benchmark, scores, model, model_hash, settings, key)
-            _write(out, benchmark, results[name], scores)
+            scores = task.score(encoder)
+        except Fgclip2Error as error:
+            if strict:
+                raise
+            left_out[name] = str(error)
+            continue
+        results[name] = _result(benchmark, scores, model, model_hash, settings, key)
+        _write(out, benchmark, results[name], scores)
     text = table(list(results.values()), left_out)
     if first:
         write_atomically(out / "table.md", text.encode())

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
 from PIL import Image
-from tqdm import tqdm
 
 from fgclip2.errors import Fgclip2Error
 from fgclip2.evaluation.datasets import Benchmark
@@ -18,6 +18,7 @@ from fgclip2.evaluation.encoder import Encoder, Wants
 from fgclip2.evaluation.metrics import bootstrap, class_iou, label_counts, mean_iou
 from fgclip2.evaluation.records import Masked
 from fgclip2.evaluation.scores import Metric, Scores, Settings
+from fgclip2.evaluation.sharing import Kept, Outcome, digest_of, share
 from fgclip2.images import open_image
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ Segmentor: TypeAlias = "Callable[[Image.Image], np.ndarray]"
 """An upright RGB picture to its label map (H, W) of class numbers, at the picture's size."""
 
 _NOTHING = np.iinfo(np.int32).max  # no class number
+_UNNAMED = (255, 65_535)  # what label maps of 8 and of 16 bit have for pixels of no class
+_FORM = "1"  # of what is kept; another form is computed again
 
 
 @dataclass(frozen=True)
@@ -45,9 +48,10 @@ class SegmentationCounts:
 class Segmentation:
     """mIoU over the classes that occur in the truth; pixels without a true class are not judged.
 
-    Label maps are read from ``PREDICTIONS/NAME/STEM.png``, written by a segmentor elsewhere (8 or 16 bit, numbers of
-    classes). Without such a folder the model's own dense map is taken, every pixel its nearest class name: that is
-    without training, and not what the published figures are of, CAT-Seg.
+    Label maps are read from ``PREDICTIONS/NAME/STEM.png``, written by a segmentor elsewhere (8 or 16 bit, classes
+    numbered from 0). Without such a folder the model's own dense map is taken, every pixel its nearest class name: that
+    is without training, and not what the published figures are of, CAT-Seg. Processes share the pictures then, and what
+    was counted of each is kept beside the features.
 
     With background (VOC-21) the names from number 20 on are words for what is not one of the 20, and count as one.
     """
@@ -63,26 +67,48 @@ class Segmentation:
         self.predictions = None if settings.predictions is None else settings.predictions / benchmark.name
         if self.predictions is not None and not self.predictions.is_dir():
             self.predictions = None
+        self.counted: SegmentationCounts | None = None
 
     def wants(self) -> Wants:
         """Nothing: dense maps of whole sets are too large to keep, and each is needed once."""
         return Wants()
 
+    def share(self, encoder: Encoder) -> None:
+        """Count the pixels of all pictures; called by all processes of a run.
+
+        Raises:
+            Fgclip2Error: a true label map cannot be read, or predicted ones number the classes in another way.
+        """
+        if (folder := self.predictions) is not None:
+            # Reading again what other programs wrote takes no longer than reading what was kept of it.
+            self.counted = count_pixels(
+                self.records,
+                lambda record: read_predicted(folder / f"{record.mask.stem}.png", len(self.names)),
+                self.count,
+                rest_is_last=self.background,
+            )
+            return
+        segmentor = cache(lambda: nearest_class(encoder.model, self.names))  # not needed when all counts are there
+        how = digest_of("segmentation", _FORM, str(self.count), str(self.background), *self.names)
+
+        def key(record: Masked) -> bytes:
+            return digest_of(how, record.image.read_bytes(), record.mask.read_bytes())
+
+        self.counted = count_pixels(
+            self.records,
+            lambda record: segmentor()(open_image(record.image)),
+            self.count,
+            rest_is_last=self.background,
+            key=key,
+            kept=encoder.kept,
+        )
+
     def score(self, encoder: Encoder) -> Scores:
-        """Count the pixels of all pictures."""
-        folder = self.predictions
-        predicted: Callable[[Masked], np.ndarray]
-        if folder is None:
-            segment = nearest_class(encoder.model, self.names)
-
-            def predicted(record: Masked) -> np.ndarray:
-                return segment(open_image(record.image))
-        else:
-
-            def predicted(record: Masked) -> np.ndarray:
-                return read_labels(folder / f"{record.mask.stem}.png")
-
-        found = count_pixels(self.records, predicted, self.count, rest_is_last=self.background)
+        """mIoU of what was counted."""
+        if self.counted is None:
+            self.share(encoder)
+        found, folder = self.counted, self.predictions
+        assert found is not None
         names = [f"{number} {name}" for number, name in enumerate(self.names[: self.count])]
         by_class = class_iou(found.counts.sum(0))
         breakdown = {
@@ -103,36 +129,59 @@ class Segmentation:
         return Metric(float(mean_iou(counts.sum(0))), len(counts), interval)
 
 
+class NumberingError(Fgclip2Error):
+    """Predicted label maps number the classes in another way, all of them: no result is better than one of that."""
+
+
 def count_pixels(
-    records: Sequence[Masked], predict: Callable[[Masked], Any], classes: int, rest_is_last: bool = False
+    records: Sequence[Masked],
+    predict: Callable[[Masked], Any],
+    classes: int,
+    rest_is_last: bool = False,
+    *,
+    key: Callable[[Masked], bytes] | None = None,
+    kept: Kept | None = None,
 ) -> SegmentationCounts:
-    """Compare predictions with label maps.
+    """Compare predictions with label maps; under torchrun all processes share them.
 
     Args:
-        records: pictures and their true label maps.
+        records: N pictures and their true label maps.
         predict: a record to its label map (H, W).
         classes: C.
         rest_is_last: predicted numbers from C on mean class C - 1, background; else they mean nothing.
+        key: of all that the counts of a record depend on, see `fgclip2.evaluation.sharing.share`.
+        kept: where counts stay.
+
+    Returns:
+        Of all pictures on the first process; of none on the others.
 
     Raises:
-        Fgclip2Error: a true label map cannot be read: without it there is nothing to judge by.
+        Fgclip2Error: a true label map cannot be read: without it there is nothing to judge by. Or `NumberingError`.
     """
-    failures: list[tuple[str, str]] = []
 
-    def counted() -> Iterator[np.ndarray]:
-        for record in tqdm(records, desc="label maps"):
-            truth = read_labels(record.mask)
-            try:
-                labels = np.asarray(predict(record))
-                if labels.shape != truth.shape:
-                    raise Fgclip2Error(f"a label map of shape {labels.shape}, the true one has {truth.shape}")
-                labels = np.minimum(labels, classes - 1) if rest_is_last else labels
-            except Fgclip2Error as error:
-                failures.append((str(record.image), str(error)))
-                labels = np.full(truth.shape, _NOTHING)
-            yield label_counts(labels, truth, classes)
+    def counted(record: Masked) -> Outcome:
+        truth, failure = read_labels(record.mask), None
+        try:
+            labels = np.asarray(predict(record))
+            if labels.shape != truth.shape:
+                raise Fgclip2Error(f"a label map of shape {labels.shape}, the true one has {truth.shape}")
+            labels = np.minimum(labels, classes - 1) if rest_is_last else labels
+        except NumberingError:
+            raise
+        except Fgclip2Error as error:
+            failure = str(error)
+            labels = np.full(truth.shape, _NOTHING)
+        return Outcome(label_counts(labels, truth, classes), failure)
 
-    return SegmentationCounts(np.stack(list(counted())), tuple(failures))
+    found = share(records, counted, key, kept, "label maps")
+    if not found:
+        return SegmentationCounts(np.zeros((0, 3, classes), np.int64), ())
+    failures = tuple(
+        (str(record.image), outcome.failure)
+        for record, outcome in zip(records, found, strict=True)
+        if outcome.failure is not None
+    )
+    return SegmentationCounts(np.stack([outcome.values for outcome in found]), failures)
 
 
 def nearest_class(model: FGCLIP2, names: Sequence[str]) -> Segmentor:
@@ -181,3 +230,27 @@ def read_labels(file: Path) -> np.ndarray:
     if labels.ndim != 2:
         raise Fgclip2Error(f"the label map {file} has shape {labels.shape}; wanted is one channel of class numbers")
     return labels.astype(np.int32)
+
+
+def read_predicted(file: Path, names: int) -> np.ndarray:
+    """A predicted label map (H, W) int32, classes numbered from 0; 255 (8 bit) or 65,535 is no class.
+
+    Args:
+        file: see `read_labels`.
+        names: how many class names there are.
+
+    Raises:
+        Fgclip2Error: it cannot be read.
+        NumberingError: it has a number that no class has, so that classes are numbered from 1, or are others.
+    """
+    labels = read_labels(file)
+    none = [value for value in _UNNAMED if value >= names]
+    highest = int(labels[~np.isin(labels, none)].max(initial=-1))
+    if highest >= names:
+        raise NumberingError(
+            f"the label map {file} has the number {highest}; the {names} classes are numbered 0 to {names - 1}, and "
+            f"{' or '.join(map(str, none))} is for pixels of no class. Index pictures of seg_predict.py have 0 for "
+            "nothing and k + 1 for class k: write maps for this with seg_train.py --eval-only --predictions, or take 1 "
+            "from every value"
+        )
+    return labels

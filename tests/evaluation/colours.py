@@ -26,6 +26,7 @@ class ColourEncoder:
     """Stands in for `fgclip2.evaluation.encoder.Encoder`; vectors (N, 3)."""
 
     model: Any = None
+    kept: Any = None
 
     def images(self, paths: list[Path], max_patches: int | None = None) -> tuple[Tensor, Tensor]:
         return self.regions([(path, None) for path in paths])
