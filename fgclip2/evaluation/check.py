@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from fgclip2.errors import Fgclip2Error
-from fgclip2.evaluation.datasets import BENCHMARKS, Part
+from fgclip2.evaluation.benchmark import Part
+from fgclip2.evaluation.datasets import BENCHMARKS
 from fgclip2.evaluation.records import pictures
+from fgclip2.evaluation.sizes import Extent, extent
 
 _NAMED: Final = 5  # missing pictures that a message names
 
@@ -21,29 +24,36 @@ class Check:
         missing: parts that are not there.
         records: how many the reader found; 0 when parts are missing.
         absent: picture files that records name and that do not exist.
+        extent: how much of the set these records are, None when parts are missing.
+        optional: parts that are not there and need not be.
     """
 
     missing: tuple[Part, ...]
     records: int
     absent: tuple[Path, ...]
+    extent: Extent | None = None
+    optional: tuple[Part, ...] = ()
 
     @property
     def complete(self) -> bool:
-        """Whether nothing is missing."""
-        return not self.missing and not self.absent and self.records > 0
+        """Whether nothing is missing, as far as is known: the sizes of some sets are not."""
+        whole = self.extent is not None and self.extent.complete is not False
+        return whole and not self.missing and not self.absent and self.records > 0
 
     def lines(self) -> list[str]:
         """What to tell a person."""
         if self.missing:
             return [f"missing: {part.path} ({part.source})" for part in self.missing]
         found = [f"{self.records:,} records"]
+        if self.extent is not None and self.extent.complete is not None:
+            found = [str(self.extent) if self.extent.complete else f"not the whole set: {self.extent}"]
         if self.absent:
             named = ", ".join(map(str, self.absent[:_NAMED]))
             more = f" and {len(self.absent) - _NAMED:,} more" if len(self.absent) > _NAMED else ""
             found.append(f"missing: {len(self.absent):,} pictures that they name: {named}{more}")
         elif not self.records:
             found.append("missing: there is nothing in these files; fetch them again")
-        return found
+        return found + [f"not there, and not needed: {part.path} ({part.source})" for part in self.optional]
 
 
 def check(name: str, root: Path) -> Check:
@@ -64,7 +74,14 @@ def check(name: str, root: Path) -> Check:
         benchmark.classes(root)
     records = 0
     absent: dict[Path, None] = {}
-    for record in benchmark.read(root):
-        records += 1
-        absent |= dict.fromkeys(path for path in pictures(record) if not path.is_file())
-    return Check((), records, tuple(absent))
+
+    def seen() -> Iterator[Any]:
+        nonlocal records
+        for record in benchmark.read(root):
+            records += 1
+            absent.update(dict.fromkeys(path for path in pictures(record) if not path.is_file()))
+            yield record
+
+    size = extent(name, seen())
+    optional = tuple(part for part in benchmark.optional if part.missing(root))
+    return Check((), records, tuple(absent), size, optional)

@@ -6,79 +6,16 @@ pictures (COCO, Flickr30k, DCI, PASCAL) share folders.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias
+from typing import Final
 
 from fgclip2.errors import Fgclip2Error
+from fgclip2.evaluation.benchmark import TASKS, Benchmark, Part, Reader, Task
 from fgclip2.evaluation.readers import boxes, captions, choices, folders, questions
 from fgclip2.evaluation.readers.files import first_existing, read_names
-from fgclip2.evaluation.records import Language
 
-Task = Literal[
-    "fine_grained",
-    "box_classification",
-    "detection",
-    "long_retrieval",
-    "short_retrieval",
-    "classification",
-    "segmentation",
-    "answers",
-]
-TASKS: Final[tuple[Task, ...]] = (
-    "fine_grained",
-    "box_classification",
-    "detection",
-    "long_retrieval",
-    "short_retrieval",
-    "classification",
-    "segmentation",
-    "answers",
-)
-
-Reader: TypeAlias = "Callable[[Path], Iterator[Any]]"
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """What a benchmark needs: ``path`` of a file or folder below the data root, or ``others``; and where it is from."""
-
-    path: str
-    source: str
-    others: tuple[str, ...] = ()
-
-    def missing(self, root: Path) -> bool:
-        """Whether neither it nor one of ``others`` is there."""
-        return not any((root / name).exists() for name in (self.path, *self.others))
-
-
-@dataclass(frozen=True, slots=True)
-class Benchmark:
-    """One benchmark.
-
-    Attributes:
-        name: as on the command line.
-        title: as in tables.
-        task: which protocol judges it.
-        language: of its texts.
-        parts: what it needs on disk.
-        read: the data root to records of its task, one by one.
-        classes: the data root to class names in class order, where it has classes.
-        count: classes that are judged, where there are.
-        in_paper: one of the paper's 29.
-    """
-
-    name: str
-    title: str
-    task: Task
-    language: Language
-    parts: tuple[Part, ...]
-    read: Reader
-    classes: Callable[[Path], tuple[str, ...]] | None = None
-    count: int | None = None
-    in_paper: bool = True
-
+__all__ = ["BENCHMARKS", "TASKS", "Benchmark", "Part", "Task", "select"]
 
 _COCO_SITE: Final = "https://cocodataset.org/#download"
 _COCO_VAL: Final = Part("coco/val2017", f"COCO 2017 val pictures, {_COCO_SITE}")
@@ -162,11 +99,11 @@ _ALL: Final = (
         "box_classification",
         "zh",
         (
-            Part(boxes.BOXCLASS_CN, f"{_HUB}/qihoo360/BoxClass-CN"),
+            Part(boxes.BOXCLASS_CN[0], f"{_HUB}/qihoo360/BoxClass-CN", boxes.BOXCLASS_CN[1:]),
             Part("BoxClass-CN/images", f"{_HUB}/qihoo360/BoxClass-CN"),
         ),
         boxes.boxclass_cn,
-        lambda root: boxes.class_names(root / boxes.BOXCLASS_CN),
+        lambda root: boxes.class_names(boxes.boxclass_cn_file(root)),
         566,
     ),
     Benchmark(
@@ -377,6 +314,7 @@ _ALL: Final = (
             Part("textvqa/train_images", "https://textvqa.org/dataset, train and val pictures"),
         ),
         questions.textvqa,
+        optional=(Part(questions.TEXTVQA_PROMPTS, f"LLaVA-1.5's prompts with OCR tokens, eval.zip of {_LLAVA}"),),
     ),
     Benchmark(
         "refcoco",

@@ -60,10 +60,11 @@ class Masked:
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """What a detector's results are compared with: an LVIS annotation file and the folder of its pictures."""
+    """What a detector's results are compared with: an LVIS annotation file, the folder of its pictures, and these."""
 
     annotation_file: Path
     image_root: Path
+    images: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ Records: TypeAlias = Iterator[Record]
 def pictures(record: Record) -> Sequence[Path]:
     """The picture files that a record names."""
     if isinstance(record, Truth):
-        return ()
+        return record.images
     if isinstance(record, Masked):
         return (record.image, record.mask)
     return (record.image,) if isinstance(record.image, Path) else ()

@@ -13,11 +13,13 @@ from fgclip2.errors import Fgclip2Error
 from fgclip2.evaluation.check import check
 from fgclip2.evaluation.datasets import BENCHMARKS, TASKS, select
 from fgclip2.evaluation.paper import PUBLISHED
+from fgclip2.evaluation.readers import boxes
 from fgclip2.evaluation.readers.files import read_list
 from fgclip2.evaluation.records import Captioned
 from fgclip2.evaluation.runner import open_task
 from fgclip2.evaluation.scores import Settings
-from tests.evaluation.colours import ColourEncoder
+from fgclip2.evaluation.sizes import EXPECTED, Size
+from tests.evaluation.colours import ColourEncoder, picture, write_lines
 from tests.evaluation.miniatures import MINIATURES, make
 
 NAMES = list(BENCHMARKS)
@@ -33,7 +35,7 @@ def test_the_paper_has_29_and_all_have_figures_and_a_miniature() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_reader_and_check(name: str, tmp_path: Path) -> None:
+def test_reader_and_check(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root, _ = make(name, tmp_path)
     records = list(BENCHMARKS[name].read(root))
     assert len(records) == MINIATURES[name].records
@@ -43,7 +45,13 @@ def test_reader_and_check(name: str, tmp_path: Path) -> None:
     # FG-OVD's miniature speaks of one picture that is not there.
     lacks = name in ("fgovd", "fgovd_cn")
     assert [path.name for path in found.absent] == (["none.jpg"] if lacks else [])
-    assert found.complete != lacks
+    # Where the real size is known a miniature is a part of the set; were it all of it, nothing would be missing.
+    size = BENCHMARKS[name].expected
+    assert found.extent is not None
+    assert found.extent.complete is (None if size is None else False)
+    assert found.complete is (size is None and not lacks)
+    monkeypatch.setitem(EXPECTED, name, Size(found.extent.found, found.extent.unit))
+    assert check(name, root).complete is not lacks
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -156,6 +164,73 @@ def test_of_a_long_list_only_the_start_is_read(tmp_path: Path) -> None:
         next(reading)
 
 
+@pytest.mark.parametrize(
+    ("name", "folder", "said"),
+    [
+        ("lit_cn", "LIT-CN", ""),
+        ("lit_cn", "LIT-CN/images", ""),
+        ("lit_cn", "LIT-CN/images", "images/"),
+        ("lit_cn", "LIT-CN/images", "LIT-CN/images/"),  # relative to the root
+        ("lit_cn", "LIT-CN/images/a", "a/"),
+        ("lit_cn", "LIT-CN/images", "/mnt/somewhere/"),
+        ("dci_cn", "DCI-CN/photos", ""),
+        ("dci_cn", "DCI-CN/photos", "photos/"),
+        ("dci_cn", "DCI-CN/images", "/mnt/dci/photos/"),
+        ("dci_cn", "DCI-CN/images", "DCI-CN/images/"),
+        ("dci_cn", "densely_captioned_images/photos", "dci/"),
+        ("dci_cn", "densely_captioned_images/photos", "densely_captioned_images/photos/"),
+        ("docci_cn", "DOCCI-CN/images", ""),
+        ("docci_cn", "DOCCI-CN/images", "docci/images/"),
+        ("docci_cn", "DOCCI-CN/images", "DOCCI-CN/images/"),
+        ("docci_cn", "docci/images", "docci/images/"),
+        ("docci_cn", "docci/images", ""),
+    ],
+)
+def test_chinese_captions_find_their_pictures_in_every_layout(
+    name: str, folder: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With one folder of pictures and none of the others."""
+    own = {"lit_cn": "LIT-CN", "dci_cn": "DCI-CN", "docci_cn": "DOCCI-CN"}[name]
+    file = "image_caption_long_cn.txt" if name == "lit_cn" else "image_caption_trans.txt"
+    lines = []
+    for number in range(2):
+        picture(tmp_path / folder / f"{number}.jpg", "red")
+        lines.append(f"{said}{number}.jpg\t红色的方块")
+    write_lines(tmp_path / own / file, lines)
+    monkeypatch.delitem(EXPECTED, name, raising=False)
+    assert [record.image for record in BENCHMARKS[name].read(tmp_path)] == [
+        tmp_path / folder / f"{number}.jpg" for number in range(2)
+    ]
+    assert check(name, tmp_path).complete
+
+
+def test_a_path_is_better_than_a_name(tmp_path: Path) -> None:
+    """Two pictures of one name: the folder that the line tells decides, though another folder is looked in before."""
+    picture(tmp_path / "LIT-CN/0.jpg", "red")
+    picture(tmp_path / "LIT-CN/images/b/0.jpg", "green")
+    write_lines(tmp_path / "LIT-CN/image_caption_long_cn.txt", ["0.jpg\t红色", "b/0.jpg\t绿色"])
+    found = [record.image for record in BENCHMARKS["lit_cn"].read(tmp_path)]
+    assert found == [tmp_path / "LIT-CN/0.jpg", tmp_path / "LIT-CN/images/b/0.jpg"]
+
+
+def test_boxclass_cn_as_its_data_card_lays_it_out(tmp_path: Path) -> None:
+    root, _ = make("boxclass_cn", tmp_path)
+    records, names = list(BENCHMARKS["boxclass_cn"].read(root)), BENCHMARKS["boxclass_cn"].classes
+    assert names is not None
+    before = names(root)
+    (root / "BoxClass-CN/jsonfile").mkdir()
+    (root / boxes.BOXCLASS_CN[0]).rename(root / boxes.BOXCLASS_CN[1])
+    assert check("boxclass_cn", root).complete
+    assert list(BENCHMARKS["boxclass_cn"].read(root)) == records
+    assert names(root) == before
+
+
+def test_detections_name_the_pictures_of_their_truth(tmp_path: Path) -> None:
+    root, _ = make("lvis_minival", tmp_path)
+    (root / "coco/val2017/000000000007.jpg").unlink()
+    assert check("lvis_minival", root).absent == (root / "coco/val2017/000000000007.jpg",)
+
+
 def test_pictures_are_looked_for_by_path_and_by_name(tmp_path: Path) -> None:
     root, _ = make("dci_cn", tmp_path)  # lines say /mnt/dci/photos/0.jpg
     records = list(BENCHMARKS["dci_cn"].read(root))
@@ -183,6 +258,16 @@ def test_command_lists_and_checks(tmp_path: Path, capsys: pytest.CaptureFixture[
     captured = capsys.readouterr()
     assert "missing: 1 pictures that they name: " in captured.out
     assert captured.err.startswith("error: boxclass_cn is not complete in ")
+    root, _ = make("coco", tmp_path)
+    assert main(["eval", "--check", "coco", str(root)]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "coco: not the whole set: 3 of 5,000 pictures\n"
+    assert captured.err.startswith("error: coco is not complete in ")
+    root, _ = make("textvqa", tmp_path)
+    main(["eval", "--check", "textvqa", str(root)])
+    assert "textvqa: not there, and not needed: textvqa/llava_textvqa_val_v051_ocr.jsonl (LLaVA-1.5's prompts" in (
+        capsys.readouterr().out
+    )
     assert main(["eval", "--check", "voc", str(root)]) == 2
     assert "no benchmark 'voc'; choose of fgovd, " in capsys.readouterr().err
     assert main(["eval", "--check", "coco", str(root / "none")]) == 2

@@ -10,14 +10,17 @@ from pathlib import Path
 from typing import Any, Final
 
 from fgclip2.errors import Fgclip2Error
-from fgclip2.evaluation.readers.files import entry, read_object
+from fgclip2.evaluation.readers.files import entry, first_existing, read_object
 from fgclip2.evaluation.records import Box, Boxed, Truth
 from fgclip2.names import spoken
 
 COCO: Final = "coco/annotations/instances_val2017.json"
 LVIS: Final = "lvis/lvis_v1_val.json"
 MINIVAL: Final = "lvis/lvis_v1_minival_inserted_image_name.json"
-BOXCLASS_CN: Final = "BoxClass-CN/valid_category_data_total_zh.json"
+BOXCLASS_CN: Final = (
+    "BoxClass-CN/valid_category_data_total_zh.json",  # as the released evaluation is called
+    "BoxClass-CN/jsonfile/valid_category_data_total_zh.json",  # as its data card lays it out
+)
 
 
 def coco(root: Path) -> Iterator[Boxed]:
@@ -32,17 +35,22 @@ def lvis(root: Path) -> Iterator[Boxed]:
 
 def boxclass_cn(root: Path) -> Iterator[Boxed]:
     """BoxClass-CN, 566 classes with Chinese names."""
-    yield from instances(root / BOXCLASS_CN, root / "BoxClass-CN/images")
+    yield from instances(boxclass_cn_file(root), root / "BoxClass-CN/images")
+
+
+def boxclass_cn_file(root: Path) -> Path:
+    """BoxClass-CN's annotations, at either of their places."""
+    return first_existing(*(root / name for name in BOXCLASS_CN))
 
 
 def lvis_val(root: Path) -> Iterator[Truth]:
     """What detections in LVIS val are compared with."""
-    yield Truth(root / LVIS, root / "coco")
+    yield _truth(root / LVIS, root / "coco")
 
 
 def lvis_minival(root: Path) -> Iterator[Truth]:
     """What detections in LVIS minival are compared with."""
-    yield Truth(root / MINIVAL, root / "coco")
+    yield _truth(root / MINIVAL, root / "coco")
 
 
 def instances(file: Path, image_root: Path) -> Iterator[Boxed]:
@@ -95,6 +103,11 @@ def image_name(image: Mapping[str, Any], file: Path) -> str:
     if isinstance(image.get("file_name"), str):
         return image["file_name"]
     raise Fgclip2Error(f"{file}: picture {image.get('id')} has neither file_name nor coco_url")
+
+
+def _truth(file: Path, image_root: Path) -> Truth:
+    images = [entry(image, f"{file}, images", "id") for image in read_object(file, "images")["images"]]
+    return Truth(file, image_root, tuple(image_root / image_name(image, file) for image in images))
 
 
 def _categories(content: Mapping[str, Any], file: Path) -> list[dict[str, Any]]:

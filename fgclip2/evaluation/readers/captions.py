@@ -73,18 +73,21 @@ def dci(root: Path) -> Iterator[Captioned]:
 
 def lit_cn(root: Path) -> Iterator[Captioned]:
     """LIT-CN: 33,010 pairs."""
-    yield from tabbed(root / "LIT-CN/image_caption_long_cn.txt", [root / "LIT-CN"])
+    folder = root / "LIT-CN"
+    yield from tabbed(folder / "image_caption_long_cn.txt", [folder, folder / "images", root])
 
 
 def dci_cn(root: Path) -> Iterator[Captioned]:
-    """DCI-CN: the pictures of DCI."""
-    folders = [root / "DCI-CN", root / "densely_captioned_images/photos"]
-    yield from tabbed(root / "DCI-CN/image_caption_trans.txt", folders)
+    """DCI-CN: the pictures of DCI, in DCI's folder or in its own."""
+    folder = root / "DCI-CN"
+    folders = [folder, root / "densely_captioned_images/photos", folder / "photos", folder / "images", root]
+    yield from tabbed(folder / "image_caption_trans.txt", folders)
 
 
 def docci_cn(root: Path) -> Iterator[Captioned]:
-    """DOCCI-CN: the pictures of DOCCI."""
-    yield from tabbed(root / "DOCCI-CN/image_caption_trans.txt", [root / "DOCCI-CN", root / "docci/images"])
+    """DOCCI-CN: the pictures of DOCCI, in DOCCI's folder or in its own."""
+    folder = root / "DOCCI-CN"
+    yield from tabbed(folder / "image_caption_trans.txt", [folder, root / "docci/images", folder / "images", root])
 
 
 def flickr30k_cna(root: Path) -> Iterator[Captioned]:
@@ -112,7 +115,7 @@ def coco_cn(root: Path) -> Iterator[Captioned]:
 
 
 def tabbed(file: Path, folders: Sequence[Path]) -> Iterator[Captioned]:
-    """Lines ``path<TAB>caption``; a picture is looked for in these folders, by its path and then by its name."""
+    """Lines ``path<TAB>caption``; a picture is looked for in these folders, by its path in all and then by its name."""
     yield from _grouped(read_pairs(file), folders)
 
 
@@ -134,5 +137,5 @@ def _grouped(pairs: Iterator[tuple[str, str]], folders: Sequence[Path]) -> Itera
     for name, caption in pairs:
         captions.setdefault(name, []).append(caption)
     for name, listed in captions.items():
-        candidates = [folder / path for folder in folders for path in (name, Path(name).name)]
+        candidates = [folder / path for path in (name, Path(name).name) for folder in folders]
         yield Captioned(first_existing(*candidates), tuple(listed))

@@ -16,6 +16,11 @@ from fgclip2.evaluation.readers.files import entry, read_json_lines, read_object
 from fgclip2.evaluation.records import Question
 
 REFCOCO_SPLITS: Final = ("val", "testA", "testB")
+TEXTVQA_PROMPTS: Final = "textvqa/llava_textvqa_val_v051_ocr.jsonl"
+OCR_TOKENS: Final = "Reference OCR token:"
+"""How the line of LLaVA-1.5's TextVQA prompts begins that names the words in the picture."""
+
+_SHORT_ANSWER: Final = "Answer the question using a single word or phrase."
 _COPIES: Final = 1_000_000  # MMBench numbers the copies of question n, with their options turned: n + k * 1,000,000
 
 
@@ -30,12 +35,42 @@ def gqa(root: Path) -> Iterator[Question]:
 
 
 def textvqa(root: Path) -> Iterator[Question]:
-    """TextVQA, validation, ten answers a question."""
-    file = root / "textvqa/TextVQA_0.5.1_val.json"
+    """TextVQA, validation, ten answers a question; asked as LLaVA-1.5 asks, with the picture's OCR tokens, where its
+    file of prompts is there.
+
+    Raises:
+        Fgclip2Error: a file is damaged, or the prompts lack a question.
+    """
+    file, prompts = root / "textvqa/TextVQA_0.5.1_val.json", root / TEXTVQA_PROMPTS
+    asked = _prompts(prompts) if prompts.exists() else None
     for item in read_object(file, "data")["data"]:
         item = entry(item, str(file), "question_id", "image_id", "question", "answers")
+        said = text(item["question"], f"{file}, question {item['question_id']}")
+        if asked is not None:
+            key = str(item["image_id"]), said.lower()
+            if key not in asked:
+                raise Fgclip2Error(
+                    f"{prompts} has no prompt of picture {item['image_id']} for {said!r:.60}; fetch it again, or take "
+                    "it away to ask without OCR tokens"
+                )
+            said = asked[key]
         image = root / f"textvqa/train_images/{item['image_id']}.jpg"
-        yield Question(str(item["question_id"]), image, item["question"], tuple(map(str, item["answers"])))
+        yield Question(str(item["question_id"]), image, said, tuple(map(str, item["answers"])))
+
+
+def _prompts(file: Path) -> dict[tuple[str, str], str]:
+    """LLaVA-1.5's prompts without their last line, the order to answer, by picture and question in lower case.
+
+    The question is the line that is neither that order nor the OCR tokens, wherever these stand.
+    """
+    found = {}
+    for number, item in read_json_lines(file, "image", "text"):
+        lines = [line for line in text(item["text"], f"{file}, line {number}").split("\n") if line != _SHORT_ANSWER]
+        questions = [line for line in lines if not line.startswith(OCR_TOKENS)]
+        if len(questions) != 1:
+            raise Fgclip2Error(f"{file}, line {number}: {item['text']!r:.60} has no one line that is the question")
+        found[Path(str(item["image"])).stem, questions[0].strip().lower()] = "\n".join(lines)
+    return found
 
 
 def refcoco(root: Path) -> Iterator[Question]:
