@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fgclip2.data.media import VideoReader, VideoWriter, find_pictures, is_video
+from fgclip2.data.media import VideoReader, VideoWriter, find_pictures, is_video, scan_folder
 from fgclip2.errors import Fgclip2Error
 
 
@@ -33,7 +33,7 @@ def test_folders_without_pictures(tmp_path: Path) -> None:
         find_pictures(tmp_path / "none")
 
 
-def test_a_subfolder_that_cannot_be_read_is_an_error_unless_it_is_asked_for(
+def test_a_subfolder_that_cannot_be_read_is_an_error_or_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "a.png").touch()
@@ -49,9 +49,25 @@ def test_a_subfolder_that_cannot_be_read_is_an_error_unless_it_is_asked_for(
     monkeypatch.setattr(os, "scandir", scandir)
     with pytest.raises(Fgclip2Error, match="猫' cannot be read .Permission denied."):
         find_pictures(tmp_path)
-    closed: list[tuple[Path, str]] = []
-    assert find_pictures(tmp_path, unreadable=closed) == ([tmp_path / "a.png"], 0)
-    assert closed == [(tmp_path / "猫", "Permission denied")]
+    scan = scan_folder(tmp_path)
+    assert scan.pictures == (tmp_path / "a.png",)
+    assert scan.closed == ((tmp_path / "猫", "Permission denied"),)
+
+
+def test_links_to_folders_are_named_and_not_followed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "b.png").touch()
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "link").symlink_to(tmp_path / "other")
+    (folder / "back").symlink_to(folder)
+    with pytest.raises(Fgclip2Error, match="back is a link to a folder, and those are not followed"):
+        find_pictures(folder)
+    (folder / "a.png").touch()
+    (folder / "self.png").symlink_to("self.png")
+    assert find_pictures(folder) == ([folder / "a.png", folder / "self.png"], 0)
+    assert f"{folder / 'link'} is a link to a folder" in caplog.text
+    assert scan_folder(folder).linked == (folder / "back", folder / "link")
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ Videos need PyAV (``pip install 'fgclip2[mmdet]'`` brings it), which carries its
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from fgclip2.errors import Fgclip2Error
 
 if TYPE_CHECKING:
     from av.container import InputContainer
+
+_log = logging.getLogger(__name__)
 
 PICTURE_SUFFIXES: Final = frozenset(
     {
@@ -51,45 +54,66 @@ def is_video(path: str | os.PathLike[str]) -> bool:
     return Path(path).suffix.lower() in VIDEO_SUFFIXES
 
 
-def find_pictures(
-    folder: str | os.PathLike[str],
-    *,
-    leave_out: Path | None = None,
-    unreadable: list[tuple[Path, str]] | None = None,
-) -> tuple[list[Path], int]:
-    """All pictures below a folder, by their names' endings.
+@dataclass(frozen=True)
+class Scan:
+    """What a folder and its subfolders hold.
+
+    Attributes:
+        folder: as it was given.
+        pictures: sorted.
+        others: how many other files there are.
+        closed: subfolders that cannot be listed, each with the reason.
+        linked: subfolders that are links, sorted; they are not entered, since one may lead back here.
+    """
+
+    folder: Path
+    pictures: tuple[Path, ...]
+    others: int
+    closed: tuple[tuple[Path, str], ...]
+    linked: tuple[Path, ...]
+
+    def nothing(self) -> Fgclip2Error:
+        """The error of a folder without a picture, with what was seen in place of one."""
+        what = f"only {self.others} other files" if self.others else "it is empty"
+        if self.linked:
+            what = f"{self.linked[0]} is a link to a folder, and those are not followed"
+        if self.closed:
+            what = f"{self.closed[0][0]} cannot be read: {self.closed[0][1]}"
+        return Fgclip2Error(
+            f"the folder {str(self.folder)!r} holds no picture ({what}); pictures end in .jpg, .png, .webp, .tif or "
+            "the like"
+        )
+
+
+def scan_folder(folder: str | os.PathLike[str], *, leave_out: Path | None = None) -> Scan:
+    """Look through a folder and its subfolders, by the endings of names; hidden ones are neither entered nor counted.
 
     Args:
-        folder: searched with its subfolders; hidden files and folders are not entered.
+        folder: where to look.
         leave_out: a folder that is not entered either, such as the one that results are written to.
-        unreadable: gets the subfolders that cannot be listed, each with the reason; without it one is an error.
-
-    Returns:
-        The pictures, sorted, and how many other files were seen.
 
     Raises:
-        Fgclip2Error: no such folder, no picture in it, or it cannot be listed.
+        Fgclip2Error: no such folder, or it cannot be listed.
     """
     root = Path(folder)
     if not root.is_dir():
         raise Fgclip2Error(f"the folder {str(root)!r} does not exist (looked in {Path.cwd()})")
     avoided = leave_out.resolve() if leave_out else None
     found: list[Path] = []
+    closed: list[tuple[Path, str]] = []
+    linked: list[Path] = []
     others = 0
-    closed: list[tuple[Path, str]] = [] if unreadable is None else unreadable
 
     def note(error: OSError) -> None:  # without it such a folder looks like an empty one
         where, reason = Path(error.filename), error.strerror or str(error)
-        if where == root or unreadable is None:
-            raise Fgclip2Error(
-                f"the folder {str(where)!r} cannot be read ({reason}), and nobody knows which pictures are in it; mend "
-                "its permissions, or move it elsewhere"
-            ) from error
+        if where == root:
+            raise _unreadable(where, reason) from error
         closed.append((where, reason))
 
     for where, folders, files in os.walk(root, onerror=note):
         here = Path(where)
         folders[:] = sorted(name for name in folders if name[0] != "." and (here / name).resolve() != avoided)
+        linked += [here / name for name in folders if (here / name).is_symlink()]
         for name in files:
             if name[0] == ".":
                 continue
@@ -97,14 +121,37 @@ def find_pictures(
                 found.append(here / name)
             else:
                 others += 1
-    if not found:
-        what = f"only {others} other files" if others else "it is empty"
-        if closed:
-            what = f"{closed[0][0]} cannot be read: {closed[0][1]}"
-        raise Fgclip2Error(
-            f"the folder {str(root)!r} holds no picture ({what}); pictures end in .jpg, .png, .webp, .tif or the like"
-        )
-    return sorted(found), others
+    return Scan(root, tuple(sorted(found)), others, tuple(closed), tuple(sorted(linked)))
+
+
+def find_pictures(folder: str | os.PathLike[str], *, leave_out: Path | None = None) -> tuple[list[Path], int]:
+    """All pictures below a folder, by their names' endings; the log names links to folders, which are not followed.
+
+    Args:
+        folder: searched with its subfolders; hidden files and folders are not entered.
+        leave_out: a folder that is not entered either, such as the one that results are written to.
+
+    Returns:
+        The pictures, sorted, and how many other files were seen.
+
+    Raises:
+        Fgclip2Error: no such folder, no picture in it, or it or a subfolder cannot be listed.
+    """
+    scan = scan_folder(folder, leave_out=leave_out)
+    if scan.closed:
+        raise _unreadable(*scan.closed[0])
+    if not scan.pictures:
+        raise scan.nothing()
+    for link in scan.linked:
+        _log.warning("%s is a link to a folder and is not followed; give it as well, or its target", link)
+    return list(scan.pictures), scan.others
+
+
+def _unreadable(folder: Path, reason: str) -> Fgclip2Error:
+    return Fgclip2Error(
+        f"the folder {str(folder)!r} cannot be read ({reason}), and nobody knows which pictures are in it; mend its "
+        "permissions, or move it elsewhere"
+    )
 
 
 @dataclass(frozen=True)
