@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, Self
 
 import numpy as np
 from PIL import Image
@@ -30,7 +31,8 @@ embed it again, for its boxes."""
 Done = Literal["failed", "unchanged", "described", "copied", "embedded"]
 
 _READERS: Final = 2
-_AHEAD: Final = 32  # pictures that are read while others are embedded
+_AHEAD: Final = 32  # pictures that are read while others are embedded,
+_AHEAD_PIXELS: Final = 1 << 26  # and about so many pixels of them: 4 bytes each
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,10 @@ class Outcome:
     given: int = 0
     arrays: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
     problem: str = ""
+
+
+Found = Outcome | tuple[str, Image.Image]
+"""What became of a task without the model; or the hash of its contents, and its pixels."""
 
 
 class Digests:
@@ -108,13 +114,13 @@ def embed_unit(
     outcomes: dict[int, Outcome] = {}
     fresh: list[tuple[int, str, tuple[int, int]]] = []  # those that go through the model, in its order
 
-    def read(task: Task) -> Outcome | tuple[str, Image.Image]:
+    def read(task: Task) -> Found:
         return _read(task, config, root, twins)
 
-    with ThreadPoolExecutor(_READERS) as pool:
+    with _Ahead(read) as ahead:
 
         def pictures() -> Iterator[Image.Image]:
-            for number, found in enumerate(_ahead(pool, read, tasks)):
+            for number, found in enumerate(ahead.of(tasks)):
                 step()
                 if isinstance(found, Outcome):
                     outcomes[number] = found
@@ -131,7 +137,7 @@ def embed_unit(
     return [outcomes[number] for number in range(len(tasks))]
 
 
-def _read(task: Task, config: BuildConfig, root: Path, twins: Digests) -> Outcome | tuple[str, Image.Image]:
+def _read(task: Task, config: BuildConfig, root: Path, twins: Digests) -> Found:
     """What became of a picture, or its contents' hash and its pixels when it has to be embedded."""
     source, digest = task.source, ""
     if source.problem:
@@ -160,16 +166,56 @@ def _outside(source: Source, size: tuple[int, int]) -> str:
     return ""
 
 
-def _ahead(
-    pool: ThreadPoolExecutor, read: Callable[[Task], Outcome | tuple[str, Image.Image]], tasks: Sequence[Task]
-) -> Iterator[Outcome | tuple[str, Image.Image]]:
-    """What ``read`` returns for each task, in order, read ahead by the pool."""
-    rest = iter(tasks)
-    waiting: deque[Future[Outcome | tuple[str, Image.Image]]] = deque(
-        pool.submit(read, task) for task in islice(rest, _AHEAD)
-    )
-    while waiting:
-        found = waiting.popleft().result()
-        for task in islice(rest, 1):
-            waiting.append(pool.submit(read, task))
-        yield found
+class _Ahead:
+    """Reads pictures in order, some of them before they are asked for; leaving it stops what is still being read.
+
+    Pictures wait as pixels, and 32 of a large camera would be gigabytes. How large one is shows when it is decoded, so
+    a reader waits before it begins the next while what is ready has ``_AHEAD_PIXELS``, and they are exceeded by what
+    the other readers have in work. The picture that is wanted next never waits: so nothing can wait for ever.
+
+    Args:
+        read: gives what becomes of a task.
+    """
+
+    def __init__(self, read: Callable[[Task], Found]) -> None:
+        self._read = read
+        self._pool = ThreadPoolExecutor(_READERS)
+        self._changed = threading.Condition()
+        self._pixels, self._next, self._over = 0, 0, False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._changed:
+            self._over = True
+            self._changed.notify_all()
+        self._pool.shutdown(cancel_futures=True)
+
+    def of(self, tasks: Sequence[Task]) -> Iterator[Found]:
+        """What becomes of each task, in order."""
+        rest = enumerate(tasks)
+        waiting = deque(self._pool.submit(self._one, *item) for item in islice(rest, _AHEAD))
+        while waiting:
+            found = waiting.popleft().result()
+            for item in islice(rest, 1):
+                waiting.append(self._pool.submit(self._one, *item))
+            with self._changed:
+                self._pixels -= _pixels(found)
+                self._next += 1
+                self._changed.notify_all()
+            yield found
+
+    def _one(self, number: int, task: Task) -> Found:
+        with self._changed:
+            self._changed.wait_for(lambda: self._over or self._next >= number or self._pixels < _AHEAD_PIXELS)
+            if self._over:
+                raise CancelledError  # nobody asks for it any more
+        found = self._read(task)
+        with self._changed:
+            self._pixels += _pixels(found)
+        return found
+
+
+def _pixels(found: Found) -> int:
+    return 0 if isinstance(found, Outcome) else found[1].width * found[1].height
