@@ -19,11 +19,14 @@ from fgclip2.files import write_atomically
 from fgclip2.images import open_image
 from fgclip2.search import manifest as manifests
 from fgclip2.search.bulk import embed_on_cluster
+from fgclip2.search.columns import settle
 from fgclip2.search.config import BuildConfig, ClusterConfig
 from fgclip2.search.entries import Entry
 from fgclip2.search.index import open_index
+from fgclip2.search.lists import is_text
 from fgclip2.search.sources import Source, list_sources, read_picture, span_of
-from fgclip2.search.store import OWN_COLUMNS, SPACES, Store
+from fgclip2.search.store import SPACES, Store
+from fgclip2.search.tables import OWN_COLUMNS
 from fgclip2.search.units import Digests, Done, Known, Outcome, Task, embed_unit
 
 if TYPE_CHECKING:
@@ -42,9 +45,11 @@ class BuildReport:
         described: were in the store, and the list says something else of them now.
         unchanged: were in the store as they are.
         missing: are in the store and not in the collection; deleted when ``prune`` was asked for.
-        unknown: are in the store, of a folder or shard that cannot be read now; never deleted.
+        unknown: are in the store, of a folder or shard that cannot be read now, or is a link; never deleted.
         failed: could not be read; named in the store's ``failures.jsonl``.
         first_failure: the reason of the first of them.
+        left_out: metadata that cannot be stored, a sentence for each column and reason.
+        others: files of the collection that are no pictures, by their names.
         total: live pictures of the store now.
         seconds: time taken.
     """
@@ -57,6 +62,8 @@ class BuildReport:
     unknown: int
     failed: int
     first_failure: str
+    left_out: tuple[str, ...]
+    others: int
     total: int
     seconds: float
 
@@ -88,13 +95,16 @@ def build_store(
 
     Raises:
         Fgclip2Error: the collection cannot be listed, none of its pictures can be read, or the store belongs to another
-            model, collection or settings; on a cluster, what its workers lack.
+            model, collection or settings; the store cannot be written; on a cluster, what its workers lack.
     """
     begun = time.monotonic()
     chosen, folder = config or BuildConfig(), Path(out)
-    base, sources = list_sources(collection, root, leave_out=folder)
+    base, sources, others = list_sources(collection, root, leave_out=folder)
+    if not is_text(os.fspath(base)):
+        raise Fgclip2Error(f"the picture folder {os.fspath(base)!r} has a name that is no UTF-8; rename it")
     store = _open(folder, model, chosen, base, sources)
     with store.writing():
+        sources, left_out = settle(sources, store.metadata)
         run = _Run(store, chosen)
         size = chosen.shard_size
         tasks = run.tasks(sources)
@@ -124,8 +134,8 @@ def build_store(
     counts, failed = run.counts, run.failures
     return BuildReport(
         counts["embedded"], counts["copied"], counts["described"], counts["unchanged"], len(gone),
-        len(absent) - len(gone), len(failed), failed[0]["error"] if failed else "", len(store),
-        time.monotonic() - begun,
+        len(absent) - len(gone), len(failed), failed[0]["error"] if failed else "",
+        tuple(left_out), others, len(store), time.monotonic() - begun,
     )  # fmt: skip
 
 
@@ -244,7 +254,8 @@ class _Run:
         listing = self.store.folder / "failures.jsonl"
         if self.failures:
             lines = "".join(json.dumps(failure, ensure_ascii=False) + "\n" for failure in self.failures)
-            write_atomically(listing, lines.encode())
+            # A name that is no UTF-8 is among them; so escaped it is still JSON, and reads as that name.
+            write_atomically(listing, lines.encode(errors="backslashreplace"))
         else:
             listing.unlink(missing_ok=True)
 

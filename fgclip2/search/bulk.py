@@ -233,7 +233,7 @@ def pack(outcomes: Sequence[Outcome]) -> bytes:
                 f"{number} regions": regions.astype(np.float16),
                 f"{number} boxes": boxes.astype(np.float32),
             }
-    return save(tensors, metadata={"outcomes": json.dumps(facts, ensure_ascii=False)})
+    return save(tensors, metadata={"outcomes": json.dumps(facts)})
 
 
 def unpack(data: bytes) -> list[Outcome]:

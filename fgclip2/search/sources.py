@@ -7,26 +7,22 @@ Names are checked before a file is opened: they never lead out of the root, what
 from __future__ import annotations
 
 import json
-import math
 import os
 import tarfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
-from fgclip2.data.media import PICTURE_SUFFIXES, find_pictures
+from fgclip2.data.media import PICTURE_SUFFIXES, scan_folder
 from fgclip2.data.records import read_span
 from fgclip2.data.shards import how_it_ends
 from fgclip2.errors import Fgclip2Error
 from fgclip2.search.entries import Value
+from fgclip2.search.lists import PATH_KEYS, SPAN, ListEntry, boxes_of, is_text, plain, read_list
 from fgclip2.search.problems import PictureError
 
-SPAN: Final = ("shard_start", "shard_bytes")
-"""Columns of pictures in shards: where in the tar file they lie."""
-
-_PATH_KEYS: Final = ("image", "f_path", "file_name", "path")
-_RESERVED: Final = frozenset({"name", "sha256", "width", "height", "boxes", "bbox_info", *SPAN})
 _LISTS: Final = (".txt", ".jsonl", ".json", ".csv", ".parquet")
 
 
@@ -65,20 +61,21 @@ class Source:
 
 def list_sources(
     given: str | os.PathLike[str], root: str | os.PathLike[str] | None = None, *, leave_out: Path | None = None
-) -> tuple[Path, list[Source]]:
+) -> tuple[Path, list[Source], int]:
     """All pictures of a collection, in a fixed order.
 
     Args:
-        given: a folder, searched with its subfolders (its ``.tar`` shards when it has no pictures); a shard; or a list:
-            ``.txt`` with a path a line; ``.jsonl``, ``.json``, ``.csv`` or ``.parquet`` whose entries have the path as
-            ``image``, ``f_path``, ``file_name`` or ``path``, perhaps ``boxes`` in pixels or FineHARD's ``bbox_info``,
-            and anything else as metadata; or COCO JSON.
+        given: a folder, searched with its subfolders, and its ``.tar`` shards, which are not looked for in subfolders;
+            a shard; or a list: ``.txt`` with a path a line; ``.jsonl``, ``.json``, ``.csv`` or ``.parquet`` whose
+            entries have the path as ``image``, ``f_path``, ``file_name`` or ``path``, perhaps ``boxes`` in pixels or
+            FineHARD's ``bbox_info``, and anything else as metadata; or COCO JSON.
         root: folder that the paths of a list are relative to; ``None`` takes the list's own.
         leave_out: a folder that is not entered.
 
     Returns:
-        The root, its links followed, and the pictures. A line that names none, or one outside the root, is among them
-        with its problem; so is a subfolder that cannot be read.
+        The root, its links followed; the pictures; and how many other files were seen in folder and shards. A line that
+        names none, or one outside the root, is among the pictures with its problem; so is a subfolder that cannot be
+        read, or is a link.
 
     Raises:
         Fgclip2Error: there is nothing of that name, it is of no known kind, damaged, or holds no picture.
@@ -87,27 +84,20 @@ def list_sources(
     if not path.exists():
         raise Fgclip2Error(f"{str(path)!r} does not exist (looked in {Path.cwd()}); give a folder, a list or a shard")
     if path.is_dir():
-        shards = sorted(path.glob("*.tar"))
-        closed: list[tuple[Path, str]] = []
-        try:
-            pictures = find_pictures(path, leave_out=leave_out, unreadable=closed)[0]
-            sources = [Source(picture.relative_to(path).as_posix()) for picture in pictures]
-        except Fgclip2Error:
-            if not shards:
-                raise
-            sources = [source for shard in shards for source in _shard(shard)]
-        return path.resolve(), sources + [_closed(folder.relative_to(path), reason) for folder, reason in closed]
+        sources, others = _folder(path, leave_out)
+        return path.resolve(), list(map(_named_in_utf8, sources)), others
     if path.suffix.lower() == ".tar":
-        return path.parent.resolve(), _shard(path)
+        sources, others = _shard(path)
+        return path.parent.resolve(), list(map(_named_in_utf8, sources)), others
     if path.suffix.lower() not in _LISTS:
         raise Fgclip2Error(f"{str(path)!r} is no list of pictures; give a folder, .tar shards, or {', '.join(_LISTS)}")
     base = Path(root) if root is not None else path.parent
     if not base.is_dir():
         raise Fgclip2Error(f"the picture folder {str(base)!r} does not exist (looked in {Path.cwd()})")
-    sources = [_of_fields(fields, base) for fields in _read_list(path)]
+    sources = [of_entry(entry, base) for entry in read_list(path)]
     if not sources:
         raise Fgclip2Error(f"{path} names no picture")
-    return base.resolve(), _without_repeats(sources)
+    return base.resolve(), _without_repeats(sources), 0
 
 
 def read_picture(root: Path, name: str, span: tuple[int, int] | None = None) -> bytes:
@@ -140,26 +130,57 @@ def inside(root: Path, name: str) -> Path:
     """The file of a name below ``root``.
 
     Raises:
-        PictureError: it would be outside.
+        PictureError: it would be outside, or is a link that leads round in a circle.
     """
     parts = PurePosixPath(name).parts
     if not parts or name.startswith("/") or ".." in parts or "\\" in name or "\0" in name or Path(name).drive:
         raise PictureError("outside", f"the name {name!r:.120} does not stay in the picture folder {str(root)!r}")
     file = root.joinpath(*parts)
-    if not file.resolve().is_relative_to(root.resolve()):
+    try:
+        within = file.resolve().is_relative_to(root.resolve())
+    except (OSError, RuntimeError) as error:  # RuntimeError is Python's before 3.13
+        raise PictureError("link", f"{name!r:.120} is a link that leads to itself, in {str(root)!r}") from error
+    if not within:
         raise PictureError("link", f"{name!r:.120} is a link that leads out of the picture folder {str(root)!r}")
     return file
 
 
-def _closed(folder: Path, reason: str) -> Source:
-    """What stands for a subfolder that cannot be listed."""
-    name = f"{folder.as_posix()}/"
-    return Source(name, problem=f"the folder cannot be read ({reason}): its pictures are left as they are", hides=name)
+def _folder(path: Path, leave_out: Path | None) -> tuple[list[Source], int]:
+    """Pictures in files, then those in shards, then what stands for folders that were not entered; and other files."""
+    scan = scan_folder(path, leave_out=leave_out)
+    shards = sorted(file for file in path.glob("*.tar") if file.is_file() and file.name[0] != ".")
+    if not scan.pictures and not shards:
+        raise scan.nothing()
+    sources = [Source(picture.relative_to(path).as_posix()) for picture in scan.pictures]
+    others = scan.others - len(shards)
+    for shard in shards:
+        found, more = _shard(shard)
+        sources, others = sources + found, others + more
+    sources += [_hidden(folder, path, f"cannot be read ({reason})") for folder, reason in scan.closed]
+    what = "is a link, and those are not followed (index its target by itself)"
+    return sources + [_hidden(folder, path, what) for folder in scan.linked], others
 
 
-def _shard(path: Path) -> list[Source]:
-    """The pictures of a tar file; of the ``.json`` beside one (webdataset's way) its plain fields and boxes."""
+def _hidden(folder: Path, root: Path, what: str) -> Source:
+    """What stands for a subfolder that is not listed."""
+    name = f"{folder.relative_to(root).as_posix()}/"
+    return Source(name, problem=f"the folder {what}: its pictures are left as they are", hides=name)
+
+
+def _named_in_utf8(source: Source) -> Source:
+    """As it is, or with its problem: a store has names as text, and bytes that are no UTF-8 cannot be written to it."""
+    if source.problem or is_text(source.name):
+        return source
+    return replace(source, problem=f"its name {source.name!r:.120} is no UTF-8; rename it, or pack the shard again")
+
+
+def _shard(path: Path) -> tuple[list[Source], int]:
+    """The pictures of a tar file; of the ``.json`` beside one (webdataset's way) its plain fields and boxes.
+
+    And how many members are neither.
+    """
     sources: list[Source] = []
+    others = 0
     told: dict[str, Mapping[str, Any]] = {}
     stopped = ""
     try:
@@ -170,13 +191,15 @@ def _shard(path: Path) -> list[Source]:
                         archive.members.clear()  # type: ignore[attr-defined]  # or all headers stay in memory
                         key, suffix = os.path.splitext(member.name)
                         if not member.isfile():
-                            continue
-                        if suffix.lower() in PICTURE_SUFFIXES:
+                            others += not member.isdir()
+                        elif suffix.lower() in PICTURE_SUFFIXES:
                             place = dict(zip(SPAN, (member.offset_data, member.size), strict=True))
                             sources.append(Source(f"{path.name}#{member.name}", place))
                         elif suffix.lower() == ".json":
                             stream.seek(member.offset_data)
                             told[f"{path.name}#{key}"] = _json_object(stream.read(member.size))
+                        else:
+                            others += 1
                     stopped = how_it_ends(stream, archive.offset)
             except tarfile.TarError as error:
                 stopped = f"it is no plain tar file, or cut short ({error})"
@@ -185,8 +208,8 @@ def _shard(path: Path) -> list[Source]:
     joined = []
     for source in sources:
         fields = told.get(os.path.splitext(source.name)[0], {})
-        boxes, shares, problem = _boxes(fields)
-        joined.append(Source(source.name, {**_plain(fields), **source.extra}, boxes, shares, problem))
+        boxes, shares, problem = boxes_of(fields)
+        joined.append(Source(source.name, {**plain(fields), **source.extra}, boxes, shares, problem))
     joined = list({source.name: source for source in joined}.values())  # of one name twice the last counts, as for tar
     if stopped:
         joined.append(
@@ -195,104 +218,29 @@ def _shard(path: Path) -> list[Source]:
                 hides=f"{path.name}#",
             )
         )  # fmt: skip
-    return joined
+    return joined, others
 
 
 def _json_object(data: bytes) -> Mapping[str, Any]:
     """A picture does not fail for what stands beside it."""
     try:
         fields = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return fields if isinstance(fields, dict) else {}
 
 
-def _read_list(path: Path) -> Iterable[Mapping[str, Any]]:
-    suffix = path.suffix.lower()
-    try:
-        if suffix == ".parquet":
-            import pyarrow
-            import pyarrow.parquet
-
-            try:
-                return pyarrow.parquet.read_table(path).to_pylist()
-            except pyarrow.ArrowException as error:
-                raise ValueError(str(error)) from error
-        text = path.read_text(encoding="utf-8-sig")
-        if suffix == ".txt":
-            return [{"image": line.strip()} for line in text.splitlines() if line.strip()]
-        if suffix == ".csv":
-            return _csv(path)
-        if suffix == ".jsonl" or not text.lstrip().startswith(("[", "{")):
-            return [_line(line, number) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
-        return list(_json_list(json.loads(text)))
-    except (OSError, ValueError) as error:
-        raise Fgclip2Error(f"{path} cannot be read as a list of pictures ({error})") from error
-
-
-def _csv(path: Path) -> list[Mapping[str, Any]]:
-    """The lines of a table, its columns of numbers or truth values where all of their values are."""
-    import pyarrow
-    from pyarrow import csv
-
-    problems: list[Mapping[str, Any]] = []
-
-    def note(row: csv.InvalidRow) -> str:
-        problems.append({"problem": f"line {row.number} has {row.actual_columns} of {row.expected_columns} columns"})
-        return "skip"
-
-    reading = csv.ReadOptions(use_threads=False)  # or lines have no numbers
-    parsing = csv.ParseOptions(newlines_in_values=True, invalid_row_handler=note)
-    try:
-        typed = csv.read_csv(path, reading, parsing)
-        problems.clear()
-        as_text = csv.ConvertOptions(column_types=dict.fromkeys(typed.column_names, pyarrow.string()))
-        table = csv.read_csv(path, reading, parsing, as_text)
-    except pyarrow.ArrowException as error:
-        raise ValueError(str(error)) from error
-    for number, name in enumerate(table.column_names):
-        column = typed.column(number)
-        number_like = pyarrow.types.is_floating(column.type) or pyarrow.types.is_boolean(column.type)
-        if pyarrow.types.is_integer(column.type):  # 007 is a text
-            kept = table.column(number).filter(column.is_valid())
-            number_like = kept.equals(column.drop_null().cast(pyarrow.string()))
-        if number_like and name not in _PATH_KEYS:
-            table = table.set_column(number, name, column)
-    return table.to_pylist() + problems
-
-
-def _line(line: str, number: int) -> Mapping[str, Any]:
-    try:
-        fields = json.loads(line)
-    except ValueError as error:
-        return {"problem": f"line {number} is not JSON ({error})"}
-    return fields if isinstance(fields, dict) else {"problem": f"line {number} is no JSON object"}
-
-
-def _json_list(content: Any) -> Iterator[Mapping[str, Any]]:
-    if isinstance(content, dict) and isinstance(content.get("images"), list):  # COCO
-        boxes: dict[Any, list[list[float]]] = {}
-        for item in content.get("annotations", ()):
-            x, y, width, height = item["bbox"]
-            if width > 0 and height > 0:
-                boxes.setdefault(item["image_id"], []).append([x, y, x + width, y + height])
-        for image in content["images"]:
-            plain = {key: value for key, value in image.items() if key not in ("id", "width", "height")}
-            yield {**plain, "boxes": boxes.get(image.get("id"), [])}
-    elif isinstance(content, list):
-        yield from ({"image": item} if isinstance(item, str) else item for item in content)
-    else:
-        raise ValueError("it is neither a list nor COCO")
-
-
-def _of_fields(fields: Any, base: Path) -> Source:
+def of_entry(entry: ListEntry, base: Path) -> Source:
     """One entry of a list of names relative to ``base``, as a picture or with its problem."""
+    fields = entry.fields
     if not isinstance(fields, Mapping):
-        return Source(f"{fields!r:.60}", problem="it is no object with an image")
-    given = next((fields[key] for key in _PATH_KEYS if isinstance(fields.get(key), str) and fields[key]), None)
+        return Source(f"{entry.place}: {fields!r:.60}", problem=entry.problem or "it is no object with an image")
+    given = next((fields[key] for key in PATH_KEYS if isinstance(fields.get(key), str) and fields[key]), None)
     if given is None:
-        wanted = f"it has none of {', '.join(_PATH_KEYS)}"
-        return Source(f"{dict(fields)!r:.60}", problem=str(fields.get("problem", wanted)))
+        # With its place, or all that lack a path in the same way would count as one.
+        return Source(f"{entry.place}: {dict(fields)!r:.60}", problem=f"it has none of {', '.join(PATH_KEYS)}")
+    if not is_text(given) or "\0" in given:
+        return Source(given, problem=f"its name {given!r:.120} can be that of no file")
     name = given
     if os.path.isabs(given):
         relative = _relative(Path(given), base)
@@ -300,44 +248,20 @@ def _of_fields(fields: Any, base: Path) -> Source:
             return Source(given, problem=f"it is not in the picture folder {str(base)!r}; give --root")
         name = relative
     name = PurePosixPath(name).as_posix()  # ./a/b.jpg -> a/b.jpg
-    boxes, shares, problem = _boxes(fields)
-    return Source(name, _plain(fields), boxes, shares, problem)
+    boxes, shares, problem = boxes_of(fields)
+    return Source(name, plain(fields), boxes, shares, problem)
 
 
 def _relative(file: Path, base: Path) -> str | None:
     """An absolute path as a name below ``base``, whichever links either of them goes through; ``None`` when outside."""
     root = base.resolve()
-    for folder, of in ((Path(os.path.abspath(base)), file), (root, file), (root, file.parent.resolve() / file.name)):
+    places = [(Path(os.path.abspath(base)), file), (root, file)]
+    with suppress(OSError, RuntimeError):  # a link that leads to itself
+        places.append((root, file.parent.resolve() / file.name))
+    for folder, of in places:
         if of.is_relative_to(folder):
             return of.relative_to(folder).as_posix()
     return None
-
-
-def _boxes(fields: Mapping[str, Any]) -> tuple[list[list[float]], bool, str]:
-    """Boxes of an entry, whether they are shares of the sides, and what is wrong with them."""
-    shares = "boxes" not in fields and bool(fields.get("bbox_info"))
-    given = [item.get("bbox", ())[:4] for item in fields["bbox_info"]] if shares else fields.get("boxes") or []
-    try:
-        boxes = [[float(value) for value in box] for box in (json.loads(given) if isinstance(given, str) else given)]
-    except (TypeError, ValueError):
-        return [], shares, f"its boxes {given!r:.60} are not numbers"
-    for box in boxes:
-        if len(box) != 4 or not all(map(math.isfinite, box)) or box[2] <= box[0] or box[3] <= box[1]:
-            return [], shares, f"its box {box} is not x1, y1, x2, y2 with area"
-    return boxes, shares, ""
-
-
-def _plain(fields: Mapping[str, Any]) -> dict[str, Value]:
-    """What can be a column: texts, numbers and truth values under names that are not the store's own."""
-    return {
-        key: value
-        for key, value in fields.items()
-        if isinstance(key, str)
-        and key not in _RESERVED
-        and key not in _PATH_KEYS
-        and isinstance(value, (str, int, float, bool))
-        and value == value  # nan is no number to filter by, and would differ from itself in every run
-    }
 
 
 def _without_repeats(sources: Iterable[Source]) -> list[Source]:

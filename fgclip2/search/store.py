@@ -24,10 +24,10 @@ from fgclip2.search import manifest as manifests
 from fgclip2.search.entries import Entry, Value, stacked
 from fgclip2.search.manifest import FileEntry, IndexEntry, Manifest, Shard
 from fgclip2.search.mapped import map_tensors
+from fgclip2.search.tables import OWN_COLUMNS, joined, make_table, read_table, to_parquet
 
 Space = Literal["pictures", "regions"]
 SPACES: Final[tuple[Space, ...]] = ("pictures", "regions")
-OWN_COLUMNS: Final = ("name", "sha256", "width", "height", "boxes")
 
 
 class Store:
@@ -80,13 +80,22 @@ class Store:
         return cls(path, manifest)
 
     @classmethod
-    def open(cls, folder: str | os.PathLike[str], *, model_hash: str | None = None, verify: bool = True) -> Store:
+    def open(
+        cls,
+        folder: str | os.PathLike[str],
+        *,
+        model_hash: str | None = None,
+        verify: bool = True,
+        metadata: bool = False,
+    ) -> Store:
         """Open a store and check it.
 
         Args:
             folder: where it is.
             model_hash: of the model it is to be used with.
             verify: read every file and compare its hash; otherwise sizes and headers only.
+            metadata: read it now, for whoever keeps the store open while another process may compact it: vectors are
+                mapped and stay, but a table that is read later may be gone.
 
         Raises:
             Fgclip2Error: no store, a file that is missing or damaged, or one made by another model.
@@ -101,11 +110,16 @@ class Store:
         try:
             for file in manifest.files():
                 file.check(path, verify)
-            return cls(path, manifest)
+            store = cls(path, manifest)
+            if metadata:
+                _ = store.metadata
+            return store
         except Fgclip2Error:
             if Manifest.read(path).serial == manifest.serial:
                 raise
-        return cls.open(path, model_hash=model_hash, verify=verify)  # a writer took files away meanwhile
+        return cls.open(
+            path, model_hash=model_hash, verify=verify, metadata=metadata
+        )  # a writer took files away meanwhile
 
     @classmethod
     def repair(cls, folder: str | os.PathLike[str]) -> list[str]:
@@ -153,7 +167,7 @@ class Store:
         """Hold the store for writing; every change does so by itself. Takes away what a crash has left.
 
         Raises:
-            Fgclip2Error: another process writes, or has written since this store was opened.
+            Fgclip2Error: another process writes, or has written since this store was opened; or nobody may write here.
         """
         from filelock import Timeout
 
@@ -161,6 +175,10 @@ class Store:
             self._lock.acquire()
         except Timeout as error:
             raise Fgclip2Error(f"{self.folder} is being written by another process; wait until it is done") from error
+        except OSError as error:
+            raise Fgclip2Error(
+                f"{self.folder} cannot be written ({error.strerror or error}); mend its permissions, or copy it"
+            ) from error
         try:
             if check and Manifest.read(self.folder).serial != self.manifest.serial:
                 raise Fgclip2Error(f"{self.folder} was changed by another process meanwhile; open it again")
@@ -169,6 +187,11 @@ class Store:
             yield
         finally:
             self._lock.release()
+
+    @property
+    def held(self) -> bool:
+        """Whether this very object holds the store for writing."""
+        return bool(self._lock.is_locked)
 
     def append(self, entries: Sequence[Entry]) -> None:
         """Add pictures as one shard; one whose name is there already takes its place.
@@ -276,7 +299,7 @@ class Store:
 
         ``boxes`` counts the regions, the first ones, that came with the picture.
         """
-        return _join([self._table(shard) for shard in self.manifest.shards], self.folder)
+        return joined([self._table(shard) for shard in self.manifest.shards], self.folder)
 
     @locked_property
     def rows(self) -> dict[str, int]:
@@ -316,24 +339,8 @@ class Store:
 
     def _table(self, shard: Shard) -> Any:
         if shard.name not in self._tables:
-            self._tables[shard.name] = self._read_table(shard)
+            self._tables[shard.name] = read_table(self.folder / shard.metadata.name, shard.pictures)
         return self._tables[shard.name]
-
-    def _read_table(self, shard: Shard) -> Any:
-        import pyarrow
-        import pyarrow.parquet
-
-        file = self.folder / shard.metadata.name
-        try:
-            table = pyarrow.parquet.read_table(file, memory_map=True)
-        except (pyarrow.ArrowException, OSError) as error:
-            raise Fgclip2Error(f"{file} cannot be read ({error}); index again with --repair") from error
-        if table.num_rows != shard.pictures or not set(OWN_COLUMNS) <= set(table.column_names):
-            raise Fgclip2Error(
-                f"{file} has {table.num_rows} rows of {table.column_names}, not {shard.pictures} of "
-                f"{', '.join(OWN_COLUMNS)}; index again with --repair"
-            )
-        return table
 
     def _take(self, name: str, rows: np.ndarray) -> np.ndarray:
         """Rows of a tensor across the shards."""
@@ -351,23 +358,13 @@ class Store:
     def _write_shard(
         self, number: int, arrays: Mapping[str, np.ndarray], facts: Sequence[Mapping[str, Value]]
     ) -> Shard:
-        import pyarrow
-        import pyarrow.parquet
         from safetensors.numpy import save
 
         name = f"{number:06d}"
-        columns = list(dict.fromkeys(key for fact in facts for key in fact))
-        try:
-            table = pyarrow.table({key: pyarrow.array([fact.get(key) for fact in facts]) for key in columns})
-        except pyarrow.ArrowException as error:
-            raise Fgclip2Error(
-                f"metadata cannot be stored ({error}); a column takes values of one type only"
-            ) from error
-        _join([*map(self._table, self.manifest.shards), table], self.folder)  # a type that does not fit shows here
-        stream = pyarrow.BufferOutputStream()
-        pyarrow.parquet.write_table(table, stream)
+        table = make_table(facts)
+        joined([*map(self._table, self.manifest.shards), table], self.folder)  # a type that does not fit shows here
         parts = {f"vectors-{name}.safetensors": save(dict(arrays)),
-                 f"metadata-{name}.parquet": stream.getvalue().to_pybytes()}  # fmt: skip
+                 f"metadata-{name}.parquet": to_parquet(table)}  # fmt: skip
         files = []
         for file, data in parts.items():
             write_atomically(self.folder / file, data)
@@ -426,24 +423,3 @@ def _facts(entry: Entry) -> dict[str, Value]:
 def _foreign(file: Path) -> bool:
     """Whether a file cannot have been left by a store whose first manifest was not written to its end."""
     return file.name != ".lock" and not file.name.startswith(f".{manifests.NAME}.")
-
-
-def _join(tables: Sequence[Any], folder: Path) -> Any:
-    """Tables one below the other; columns that one lacks are empty there."""
-    import pyarrow
-
-    if not tables:
-        empty = {
-            "name": pyarrow.string(),
-            "sha256": pyarrow.string(),
-            "width": pyarrow.int64(),
-            "height": pyarrow.int64(),
-            "boxes": pyarrow.int64(),
-        }
-        return pyarrow.schema(empty).empty_table()
-    try:
-        return pyarrow.concat_tables(tables, promote_options="permissive")
-    except pyarrow.ArrowException as error:
-        raise Fgclip2Error(
-            f"metadata does not fit that of {folder} ({error}); a column takes values of one type only"
-        ) from error

@@ -15,6 +15,7 @@ from PIL import Image
 
 from fgclip2.data.media import find_pictures
 from fgclip2.errors import Fgclip2Error
+from fgclip2.search.problems import PictureError
 from fgclip2.search.sources import inside, list_sources, read_picture, span_of
 
 
@@ -43,7 +44,8 @@ def write_tar(file: Path, members: Mapping[str, bytes]) -> None:
 
 def test_a_folder(folder: Path) -> None:
     (folder / "note.txt").write_text("no picture", encoding="utf-8")
-    root, sources = list_sources(folder)
+    root, sources, others = list_sources(folder)
+    assert others == 1
     assert root == folder.resolve()
     assert [source.name for source in sources] == ["a.png", "猫/b.png"]
     assert read_picture(root, "猫/b.png") == encoded("blue")
@@ -99,7 +101,7 @@ def test_lists(folder: Path, kind: str) -> None:
         import pyarrow.parquet
 
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(entries), file)
-    root, sources = list_sources(file)
+    root, sources, _ = list_sources(file)
     assert root == folder.resolve()
     assert [source.name for source in sources] == ["a.png", "猫/b.png"]
     if kind != "txt":
@@ -153,7 +155,8 @@ def test_entries_that_cannot_be_used_are_kept_with_their_problem(folder: Path) -
     ]  # fmt: skip
     (folder / "list.jsonl").write_text("\n".join(lines), encoding="utf-8")
     sources = list_sources(folder / "list.jsonl")[1]
-    expected = ["", "none of image", "line 3 is not JSON", "line 4 is no JSON", "give --root", "with area", ""]
+    expected = ["", "none of image", "it is not JSON", "it is no JSON object", "give --root", "with area", ""]
+    assert [source.name.partition(":")[0] for source in sources[1:4]] == ["line 2", "line 3", "line 4"]
     for source, problem in zip(sources, expected, strict=True):
         assert problem in source.problem
         assert bool(problem) == bool(source.problem)
@@ -166,7 +169,7 @@ def test_shards(folder: Path) -> None:
     told = json.dumps({"caption": "一辆红色汽车", "stars": 3, "bbox_info": [{"bbox": [0, 0, 0.5, 1]}]}).encode()
     write_tar(shards / "0.tar", {"x/1.png": encoded("red"), "x/1.json": told, "x/2.png": encoded("blue")})
     write_tar(shards / "1.tar", {"3.png": encoded("green"), "3.json": b"{"})
-    root, sources = list_sources(shards)
+    root, sources, _ = list_sources(shards)
     assert [source.name for source in sources] == ["0.tar#x/1.png", "0.tar#x/2.png", "1.tar#3.png"]
     for source, colour in zip(sources, ("red", "blue", "green"), strict=True):
         assert read_picture(root, source.name, span_of(source.extra)) == encoded(colour)
@@ -179,6 +182,80 @@ def test_shards(folder: Path) -> None:
     (shards / "0.tar").write_bytes(b"no tar file at all" * 100)
     (only,) = list_sources(shards / "0.tar")[1]
     assert "no plain tar file" in only.problem
+
+
+def test_entries_without_a_path_are_told_apart(folder: Path) -> None:
+    content = [{"caption": "same"}, {"caption": "same"}, 5, 5, {"image": "a.png"}]
+    (folder / "list.json").write_text(json.dumps(content), encoding="utf-8")
+    sources = list_sources(folder / "list.json")[1]
+    assert [source.name.partition(":")[0] for source in sources] == [
+        "entry 1", "entry 2", "entry 3", "entry 4", "a.png",
+    ]  # fmt: skip
+    assert [bool(source.problem) for source in sources] == [True] * 4 + [False]
+    (folder / "list.jsonl").write_text('\n{"x": 1}\n\n{"x": 1}\n' + "[" * 100_000, encoding="utf-8")
+    names = [source.name.partition(":")[0] for source in list_sources(folder / "list.jsonl")[1]]
+    assert names == ["line 2", "line 4", "line 5"]
+
+
+def test_annotations_without_boxes(folder: Path) -> None:
+    """COCO's captions have none; what is no box is a problem of its picture alone."""
+    pictures = [{"id": number, "file_name": f"{number}.png"} for number in range(4)] + ["x", {"id": [1]}]
+    annotations = [
+        {"image_id": 0, "caption": "a cat"}, {"image_id": 1, "bbox": "none"}, {"image_id": 2, "bbox": [1, 2, 3]},
+        {"image_id": [3], "bbox": [1, 2, 3, 4]}, {"image_id": 3, "bbox": [0, 0, 10**400, 1]}, 7,
+    ]  # fmt: skip
+    content = {"images": pictures, "annotations": annotations}
+    (folder / "captions.json").write_text(json.dumps(content), encoding="utf-8")
+    sources = list_sources(folder / "captions.json")[1]
+    assert (sources[0].name, sources[0].boxes, sources[0].problem) == ("0.png", [], "")
+    for source in sources[1:4]:
+        assert "boxes" in source.problem or "box" in source.problem, source
+    assert "no object" in sources[4].problem
+    assert "none of image" in sources[5].problem
+    (folder / "captions.json").write_text(json.dumps({**content, "annotations": {}}), encoding="utf-8")
+    assert not any(source.problem for source in list_sources(folder / "captions.json")[1][:4])
+    (folder / "captions.json").write_text(json.dumps({**content, "annotations": {"a": 1}}), encoding="utf-8")
+    with pytest.raises(Fgclip2Error, match="annotations are no list"):
+        list_sources(folder / "captions.json")
+
+
+@pytest.mark.parametrize("wrong", [["x"], [5], [{"box": [0, 0, 1, 1]}], [{"bbox": {"a": 1}}], 5, "{", [{"bbox": "ab"}]])
+def test_boxes_that_are_no_objects(folder: Path, wrong: object) -> None:
+    (folder / "list.json").write_text(json.dumps([{"image": "a.png", "bbox_info": wrong}]), encoding="utf-8")
+    (source,) = list_sources(folder / "list.json")[1]
+    assert "are not objects with a bbox of numbers" in source.problem
+
+
+def test_a_folder_with_pictures_and_shards_has_both(folder: Path) -> None:
+    write_tar(folder / "0.tar", {"1.png": encoded(), "1.txt": b"a cat", "1.json": b"{}"})
+    (folder / "猫" / "1.tar").write_bytes(b"")  # in a subfolder it is a file like any other
+    _, sources, others = list_sources(folder)
+    assert [source.name for source in sources] == ["a.png", "猫/b.png", "0.tar#1.png"]
+    assert others == 2
+
+
+def test_linked_folders_are_named(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    other = tmp_path_factory.mktemp("other")
+    (other / "c.png").write_bytes(encoded())
+    (folder / "link").symlink_to(other)
+    sources = list_sources(folder)[1]
+    assert [(source.name, source.hides) for source in sources] == [("a.png", ""), ("猫/b.png", ""), ("link/", "link/")]
+    assert "is a link, and those are not followed" in sources[-1].problem
+    assert len(list_sources(folder, leave_out=other)[1]) == 2
+
+
+def test_names_that_are_no_text(folder: Path) -> None:
+    """Bytes that are no UTF-8, in files and shards, and halves of surrogate pairs in lists."""
+    with open(os.fsencode(folder) + b"/\xff.png", "wb") as stream:
+        stream.write(encoded())
+    write_tar(folder / "0.tar", {"1.png": encoded(), os.fsdecode(b"\xfe.png"): encoded()})
+    problems = {source.name: source.problem for source in list_sources(folder)[1]}
+    assert [name for name, problem in problems.items() if problem] == ["\udcff.png", "0.tar#\udcfe.png"]
+    assert "is no UTF-8; rename it" in problems["\udcff.png"]
+    entries = ["a.png", "\ud800.png", str(folder / "\udc00.png"), "a\0.png", str(folder / "a\0.png")]
+    (folder / "list.json").write_text(json.dumps(entries), encoding="utf-8")
+    sources = list_sources(folder / "list.json")[1]
+    assert [bool(source.problem) for source in sources] == [False, True, True, True, True]
 
 
 @pytest.mark.parametrize(
@@ -205,7 +282,7 @@ def test_a_root_behind_a_link(tmp_path: Path) -> None:
     link, other = tmp_path / "link", tmp_path / "other"
     link.symlink_to(real)
     other.symlink_to(real)
-    root, sources = list_sources(link)
+    root, sources, _ = list_sources(link)
     assert root == real.resolve()
     assert [source.name for source in sources] == ["a.png", "猫/b.png"]
     assert read_picture(link, "猫/b.png") == encoded("blue")
@@ -213,7 +290,7 @@ def test_a_root_behind_a_link(tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(encoded())
     (tmp_path / "list.txt").write_text("\n".join(map(str, given)), encoding="utf-8")
     for base in (link, real, other):
-        root, sources = list_sources(tmp_path / "list.txt", base)
+        root, sources, _ = list_sources(tmp_path / "list.txt", base)
         assert root == real.resolve()
         assert [source.name for source in sources[:2]] == ["a.png", "猫/b.png"]  # the third is the first once more
         assert len(sources) == 4
@@ -223,6 +300,9 @@ def test_a_root_behind_a_link(tmp_path: Path) -> None:
             else:
                 with pytest.raises(Fgclip2Error, match="does not stay in the picture folder"):
                     read_picture(root, source.name)
+    (real / "self.png").symlink_to("self.png")
+    with pytest.raises(PictureError, match="link that leads to itself|cannot be read"):
+        read_picture(link, "self.png")
     (real / "out.png").symlink_to(tmp_path / "x.png")
     with pytest.raises(Fgclip2Error, match="a link that leads out"):
         read_picture(link, "out.png")
