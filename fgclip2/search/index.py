@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, cast, get_args
 
@@ -107,6 +107,7 @@ class VectorIndex:
         settings: effort of the search: ``ef`` (HNSW), ``probes`` and ``refine`` (lists).
         recall_at_10: against exact search, as measured when it was built.
         code: bytes a vector is compressed to in lists; 0 for the others.
+        trained: vectors there were when it was built; more may have been added since.
     """
 
     store: Store
@@ -116,6 +117,7 @@ class VectorIndex:
     settings: dict[str, int] = field(default_factory=dict)
     recall_at_10: float = 1.0
     code: int = 0
+    trained: int = 0
 
     def __len__(self) -> int:
         return int(self.index.ntotal)
@@ -133,13 +135,25 @@ class VectorIndex:
             than k, rows are -1 and products -inf.
         """
         queries = np.ascontiguousarray(queries, np.float32)
-        if allowed is not None and not allowed.all():
-            if int(allowed.sum()) <= _EXACT_BELOW:
+        there = len(self)
+        if allowed is not None:
+            there = int(allowed.sum())
+            if there == len(self):
+                allowed = None
+            elif there <= _EXACT_BELOW:
                 return _exact(self.store, self.space, queries, k, np.flatnonzero(allowed))
-        else:
-            allowed = None
-        wanted = max(k * self.settings.get("refine", 1), k)
-        scores, rows = self.index.search(queries, max(1, min(wanted, len(self))), params=self._parameters(allowed))
+        wanted = max(1, min(max(k * self.settings.get("refine", 1), k), len(self)))
+        # The effort was tuned without a filter, which leaves a share of what is looked at: so more is looked at. And
+        # what is allowed may lie far from the query: so more again, until that finds nothing nearer.
+        effort = math.ceil(self._effort() * len(self) / max(1, there))
+        before: np.ndarray | None = None
+        while True:
+            scores, rows = self.index.search(queries, wanted, params=self._parameters(allowed, effort))
+            full = int((rows >= 0).sum(1).min(initial=wanted)) >= min(k, there)
+            settled = allowed is None or (before is not None and np.array_equal(rows[:, :k], before))
+            if effort >= self._most() or (full and settled):
+                break
+            before, effort = rows[:, :k], 2 * effort
         scores = np.where(rows < 0, -np.inf, scores)
         if self.kind in _LISTED:
             for number, query in enumerate(queries):
@@ -157,26 +171,41 @@ class VectorIndex:
         faiss = _faiss()
         shards = tuple(shard.name for shard in store.manifest.shards)
         entry = IndexEntry(
-            self.kind, shards, len(self), self.recall_at_10, self.settings, code=self.code, budget=budget
-        )
+            self.kind, shards, len(self), self.recall_at_10, self.settings, code=self.code, budget=budget,
+            trained=self.trained,
+        )  # fmt: skip
         store.put_index(
             self.space, entry, None if self.kind == "flat" else lambda path: faiss.write_index(self.index, str(path))
         )
 
-    def _parameters(self, allowed: np.ndarray | None) -> Any:
+    def _effort(self) -> int:
+        """Lists that are looked into, or candidates of the graph; a flat index has no choice."""
+        return self.settings.get({"hnsw": "ef", "flat": ""}.get(self.kind, "probes"), {"hnsw": 64}.get(self.kind, 8))
+
+    def _most(self) -> int:
+        """The effort that nothing escapes."""
+        if self.kind in _LISTED:
+            return int(self.index.nlist)
+        return len(self) if self.kind == "hnsw" else 1
+
+    def _parameters(self, allowed: np.ndarray | None, effort: int) -> Any:
         faiss = _faiss()
         chosen: dict[str, Any] = {}
         if allowed is not None:
             chosen["sel"] = faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
+        effort = min(effort, self._most())
         if self.kind == "hnsw":
-            return faiss.SearchParametersHNSW(efSearch=self.settings.get("ef", 64), **chosen)
+            return faiss.SearchParametersHNSW(efSearch=effort, **chosen)
         if self.kind in _LISTED:
-            return faiss.SearchParametersIVF(nprobe=self.settings.get("probes", 8), **chosen)
+            return faiss.SearchParametersIVF(nprobe=effort, **chosen)
         return faiss.SearchParameters(**chosen) if chosen else None
 
 
 def open_index(store: Store, space: Space, budget: int | None = None, *, kind: Kind | None = None) -> VectorIndex:
     """The index of a store's space: the committed one when it fits, else brought up to date or built, and committed.
+
+    Where it cannot be committed, because another process writes or nobody may, it is used from memory, and the log says
+    so; for a store that the caller holds for writing that is an error.
 
     Args:
         store: the store.
@@ -188,11 +217,10 @@ def open_index(store: Store, space: Space, budget: int | None = None, *, kind: K
     Raises:
         Fgclip2Error: nothing fits the budget, or faiss is not installed.
     """
-    faiss = _faiss()
+    _faiss()
     entry = store.manifest.indexes.get(space)
     shards = tuple(shard.name for shard in store.manifest.shards)
     current = entry is not None and entry.shards == shards
-    index = None
     if entry is not None and current and budget is None and kind is None:
         index = _read(store, space, entry)
         if index is not None:
@@ -200,32 +228,47 @@ def open_index(store: Store, space: Space, budget: int | None = None, *, kind: K
     allowed = budget or (entry.budget if entry is not None else 0) or DEFAULT_BUDGET
     count = sum(len(block) for block in store.blocks(space))
     plan = choose(count, store.manifest.dimension, allowed, kind)
+    index = None
     if entry is not None and (entry.kind, entry.code) == (plan.kind, plan.code):
-        index = _read(store, space, entry)
-        if index is not None and current:
-            if entry.budget != allowed:
-                store.put_index(space, replace(entry, budget=allowed))
-            return index
-    if index is not None and entry is not None and _may_grow(entry, shards, count):
-        if entry.file is not None:
-            index.index = faiss.read_index(str(store.folder / entry.file.name))  # into memory: maps cannot be added to
-        _add(index, store.blocks(space)[len(entry.shards) :])
-    else:
+        if current:
+            index = _read(store, space, entry)
+            if index is not None:
+                if entry.budget != allowed:
+                    _commit(store, space, lambda: store.put_index(space, replace(entry, budget=allowed)))
+                return index
+        elif _may_grow(entry, shards, count):
+            index = _read(store, space, entry, mapped=False)  # maps cannot be added to
+            if index is not None:
+                _add(index, store.blocks(space)[len(entry.shards) :])
+    if index is None:
         index = _build(store, space, plan)
     _tune(index)
-    index.save(store, allowed)
-    if plan.kind == "flat":
-        return index
-    return _read(store, space, store.manifest.indexes[space]) or index  # building takes more memory than the map
+    made = index
+    if not _commit(store, space, lambda: made.save(store, allowed)) or plan.kind == "flat":
+        return made
+    return _read(store, space, store.manifest.indexes[space]) or made  # building takes more memory than the map
 
 
-def _read(store: Store, space: Space, entry: IndexEntry) -> VectorIndex | None:
-    """The committed index, memory-mapped; ``None`` when there is no whole file of it."""
+def _commit(store: Store, space: Space, write: Callable[[], None]) -> bool:
+    """Whether something was committed; what cannot be is not needed by who only searches."""
+    try:
+        write()
+    except (Fgclip2Error, OSError, RuntimeError) as error:  # the last is faiss', when it cannot write its file
+        if store.held:
+            raise
+        _log.warning("the index of %s is used from memory and not kept (%s)", space, str(error).splitlines()[0])
+        return False
+    return True
+
+
+def _read(store: Store, space: Space, entry: IndexEntry, mapped: bool = True) -> VectorIndex | None:
+    """The committed index, memory-mapped; ``None`` when there is no whole file of it, or one of something else."""
     faiss = _faiss()
     if entry.kind not in get_args(Kind):
         return None
     kind = cast("Kind", entry.kind)
-    index = VectorIndex(store, space, kind, None, dict(entry.settings), entry.recall_at_10, entry.code)
+    trained = entry.trained or entry.vectors
+    index = VectorIndex(store, space, kind, None, dict(entry.settings), entry.recall_at_10, entry.code, trained)
     if kind == "flat":
         index.index = _empty(Plan(kind, 0), store.manifest.dimension)
         known = {shard.name for shard in store.manifest.shards[: len(entry.shards)]}
@@ -237,17 +280,36 @@ def _read(store: Store, space: Space, entry: IndexEntry) -> VectorIndex | None:
     try:
         entry.file.check(store.folder, contents=True)
         flags = faiss.IO_FLAG_MMAP_IFC if kind == "hnsw" else faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY
-        index.index = faiss.read_index(str(store.folder / entry.file.name), flags)
+        index.index = faiss.read_index(str(store.folder / entry.file.name), flags if mapped else 0)
+        _check(index, entry)
     except (Fgclip2Error, RuntimeError) as error:
         _log.warning("the index of %s is built again (%s)", space, str(error).splitlines()[0])
         return None
-    return index if index.index.ntotal == entry.vectors else None
+    return index
+
+
+def _check(index: VectorIndex, entry: IndexEntry) -> None:
+    """See that what was read from a file is what the manifest says: faiss reads an index of any kind.
+
+    Raises:
+        Fgclip2Error: it is not.
+    """
+    faiss, read = _faiss(), index.index
+    types = {"hnsw": faiss.IndexHNSWSQ, "ivf_sq": faiss.IndexIVFScalarQuantizer, "ivf_pq": faiss.IndexIVFPQ}
+    dimension, inner = index.store.manifest.dimension, faiss.METRIC_INNER_PRODUCT
+    said = (types[index.kind].__name__, dimension, inner, entry.vectors, entry.code)
+    code = int(read.code_size) if index.kind in _LISTED and isinstance(read, faiss.IndexIVF) else 0
+    found = (type(read).__name__, read.d, read.metric_type, read.ntotal, code)
+    if found != said:
+        raise Fgclip2Error(
+            f"its file holds {found} where the manifest says {said}: type, dimension, metric, vectors, code"
+        )
 
 
 def _may_grow(entry: IndexEntry, shards: tuple[str, ...], count: int) -> bool:
-    """Whether an index can be added to: the store has only got new shards, and what it was trained on is still most."""
+    """Whether an index can be added to: the store has only got new shards, and what it was built of is still most."""
     return shards[: len(entry.shards)] == entry.shards and (
-        entry.kind not in _LISTED or count <= _GROWTH * entry.vectors
+        entry.kind not in _LISTED or count <= _GROWTH * (entry.trained or entry.vectors)
     )
 
 
@@ -259,6 +321,7 @@ def _build(store: Store, space: Space, plan: Plan) -> VectorIndex:
         rows = np.sort(_sample(count, max(64 * plan.lists, 20_000)))
         index.index.train(store.vectors(space, rows))
     _add(index, blocks)
+    index.trained = len(index)
     return index
 
 

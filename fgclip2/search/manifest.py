@@ -79,8 +79,9 @@ class IndexEntry:
     """A built index over the pictures' or the regions' vectors.
 
     ``recall_at_10`` is against exact search, ``settings`` are of the search that reached it, ``code`` are the bytes of
-    a compressed vector, ``budget`` those that the whole may take in memory. A flat index has no file; one without
-    shards is not built, and says only what it was planned for.
+    a compressed vector, ``budget`` those that the whole may take in memory; ``trained`` vectors were there when it was
+    built, and others may have been added since (0 in stores that did not note it). A flat index has no file; one
+    without shards is not built, and says only what it was planned for.
     """
 
     kind: str
@@ -91,10 +92,11 @@ class IndexEntry:
     file: FileEntry | None = None
     code: int = 0
     budget: int = 0
+    trained: int = 0
 
     def unbuilt(self) -> IndexEntry:
         """What is left of it when its vectors have changed their rows."""
-        return replace(self, shards=(), vectors=0, file=None)
+        return replace(self, shards=(), vectors=0, trained=0, file=None)
 
 
 @dataclass(frozen=True)

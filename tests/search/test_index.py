@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -95,6 +97,108 @@ def test_large_indexes_reach_the_recall_they_state(tmp_path: Path, kind: Kind) -
     allowed = np.arange(3000) % 3 == 0
     found = again.search(queries, 10, allowed)[1]
     assert allowed[found].all()
+
+
+@pytest.mark.parametrize("kind", ["hnsw", "ivf_sq", "ivf_pq"])
+@pytest.mark.parametrize("share", [0.01, 0.05, 0.2])
+def test_a_filter_loses_no_hits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Kind, share: float) -> None:
+    """Whether what is allowed lies about everywhere, or far from the queries."""
+    monkeypatch.setattr(indexes, "_EXACT_BELOW", 0)
+    store = clustered(tmp_path / "store", pictures=100)
+    index = open_index(store, "regions", GB, kind=kind)
+    vectors = everything(store)
+    count = round(share * len(vectors))
+    draws = np.random.default_rng(1)
+    queries = unit(draws.normal(size=(20, WIDTH)) * 0.2 + vectors[:20])
+    for rows in (draws.permutation(len(vectors)), np.argsort(vectors @ queries.mean(0))):
+        allowed = np.isin(np.arange(len(vectors)), rows[:count])
+        exact = np.sort(np.where(allowed, queries @ vectors.T, -np.inf), axis=1)[:, ::-1][:, :10]
+        scores, found = index.search(queries, 10, allowed)
+        assert allowed[found].all()
+        assert np.mean(scores >= exact[:, -1:] - 1e-4) >= 0.95
+    scores, found = index.search(queries, count, allowed)  # all there are
+    assert (found >= 0).all()
+
+
+def test_lists_are_trained_anew_when_a_store_has_grown_in_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[int] = []
+    real = indexes._build
+
+    def build(store: Store, *arguments: Any) -> Any:
+        built.append(sum(map(len, store.blocks("regions"))))
+        return real(store, *arguments)
+
+    monkeypatch.setattr(indexes, "_build", build)
+    store = clustered(tmp_path / "store")  # 3,000 vectors
+    open_index(store, "regions", GB, kind="ivf_sq")
+    for step in range(5):
+        store.append([entry(f"new {step} {k}", 10_000 + 100 * step + k, 20) for k in range(30)])
+        open_index(store, "regions", GB, kind="ivf_sq")
+        said = Store.open(store.folder).manifest.indexes["regions"]
+        assert said.vectors == 3000 + 600 * (step + 1)
+        assert said.trained == (3000 if step < 2 else 4800)
+    assert built == [3000, 4800]
+
+
+def test_a_manifest_that_does_not_say_what_was_trained_on(tmp_path: Path) -> None:
+    store = clustered(tmp_path / "store")
+    open_index(store, "regions", GB, kind="ivf_sq")
+    file = store.folder / "manifest.json"
+    said = json.loads(file.read_text(encoding="utf-8"))
+    del said["indexes"]["regions"]["trained"]
+    file.write_text(json.dumps(said), encoding="utf-8")
+    store = Store.open(store.folder)
+    assert open_index(store, "regions").trained == 3000
+    store.append([entry("new", 1, 20)])
+    assert open_index(store, "regions", GB, kind="ivf_sq").trained == 3000
+    assert store.manifest.indexes["regions"].trained == 3000
+
+
+@pytest.mark.parametrize("kind", ["hnsw", "ivf_sq"])
+def test_a_file_of_another_index_is_made_again(tmp_path: Path, kind: Kind, caplog: pytest.LogCaptureFixture) -> None:
+    """Hashes say only that it is the file that was written, and whoever wrote the manifest has written both."""
+    import faiss
+
+    store = clustered(tmp_path / "store", shards=1)
+    open_index(store, "regions", GB, kind=kind)
+
+    def write(path: Path) -> None:
+        wrong = faiss.IndexFlatIP(WIDTH + 1)
+        wrong.add(np.zeros((1000, WIDTH + 1), np.float32))
+        faiss.write_index(wrong, str(path))
+
+    store.put_index("regions", store.manifest.indexes["regions"], write)
+    index = open_index(Store.open(store.folder), "regions", GB, kind=kind)
+    assert "IndexFlat" in caplog.text
+    assert "is built again" in caplog.text
+    assert index.search(unit(np.ones((1, WIDTH))), 3)[1].shape == (1, 3)
+
+
+@pytest.mark.parametrize("kind", ["flat", "hnsw", "ivf_sq"])
+def test_an_index_that_cannot_be_committed_is_used_from_memory(
+    tmp_path: Path, kind: Kind, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = clustered(tmp_path / "store")
+    open_index(store, "regions", GB, kind=kind)
+    added = entry("new", 77_777, 2)
+    store.append([added])
+    with store.writing():
+        reader = Store.open(store.folder)
+        index = open_index(reader, "regions", GB, kind=kind)
+        assert "is used from memory and not kept" in caplog.text
+        assert index.search(added.regions, 1)[1][:, 0].tolist() == [3000, 3001]
+        assert open_index(store, "regions", GB, kind=kind).kind == kind  # who holds the store commits
+    assert Store.open(store.folder).manifest.indexes["regions"].vectors == 3002
+    store.append([entry("more", 5)])
+
+    def fails(*_: object) -> None:
+        raise OSError(28, "the disk is full")
+
+    monkeypatch.setattr(Store, "put_index", fails)
+    with store.writing(), pytest.raises(OSError, match="full"):
+        open_index(store, "regions", GB, kind=kind)
 
 
 def test_an_index_keeps_the_memory_it_was_planned_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
