@@ -2,7 +2,8 @@
 
 Prompts are LLaVA-1.5's: one word or phrase for GQA, TextVQA and open questions of MMMU, the option's letter for
 multiple choice, and for RefCOCO a box of four numbers from 0 to 1. They are shares of the picture itself: nothing is
-padded to a square here.
+padded to a square here. TextVQA is asked with OCR tokens where LLaVA-1.5's file of prompts is in the data root, else
+without; its answers say how.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ _LETTER: Final = {
 }
 _REFER: Final = "Please provide the bounding box coordinate of the region this sentence describes: "
 _LETTERS: Final = "ABCDEFGHIJ"
+_FORM: Final = 2  # of the lines that are kept; those of an earlier form do not say how they were asked
 _NUMBER: Final = re.compile(r"-?\d+(?:\.\d+)?")
 
 
@@ -153,7 +155,9 @@ def answer(
                 continue
             given = answerer.texts([(picture, prompt(item, benchmark.language)) for item, picture in asked])
             for (item, picture), said in zip(asked, given, strict=True):
-                lines[item.id] = line = _line(item, picture, said)
+                # Where an optional file changes what is asked, the answer says what that was.
+                told = prompt(item, benchmark.language).removeprefix(f"{IMAGE}\n") if benchmark.optional else None
+                lines[item.id] = line = _line(item, picture, said, told)
                 stream.write(json.dumps(line, ensure_ascii=False) + "\n")
             stream.flush()
     kept = [lines[item.id] for item in questions if item.id in lines]
@@ -172,8 +176,10 @@ def _opened(group: Sequence[Question], unanswered: list[tuple[str, str]]) -> Ite
             unanswered.append((item.id, str(error)))
 
 
-def _line(question: Question, picture: Image.Image, said: str) -> dict[str, Any]:
+def _line(question: Question, picture: Image.Image, said: str, asked: str | None) -> dict[str, Any]:
     line: dict[str, Any] = {"question_id": question.id, "text": said}
+    if asked is not None:
+        line["prompt"] = asked
     box = None if question.box is None else box_of(said, picture.size)
     return line if box is None else {**line, "bbox": box}
 
@@ -193,9 +199,10 @@ def _finished(file: Path) -> dict[str, dict[str, Any]]:
 
 
 def _stamp(benchmark: Benchmark, root: Path, source: Path, answerer: Answerer) -> str:
-    """Of the model's files, the benchmark's files, and how it answers."""
+    """Of the model's files, the benchmark's files, how it is asked and how it answers."""
     files = sorted(file for file in source.iterdir() if file.is_file())
-    files += [file for part in benchmark.parts for name in (part.path, *part.others) if (file := root / name).exists()]
+    parts = (*benchmark.parts, *benchmark.optional)
+    files += [file for part in parts for name in (part.path, *part.others) if (file := root / name).exists()]
     facts = [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
-    told = json.dumps([facts, answerer.max_new_tokens, str(answerer.model.dtype)])
+    told = json.dumps([facts, answerer.max_new_tokens, str(answerer.model.dtype), _FORM])
     return hashlib.sha256(told.encode()).hexdigest()[:12]
