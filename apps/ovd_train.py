@@ -77,6 +77,10 @@ class Arguments:
     """COCO instance JSON to evaluate on, with the same categories."""
     novel: str = ""
     """Classes to keep out of training, separated by commas: "cat,umbrella"."""
+    names: Path | None = None
+    """What your categories are called in texts: .txt with a name a line in the categories' order, or .json with a list
+    of {"name": "sofa", "synonyms": ["couch", "沙发"]}. Where all have English and Chinese names, here or as name_zh in
+    the categories, the run is evaluated in both languages. Without it the categories' names and synonyms."""
     epochs: int | None = None
     """Passes over the training pictures; without it the config's."""
     train_scenes: int | None = None
@@ -101,8 +105,8 @@ class Arguments:
         lacking = [name for name, value in files.items() if not value]
         if self.data_root is not None and lacking:
             raise Fgclip2Error(f"--data-root needs {' and '.join(lacking)}: COCO instance JSON below that folder")
-        if self.data_root is None and (len(lacking) < 2 or self.novel):
-            raise Fgclip2Error("--train-ann, --val-ann and --novel belong to your own data; give --data-root too")
+        if self.data_root is None and (len(lacking) < 2 or self.novel or self.names):
+            raise Fgclip2Error("--train-ann, --val-ann, --novel and --names belong to your data; give --data-root too")
         if self.data_root is not None and self.world():
             raise Fgclip2Error(f"{self.world()[0]} belongs to the embedded world; leave it out with --data-root")
         counts = {"--epochs": self.epochs, "--train-scenes": self.train_scenes, "--val-scenes": self.val_scenes}
@@ -173,7 +177,7 @@ def _read_user_data(arguments: Arguments) -> UserData | None:
     if arguments.data_root is None:
         return None
     novel = parse_names(arguments.novel) if arguments.novel else []
-    return read_user_data(arguments.data_root, arguments.train_ann, arguments.val_ann, novel)
+    return read_user_data(arguments.data_root, arguments.train_ann, arguments.val_ann, novel, arguments.names)
 
 
 def _read_benchmark(arguments: Arguments, cfg: Config) -> UserData | DetectionData | None:

@@ -49,6 +49,7 @@ class DetectionData:
         val_images: the same.
         notes: sentences for the person who started the run.
         federated: the validation annotations are LVIS's, to be evaluated by its protocol.
+        synonyms: by vocabulary, the other words of each class in label order; nothing where there are none.
     """
 
     classes: list[str]
@@ -60,17 +61,21 @@ class DetectionData:
     val_images: Path
     notes: list[str] = field(default_factory=list)
     federated: bool = False
+    synonyms: dict[str, list[list[str]]] = field(default_factory=dict)
 
     @property
     def base(self) -> list[str]:
         """Names with training labels, in order."""
         return [name for name in self.classes if name not in self.novel]
 
-    @property
-    def base_texts(self) -> list[str]:
-        """The same in the main vocabulary."""
-        main = next(iter(self.vocabularies.values()))
-        return [text for name, text in zip(self.classes, main, strict=True) if name not in self.novel]
+    def texts(self, vocabulary: str, classes: Collection[str]) -> list[str] | dict[str, list[str]]:
+        """Some classes as a detector's config names them: with their synonyms, where the vocabulary has any."""
+        names = self.vocabularies[vocabulary]
+        places = [index for index, name in enumerate(self.classes) if name in classes]
+        synonyms = self.synonyms.get(vocabulary)
+        if synonyms is None:
+            return [names[index] for index in places]
+        return {names[index]: synonyms[index] for index in places}
 
 
 def from_embedded(data: EmbeddedData) -> DetectionData:
@@ -109,8 +114,8 @@ def fill_config(cfg: Config, data: DetectionData, model: str | None, work_dir: P
         cfg.model.backbone.model = model
     cfg.model.vocabulary = {
         **(cfg.model.get("vocabulary") or {}),
-        "train": data.base_texts,
-        "test": data.vocabularies,
+        "train": data.texts(next(iter(data.vocabularies)), data.base),
+        "test": {vocabulary: data.texts(vocabulary, data.classes) for vocabulary in data.vocabularies},
         "novel": [name in data.novel for name in data.classes],
         "control": CONTROL if len(data.classes) > 1 else None,
     }

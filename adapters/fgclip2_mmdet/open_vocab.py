@@ -25,10 +25,10 @@ class OpenVocabDetector(BaseDetector):
     """A detector on an ``FGCLIP2Backbone`` whose `text_head` scores regions against vocabularies.
 
     A detector calls `configure` once its parts are built. ``vocabulary`` has ``train``: names that training labels
-    index; ``test``: names, or a dictionary of named vocabularies, the first of which fills ``pred_instances`` (default:
-    the training names); ``novel``: names or flags of the test classes without labels (default: those not in ``train``);
-    ``templates``: prompts with ``{}``; ``control``: a name under which the first vocabulary is scored once more with
-    its embeddings permuted.
+    index, or a dictionary of these with their synonyms; ``test``: names, or a dictionary of named vocabularies, each of
+    either form, the first of which fills ``pred_instances`` (default: the training names); ``novel``: names or flags of
+    the test classes without labels (default: those not in ``train``); ``templates``: prompts with ``{}``; ``control``:
+    a name under which the first vocabulary is scored once more with its embeddings permuted.
     """
 
     backbone: FGCLIP2Backbone
@@ -60,10 +60,10 @@ class OpenVocabDetector(BaseDetector):
         if train:
             built = as_vocabulary(train, self.backbone.predictor, self.templates)
             self.text_head.set_train_texts(ClassTexts(built))
-        test = vocabulary.get("test") or train
-        if not test:
+        test = vocabulary.get("test")
+        if not test and not train:
             return
-        named = test if isinstance(test, Mapping) else {MAIN: test}
+        named = test if test and isinstance(test, Mapping) else {MAIN: test or train}
         for name, classes in named.items():
             self.set_vocabulary(classes, vocabulary.get("novel"), name=name)
         if vocabulary.get("control"):

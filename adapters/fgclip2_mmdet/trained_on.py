@@ -32,7 +32,8 @@ def trained_on(given: UserData | DetectionData | EmbeddedConfig, seed: int) -> d
         with given.train_annotations.open("rb") as stream:
             name, digest = given.train_annotations.name, hashlib.file_digest(stream, "sha256")
     names = next(iter(given.vocabularies.values()), given.classes)
-    digest.update(json.dumps([list(names), given.novel], ensure_ascii=False).encode())
+    synonyms = next(iter(given.synonyms.values()), [])
+    digest.update(json.dumps([list(names), synonyms, given.novel], ensure_ascii=False).encode())
     base = len(given.classes) - len(given.novel)
     return {"data": f"{name} with {base} training classes ({digest.hexdigest()[:12]})", "seed": seed}
 

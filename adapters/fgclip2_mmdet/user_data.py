@@ -11,13 +11,14 @@ from typing import Any
 
 from tqdm import tqdm
 
-from fgclip2.data.coco import CocoDataset, load_coco, read_annotation_file, with_file_name
+from fgclip2.data.coco import CocoCategory, CocoDataset, load_coco, read_annotation_file, with_file_name
 from fgclip2.errors import Fgclip2Error
 from fgclip2.evaluation.average_precision import LVIS_FIELDS, check_lvis, is_lvis
 from fgclip2.files import write_atomically
 from fgclip2.masks import run_lengths
 from fgclip2.names import check_names
 
+from .class_words import class_words
 from .experiment import DetectionData
 
 
@@ -42,41 +43,70 @@ class UserData:
     """As in `DetectionData`; without any, the classes' own names."""
     masks: bool = False
     """Objects have masks, which are written too; see `with_masks`."""
+    synonyms: dict[str, list[list[str]]] = field(default_factory=dict)
+    """As in `DetectionData`."""
+    notes: list[str] = field(default_factory=list)
+    """Sentences for the person who started the run."""
 
 
-def read_user_data(root: Path, train: str, val: str, novel: Sequence[str]) -> UserData:
+def read_user_data(root: Path, train: str, val: str, novel: Sequence[str], names: Path | None = None) -> UserData:
     """Check a user's COCO JSON files and pictures; nothing is written.
+
+    Where every category has names in English and Chinese, the run is evaluated with both, see `class_words`.
 
     Args:
         root: folder of the data.
         train: training annotation file, relative to ``root`` or a path of its own.
         val: validation annotation file.
-        novel: names of the classes to keep out of training.
+        novel: names of the classes to keep out of training, as the annotation files have them.
+        names: file with names and synonyms for the categories, English or Chinese; ``None`` takes the categories' own.
 
     Raises:
         Fgclip2Error: from `fgclip2.data.coco.load_coco`; names that no file has; nothing left to train on; classes
             of the training file that the validation file does not have; an LVIS file with fields missing; names
-            that are the same in a text.
+            that are the same in a text; names that do not fit the categories.
     """
     if not root.is_dir():
         raise Fgclip2Error(f"--data-root {str(root)!r} is not a folder")
     train_set, val_set = (_load(root, name) for name in (train, val))
     for data in (train_set, val_set):
         check_class_names(data.names, data.annotation_file)
-    names = list(val_set.names)
-    lacking = [name for name in train_set.names if name not in names]
+    classes = list(val_set.names)
+    lacking = [name for name in train_set.names if name not in classes]
     if lacking:
         raise Fgclip2Error(
             f"{val_set.annotation_file} lacks classes of the training file: {', '.join(lacking[:5])}; "
             "give both files the same categories"
         )
-    unseen = [name for name in names if name not in train_set.names]
+    unseen = [name for name in classes if name not in train_set.names]
     chosen = list(dict.fromkeys([*(val_set.checked_names(novel) if novel else ()), *unseen]))
     counts = train_set.counts()
     if not any(counts[name] for name in train_set.names if name not in chosen):
         without = " without the novel classes" if chosen else ": it has no annotations"
         raise Fgclip2Error(f"{train_set.annotation_file}: nothing to train on is left{without}")
-    return UserData(train_set, val_set, names, chosen, _lvis_fields(val_set.annotation_file))
+    own = {category.name: category for category in train_set.categories}
+    words = class_words(
+        [_filled(each, own.get(each.name)) for each in val_set.categories], val_set.annotation_file, names
+    )
+    for called in words.vocabularies.values():
+        check_class_names(called, names or val_set.annotation_file)
+    return UserData(
+        train_set,
+        val_set,
+        classes,
+        chosen,
+        _lvis_fields(val_set.annotation_file),
+        words.vocabularies,
+        synonyms=words.synonyms,
+        notes=words.notes,
+    )
+
+
+def _filled(category: CocoCategory, other: CocoCategory | None) -> CocoCategory:
+    """A category of the validation file, with what only the training file says of it."""
+    if other is None:
+        return category
+    return replace(category, name_zh=category.name_zh or other.name_zh, synonyms=category.synonyms or other.synonyms)
 
 
 def check_class_names(names: Sequence[str], file: Path | str) -> None:
@@ -166,12 +196,13 @@ def write_user_data(data: UserData, directory: Path) -> DetectionData:
         "objects were left out of training",
         f"{len(data.val)} validation pictures with {len(data.val.annotations)} objects of {len(data.classes)} classes",
     ]
+    notes += data.notes
     if data.lvis:
         notes.append("the validation file is LVIS's and evaluated by its protocol: 300 detections a picture count")
     directory.mkdir(parents=True, exist_ok=True)
     files = {part: directory / f"{part}.json" for part in ("train", "val")}
     write_atomically(files["train"], _content(kept, masks=data.masks))
-    write_atomically(files["val"], _content(data.val, data.lvis, masks=data.masks))
+    write_atomically(files["val"], _content(data.val, data.lvis, masks=data.masks, words=True))
     return DetectionData(
         classes=data.classes,
         novel=data.novel,
@@ -182,6 +213,7 @@ def write_user_data(data: UserData, directory: Path) -> DetectionData:
         val_images=data.val.image_root,
         notes=notes,
         federated=bool(data.lvis),
+        synonyms=data.synonyms,
     )
 
 
@@ -195,7 +227,13 @@ def _trained(data: UserData) -> CocoDataset:
     return data.train.subset(base, keep_empty=False)
 
 
-def _content(data: CocoDataset, lvis: dict[str, dict[int, dict[str, Any]]] | None = None, masks: bool = False) -> bytes:
+def _content(
+    data: CocoDataset,
+    lvis: dict[str, dict[int, dict[str, Any]]] | None = None,
+    masks: bool = False,
+    words: bool = False,
+) -> bytes:
+    """COCO JSON; with ``words``, which nothing is trained with as they stand there, categories have all their names."""
     more = {kind: (lvis or {}).get(kind, {}) for kind in LVIS_FIELDS}
     content = {
         "images": [
@@ -216,7 +254,10 @@ def _content(data: CocoDataset, lvis: dict[str, dict[int, dict[str, Any]]] | Non
             for item in data.annotations
         ],
         "categories": [
-            {"id": category.id, "name": category.name} | more["categories"].get(category.id, {})
+            {"id": category.id, "name": category.name}
+            | ({"name_zh": category.name_zh} if words and category.name_zh else {})
+            | ({"synonyms": category.synonyms} if words and category.synonyms else {})
+            | more["categories"].get(category.id, {})
             for category in data.categories
         ],
     }

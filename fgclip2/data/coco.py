@@ -39,6 +39,8 @@ class CocoCategory:
     id: int
     name: str
     frequency: str | None = None  # LVIS's, as in the file, unchecked
+    name_zh: Any = field(default=None, compare=False)  # its Chinese name, as in the file, unchecked
+    synonyms: Any = field(default=(), compare=False)  # other words for it, as in the file, unchecked
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,7 +282,8 @@ def _categories(entries: Sequence[Any], problems: _Problems) -> dict[int, CocoCa
         entry = _entry(raw, index, "categories", {"id": int, "name": str}, problems)
         if entry is None:
             continue
-        category = CocoCategory(entry["id"], entry["name"].strip(), entry.get("frequency"))
+        more = (entry.get("frequency"), entry.get("name_zh"), entry.get("synonyms", ()))
+        category = CocoCategory(entry["id"], entry["name"].strip(), *more)
         if not category.name:
             problems.add("category with an empty name", f"id {category.id}")
         elif category.name in names:

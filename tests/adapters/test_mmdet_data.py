@@ -13,8 +13,10 @@ from mmengine.config import Config
 from PIL import Image
 from rich.console import Console
 
+from fgclip2.data.coco import CocoCategory
 from fgclip2.data.openmoji import World
 from fgclip2.errors import Fgclip2Error
+from fgclip2_mmdet.class_words import ClassWords, class_words
 from fgclip2_mmdet.embedded import DONE, EmbeddedConfig, EmbeddedData, find_scenes, prepare, split_categories
 from fgclip2_mmdet.experiment import (
     DetectionData,
@@ -220,3 +222,93 @@ def test_entries_of_a_config_are_kept() -> None:
     cfg.test_evaluator = [cfg.test_evaluator, {"type": "DumpResults", "out_file_path": "x.pkl"}]
     fill_config(cfg, data, None, Path("run"), 3)
     assert [metric.type for metric in cfg.test_evaluator] == ["OpenVocabCocoMetric"] * 3 + ["DumpResults"]
+
+
+SOFAS = [("couch", "沙发", ["sofa", "长沙发"]), ("dog", "狗", []), ("dvd player", "DVD", ["DVD机"])]
+
+
+def words(categories: list[tuple[str, str | None, list[str]]], names: Any = None, folder: Path = Path()) -> ClassWords:
+    file = None
+    if names is not None:
+        file = folder / ("names.txt" if isinstance(names, str) else "names.json")
+        text = names if isinstance(names, str) else json.dumps(names, ensure_ascii=False)
+        file.write_text(text, encoding="utf-8")
+    given = [CocoCategory(number, *each[:1], None, *each[1:]) for number, each in enumerate(categories, start=1)]
+    return class_words(given, Path("val.json"), file)
+
+
+def test_categories_with_chinese_names_are_two_vocabularies() -> None:
+    found = words(SOFAS)
+    assert found.vocabularies == {"en": ["couch", "dog", "dvd player"], "zh": ["沙发", "狗", "DVD"]}
+    assert found.synonyms == {"en": [["sofa"], [], []], "zh": [["长沙发"], [], ["DVD机"]]}
+    assert found.notes == ["2 of 3 classes are the mean of their name and their synonyms"]
+    found = words([("couch", None, ["sofa", "长沙发"]), ("dog", "狗", [])])  # a synonym may be the only Chinese word
+    assert found.vocabularies == {"en": ["couch", "dog"], "zh": ["长沙发", "狗"]}
+    found = words([("couch", None, ["sofa", "Couch"]), ("dog", "狗", ["犬"]), ("猫", None, [])])
+    assert found.vocabularies == {"names": ["couch", "dog", "猫"]}
+    assert found.synonyms == {"names": [["sofa"], ["犬"], []]}
+    assert "1 of 3 have no Chinese one, such as couch" in found.notes[0]
+    assert words([("dog", None, []), ("猫", None, [])]) == ClassWords({"names": ["dog", "猫"]})
+    for wrong, said in (
+        (("dog", 3, []), "'dog' (id 1) has 'name_zh' 3"),
+        (("dog", None, "hound"), "synonyms of 'dog'"),
+    ):
+        with pytest.raises(Fgclip2Error, match=r"val\.json: category") as caught:
+            words([wrong])
+        assert said in str(caught.value)
+
+
+def test_a_file_of_names_is_aligned_to_the_categories(tmp_path: Path) -> None:
+    plain = [(name, None, []) for name in ("couch", "dog", "dvd player")]
+    found = words(plain, "沙发\n狗\nDVD\n", tmp_path)
+    assert found.vocabularies == {"en": ["couch", "dog", "dvd player"], "zh": ["沙发", "狗", "DVD"]}
+    assert "in the order of the categories: '沙发' is 'couch'" in found.notes[0]
+    entries: list[dict[str, Any]] = [
+        {"name": "犬", "synonyms": ["Dog"]},
+        {"name": "DVD_player", "synonyms": ["影碟机", "dog"]},
+        {"name": "sofa", "synonyms": ["couch", "沙发", "长沙发"]},
+    ]
+    found = words(plain, entries, tmp_path)
+    assert found.vocabularies == {"en": ["sofa", "Dog", "DVD_player"], "zh": ["沙发", "犬", "影碟机"]}
+    assert found.synonyms == {"en": [["couch"], [], ["dog"]], "zh": [["长沙发"], [], []]}
+    found = words(plain, ["couch", "dog", "video player"], tmp_path)  # in place, so a new name for the third
+    assert found.vocabularies == {"names": ["couch", "dog", "video player"]}
+    for names, said in (
+        (["dog", "couch", "television"], "none of the categories: television"),
+        (["dog", "couch"], "lacks dvd player"),
+        (["couch", "dog", "dvd player", "沙发"], "none of the categories: 沙发"),
+        ([*entries, {"name": "沙发床", "synonyms": ["couch"]}], "for one category: sofa and 沙发床"),
+        ([{"name": "动物", "synonyms": ["dog", "couch"]}], "several categories: 动物 (couch, dog)"),
+    ):
+        with pytest.raises(Fgclip2Error, match=r"--names .*names\.json") as caught:
+            words(plain, names, tmp_path)
+        assert said in str(caught.value)
+
+
+def test_names_in_two_languages_reach_the_config(tmp_path: Path) -> None:
+    root = user_files(tmp_path / "mine")
+    for part in ("train", "val"):
+        content = json.loads((root / f"{part}.json").read_text(encoding="utf-8"))
+        chinese = {"dog": "狗", "猫": "猫", "bus": "公交车"}
+        for category in content["categories"]:
+            category |= {
+                "name_zh": chinese[category["name"]],
+                "synonyms": ["cat", "猫咪"] if category["id"] == 2 else [],
+            }
+        (root / f"{part}.json").write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+    data = write_user_data(read_user_data(root, "train.json", "val.json", ["猫"]), tmp_path / "run")
+    assert data.vocabularies == {"en": ["dog", "cat", "bus"], "zh": ["狗", "猫", "公交车"]}
+    assert data.classes == ["dog", "猫", "bus"]
+    written = json.loads(data.val_annotations.read_text(encoding="utf-8"))
+    assert written["categories"][1] == {"id": 2, "name": "猫", "name_zh": "猫", "synonyms": ["cat", "猫咪"]}
+    cfg = Config.fromfile(Path(__file__).parents[2] / "apps/configs/ovd/fvit.py")
+    fill_config(cfg, data, None, tmp_path, 0)
+    assert cfg.model.vocabulary.train.to_dict() == {"dog": [], "bus": []}
+    assert cfg.model.vocabulary.test.to_dict() == {
+        "en": {"dog": [], "cat": [], "bus": []},
+        "zh": {"狗": [], "猫": ["猫咪"], "公交车": []},
+    }
+    assert [metric.prefix for metric in cfg.test_evaluator] == ["en", "zh", "shuffled"]
+    (root / "names.txt").write_text("狗\n猫\n狗\n", encoding="utf-8")
+    with pytest.raises(Fgclip2Error, match=r"names\.txt.*'狗'"):
+        read_user_data(root, "train.json", "val.json", [], root / "names.txt")

@@ -433,3 +433,20 @@ def test_figures_are_written_before_pictures_and_metrics_of_others_stay_apart(
     printed = capsys.readouterr().out
     assert "coco/bbox_mAP: " in printed
     assert "released, under the trained heads" in printed
+
+
+def test_own_classes_are_evaluated_in_both_languages(here: Path, tiny_dir: Path, tmp_path: Path) -> None:
+    """Names of a file, in the order of the categories; a synonym is part of what is trained with."""
+    called = {"dog": ["hound", "狗"], "cat": ["猫"], "red car": ["红色汽车"], "umbrella": ["伞"]}
+    names = [{"name": name, "synonyms": synonyms} for name, synonyms in called.items()]
+    write(tmp_path / "names.json", names)
+    work = tmp_path / "work"
+    assert train("onestage", tiny_dir, work, "--names", str(tmp_path / "names.json")) == 0
+    report = json.loads((work / "metrics.json").read_text(encoding="utf-8"))
+    assert set(report["metrics"]) == {"en", "zh", "shuffled"}
+    cfg = Config.fromfile(work / "onestage.py")
+    assert cfg.model.vocabulary.train == {"dog": ["hound"], "red car": [], "umbrella": []}
+    inferencer = OpenVocabInferencer.from_checkpoint(work, device="cpu")
+    assert inferencer.classes == ("dog", "red car", "umbrella")
+    assert inferencer.detector.words["red car"] == {"red car", "红色汽车"}
+    assert train("onestage", tiny_dir, work, "--resume", config=work / "onestage.py") == 2  # other names

@@ -38,6 +38,7 @@ def user(root: Path, *more: str) -> list[str]:
     [
         (["--train-ann", "a.json"], "--data-root"),
         (["--data-root", "x"], "--train-ann and --val-ann"),
+        (["--names", "names.txt"], "--names belong to your data"),
         (["--epochs", "0"], "--epochs 0"),
         (["--val-scenes", "0"], "--val-scenes 0"),
         (["--categories", "0"], "--categories 0"),
