@@ -38,6 +38,7 @@ from tqdm import tqdm
 
 import fgclip2
 from fgclip2.console import exit_code
+from fgclip2.data.category_ids import CategoryIds, category_ids
 from fgclip2.data.coco import CocoDataset, load_coco
 from fgclip2.data.coco_results import ImageResults, load_results, result_entries
 from fgclip2.data.finding import find_in_pictures, find_in_video, keep_picture
@@ -95,6 +96,14 @@ class Arguments:
     """With --detector and --detections: weight of FG-CLIP 2 against the detector's own score, 0 to 1."""
     nms_iou: float = 0.7
     """With these: of boxes of one name that overlap more, only the best stays; 1 keeps all. The paper names none."""
+    temperature: float = FusionConfig.temperature
+    """With these: multiplier of the cosine before the softmax over classes."""
+    multi_label: bool = False
+    """With these: the best pairs of box and class, in place of the best class of every box."""
+    max_patches: int | None = FusionConfig.max_patches
+    """With these: most patches of the dense map; without it as many as a picture's size asks for."""
+    max_detections: int = FusionConfig.max_detections
+    """With these: a picture keeps so many, the best."""
     out: Path = Path("outputs/ovd_detect")
     """Folder for the results."""
     score_thr: float = 0.3
@@ -144,6 +153,10 @@ class Arguments:
             "--config": fused and self.config is not None,
             "--exponent": not fused and self.exponent != Arguments.exponent,
             "--nms-iou": not fused and self.nms_iou != Arguments.nms_iou,
+            "--temperature": not fused and self.temperature != Arguments.temperature,
+            "--multi-label": not fused and self.multi_label,
+            "--max-patches": not fused and self.max_patches != Arguments.max_patches,
+            "--max-detections": not fused and self.max_detections != Arguments.max_detections,
             "--ask-for": bool(self.ask_for) and len(self.detector) != 1,
             "--every": bool(self.detections) and self.every != Arguments.every,
             "--batch-size": bool(self.detections) and self.batch_size != Arguments.batch_size,
@@ -153,12 +166,21 @@ class Arguments:
         given = [name for name, wrong in useless.items() if wrong]
         if given:
             raise Fgclip2Error(f"{' and '.join(given)} would do nothing with this source of boxes; leave it out")
+        if self.max_patches is not None and self.max_patches < 1:
+            raise Fgclip2Error(f"--max-patches {self.max_patches}: give 1 or more, such as 1024")
         if fused:
             self.fusion()
 
     def fusion(self) -> FusionConfig:
         """How scores are joined."""
-        return FusionConfig(exponent=self.exponent, nms_iou=None if self.nms_iou == 1 else self.nms_iou)
+        return FusionConfig(
+            temperature=self.temperature,
+            exponent=self.exponent,
+            assign="several" if self.multi_label else "best",
+            max_detections=self.max_detections,
+            nms_iou=None if self.nms_iou == 1 else self.nms_iou,
+            max_patches=self.max_patches,
+        )
 
     def tiling(self) -> Tiling | None:
         """How large pictures are cut."""
@@ -219,7 +241,7 @@ def run(arguments: Arguments) -> None:
         results.commit()
     _report(results, sources, arguments)
     if fusion is not None:
-        _say_left_out(fusion.outside, fusion.cut)
+        _say_left_out(fusion.outside, fusion.cut, arguments.max_detections)
 
 
 def _trained_finder(arguments: Arguments, names: ClassNames | Vocabulary | None) -> Finder:
@@ -280,8 +302,8 @@ def rescore(arguments: Arguments, names: ClassNames | Vocabulary | None) -> None
     if names:
         _say_contrast(len(rescorer.contrast), len(names))
         _say_same(rescorer.left_out, rescorer.vocabulary.names)
-    ids = {category.name: category.id for category in dataset.categories}
-    known = all(name in ids for name in rescorer.vocabulary.names)
+    own = category_ids(rescorer.vocabulary, dataset.categories, predictor)
+    ids, known = own.ids, bool(own.ids)
     fused: dict[int, list[dict[str, Any]]] = {}
     outside = cut = 0
     with Results(arguments.out, arguments.settings() if arguments.resume else None) as results:
@@ -304,8 +326,10 @@ def rescore(arguments: Arguments, names: ClassNames | Vocabulary | None) -> None
             outside, cut = outside + found.outside, cut + found.cut
             every = found.above(0.0)
             if known:
-                categories = np.array([ids[label] for label in every.labels], np.int64)
-                fused[image.id] = result_entries(image.id, ImageResults(every.boxes, every.scores, categories))
+                rows = [row for row, label in enumerate(every.labels) if label in ids]
+                categories = np.array([ids[every.labels[row]] for row in rows], np.int64)
+                named = ImageResults(every.boxes[rows], every.scores[rows], categories)
+                fused[image.id] = result_entries(image.id, named)
             if not done:
                 if known:
                     results.asides[str(path)] = fused[image.id]
@@ -313,18 +337,18 @@ def rescore(arguments: Arguments, names: ClassNames | Vocabulary | None) -> None
         if not results.entries:
             raise Fgclip2Error(f"not one picture could be read, nothing was written; see {arguments.inputs[0]}")
         if known:
-            entries = [entry for own in fused.values() for entry in own]
+            entries = [entry for of_image in fused.values() for entry in of_image]
             place, _ = results.place(Path(_RESULTS), (".json",), ".json")
             write_atomically(place, json.dumps(entries).encode())
         results.commit()
     _report(results, Sources(), arguments)
-    _say_left_out(outside, cut)
+    _say_left_out(outside, cut, arguments.max_detections)
+    _say_ids(own, arguments.annotations.name)
     if not known:
-        print("no results.json: the names are not all classes of the annotation file, so they have no ids")
         return
     print(f"results:  {arguments.out / _RESULTS} (COCO)")
     if dataset.annotations:
-        wanted = {ids[name] for name in rescorer.vocabulary.names}
+        wanted = set(ids.values())
         files = {"as given": arguments.detections, "fused": arguments.out / _RESULTS}
         _compare(arguments.annotations, files, wanted, set(fused))
 
@@ -386,11 +410,21 @@ def _say_same(left_out: Sequence[str], names: Sequence[str], most: int = 8) -> N
         print(f"taken to mean one of your names, so not competing: {', '.join(others[:most])}{more}")
 
 
-def _say_left_out(outside: int, cut: int) -> None:
+def _say_ids(own: CategoryIds, file: str, most: int = 8) -> None:
+    """Which classes are a category by translation only, and which are none, so that no results file has them."""
+    if own.translated:
+        print(f"ids of {file} by translation: {', '.join(f'{a} is {b}' for a, b in own.translated.items())}")
+    if own.without:
+        more = f" and {len(own.without) - most} more" if len(own.without) > most else ""
+        where = f"they are not in {_RESULTS}" if own.ids else f"there is no {_RESULTS}"
+        print(f"no ids in {file}, so {where}: {', '.join(own.without[:most])}{more}")
+
+
+def _say_left_out(outside: int, cut: int, most: int) -> None:
     if outside:
         print(f"{outside} boxes of the detector had no area inside their picture and were left out")
     if cut:
-        print(f"{cut} boxes beyond the best {FusionConfig.max_detections} of a picture were left out")
+        print(f"{cut} boxes beyond the best {most} of a picture were left out")
 
 
 def _say_what_it_knows(predictor: FGCLIP2) -> None:

@@ -17,8 +17,11 @@ from pycocotools.cocoeval import COCOeval
 
 import fgclip2
 from apps import ovd_detect
+from fgclip2.data.category_ids import category_ids
+from fgclip2.data.coco import CocoCategory
 from fgclip2.evaluation.average_precision import evaluate_boxes
 from fgclip2.fusion import FusionConfig, FusionRescorer
+from fgclip2.vocabulary import Vocabulary
 
 NAMES = ["猫", "dog", "红色汽车"]
 
@@ -94,11 +97,11 @@ def test_a_results_file_is_named_anew(data: Path, tiny_dir: Path, capsys: pytest
     assert "pictures: " in printed.out
 
 
-@pytest.mark.parametrize("names", ["", "猫, 鸟"])
+@pytest.mark.parametrize("names", ["", "鸟, 树"])
 def test_a_stopped_run_is_gone_on_with(
     names: str, data: Path, tiny_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What was named before is left out, and the files are those of one run; 鸟 is no class of the file."""
+    """What was named before is left out, and the files are those of one run; 鸟 and 树 are no classes of the file."""
     files = ("--detections", data / "found.json", "--annotations", data / "truth.json", "--model", tiny_dir)
     common = (data / "images", *files, "--score-thr", 0.3, *(("--classes", names) if names else ()))
     assert detect(*common, "--out", data / "whole") == 0
@@ -151,11 +154,75 @@ def test_other_names_have_no_ids(data: Path, tiny_dir: Path, capsys: pytest.Capt
     files = ("--detections", data / "found.json", "--annotations", data / "truth.json")
     assert detect(data / "images", *files, "--model", tiny_dir, "--out", out) == 0
     assert (out / "results.json").exists()
-    assert detect(data / "images", *files, "--model", tiny_dir, "--out", out, "--classes", "猫, 鸟") == 0
+    assert detect(data / "images", *files, "--model", tiny_dir, "--out", out, "--classes", "鸟, 树") == 0
     assert not (out / "results.json").exists()
     printed = capsys.readouterr().out
-    assert "no results.json" in printed
+    assert "no ids in truth.json, so there is no results.json: 鸟, 树" in printed
     assert "other classes compete" in printed
+
+
+def test_names_of_another_spelling_or_language_have_ids(
+    data: Path, tiny_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """DOG is dog by its spelling, 红车 is 红色汽车 by a synonym, 猫 is felis by name_zh; a unicorn is nothing."""
+    truth = json.loads((data / "truth.json").read_text(encoding="utf-8"))
+    truth["categories"][0] |= {"name": "felis", "name_zh": "猫"}
+    (data / "truth.json").write_text(json.dumps(truth), encoding="utf-8")
+    classes = [{"name": "DOG"}, {"name": "猫"}, {"name": "红车", "synonyms": ["红色汽车"]}, {"name": "独角兽"}]
+    (data / "classes.json").write_text(json.dumps(classes), encoding="utf-8")
+    files = ("--detections", data / "found.json", "--annotations", data / "truth.json")
+    run = (data / "images", *files, "--model", tiny_dir, "--out", data / "out", "--score-thr", 0)
+    assert detect(*run, "--classes-file", data / "classes.json") == 0
+    printed = capsys.readouterr().out
+    assert "no ids in truth.json, so they are not in results.json: 独角兽" in printed
+    assert "on 3 pictures and 3 classes of truth.json" in printed
+    ids = {"DOG": 20, "猫": 10, "红车": 30}
+    wanted = [
+        (ids[label], score)
+        for entry in json.loads((data / "out" / "detections.json").read_text(encoding="utf-8"))
+        for label, score in zip(entry["labels"], entry["scores"], strict=True)
+        if label in ids
+    ]
+    results = json.loads((data / "out" / "results.json").read_text(encoding="utf-8"))
+    assert [result["category_id"] for result in results] == [number for number, _ in wanted]
+    np.testing.assert_allclose([result["score"] for result in results], [score for _, score in wanted], atol=1e-4)
+
+
+def test_translations_have_the_ids_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The embedded model knows that 狗 is a dog; of two classes for one category the one that bears its name has it."""
+    monkeypatch.delenv("FGCLIP2_MODEL", raising=False)
+    model = fgclip2.load("tiny", device="cpu")
+    categories = [CocoCategory(7, "dog"), CocoCategory(9, "umbrella"), CocoCategory(3, "Pizza")]
+    vocabulary = Vocabulary.build(model, ["狗", "pizza", "雨伞", "钢琴"])
+    found = category_ids(vocabulary, categories, model)
+    assert found.ids == {"pizza": 3, "狗": 7, "雨伞": 9}
+    assert found.translated == {"狗": "dog", "雨伞": "umbrella"}
+    assert found.without == ("钢琴",)
+    assert category_ids(vocabulary, categories).without == ("狗", "雨伞", "钢琴")
+    several = Vocabulary.build(model, {"parasol": ["umbrella"], "umbrella": [], "披萨": ["pizza"]})
+    assert category_ids(several, categories).ids == {"umbrella": 9, "披萨": 3}
+
+
+def test_every_setting_of_fusion_is_an_option(data: Path, tiny_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = ("--detections", data / "found.json", "--annotations", data / "truth.json")
+    run = (data / "images", *files, "--model", tiny_dir, "--out", data / "out", "--score-thr", 0)
+    given = ("--temperature", 7, "--multi-label", "--max-patches", 9, "--max-detections", 5, "--nms-iou", 1)
+    assert detect(*run, *given, "--exponent", 0.25) == 0
+    printed = capsys.readouterr().out
+    config = FusionConfig(7, 0.25, "several", 5, None, 9)
+    rescorer = FusionRescorer(fgclip2.load(tiny_dir, device="cpu"), NAMES, config)
+    found = json.loads((data / "found.json").read_text(encoding="utf-8"))
+    results = json.loads((data / "out" / "results.json").read_text(encoding="utf-8"))
+    cut = 0
+    for number in (5, 6, 7):
+        own = [entry for entry in found if entry["image_id"] == number]
+        boxes = [[x, y, x + width, y + height] for x, y, width, height in (entry["bbox"] for entry in own)]
+        wanted = rescorer(data / "images" / f"{number - 5}.png", boxes, [entry["score"] for entry in own])
+        kept = [result["score"] for result in results if result["image_id"] == number]
+        assert len(kept) == 5
+        np.testing.assert_allclose(kept, wanted.scores, atol=2e-6)
+        cut += wanted.cut
+    assert f"{cut} boxes beyond the best 5 of a picture were left out" in printed
 
 
 def test_a_part_of_the_classes_is_judged_by_itself(
@@ -283,6 +350,10 @@ def test_results_are_not_written_over_the_pictures(
         (("--detector", "a.py", "b.pth", "--classes", "dog"), "'a.py' does not exist"),
         (("--checkpoint", "x", "--detector", "a.py", "b.pth", "--classes", "dog"), "--checkpoint would do nothing"),
         (("--exponent", 0.3, "--classes", "dog"), "--exponent would do nothing"),
+        (("--multi-label", "--max-detections", 9), "--multi-label and --max-detections would do nothing"),
+        (("--temperature", 9, "--max-patches", 9), "--temperature and --max-patches would do nothing"),
+        (("--detections", "r", "--annotations", "t", "--max-patches", 0), "--max-patches 0: give 1 or more"),
+        (("--detections", "r", "--annotations", "t", "--temperature", 0), "temperature 0"),
         (("--detections", "r", "--annotations", "t", "--every", 2), "--every would do nothing"),
         (("--detections", "r", "--annotations", "t", "--tile", 64), "--tile would do nothing"),
         (("--detector", "images", "--classes", "dog"), "no zero-shot detector"),

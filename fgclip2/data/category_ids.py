@@ -1,0 +1,67 @@
+"""Which category of an annotation file a class means, whatever the language or spelling of its name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from fgclip2.data.coco import CocoCategory
+from fgclip2.names import said
+from fgclip2.vocabulary import Vocabulary, matches
+
+if TYPE_CHECKING:
+    from fgclip2.predictor import FGCLIP2
+
+
+@dataclass(frozen=True)
+class CategoryIds:
+    """What classes are in an annotation file.
+
+    Attributes:
+        ids: class name -> category id; each category belongs to one class at most.
+        translated: of these, the classes that no word of the file names -> the category that they translate.
+        without: classes that are none of the file's.
+    """
+
+    ids: dict[str, int]
+    translated: dict[str, str] = field(default_factory=dict)
+    without: tuple[str, ...] = ()
+
+
+def category_ids(
+    vocabulary: Vocabulary, categories: Sequence[CocoCategory], model: FGCLIP2 | None = None
+) -> CategoryIds:
+    """Find the category of every class.
+
+    A class is the category whose ``name`` or ``name_zh`` is its name, else one of its synonyms, whatever their case and
+    whether blanks are underscores; else the one that it translates, see `fgclip2.vocabulary.matches`.
+
+    Args:
+        vocabulary: the classes.
+        categories: of the file, with distinct names.
+        model: what embedded the vocabulary; without it nothing is translated.
+    """
+    words = {said(category.name): category for category in categories}
+    for category in categories:
+        if isinstance(category.name_zh, str) and category.name_zh.strip():
+            words.setdefault(said(category.name_zh), category)
+    ids: dict[str, int] = {}
+    taken: set[int] = set()
+    rounds = [[(name,) for name in vocabulary.names], *([vocabulary.synonyms] if vocabulary.synonyms else [])]
+    for called in rounds:  # names before synonyms: "couch" is its own class, where another has it for a synonym
+        for name, own in zip(vocabulary.names, called, strict=True):
+            found = (words[said(word)].id for word in own if said(word) in words)
+            number = next((number for number in found if number not in taken), None)
+            if name not in ids and number is not None:
+                ids[name] = number
+                taken.add(number)
+    translated: dict[str, str] = {}
+    if model is not None and len(ids) < len(vocabulary) and len(taken) < len(categories):
+        known_texts = Vocabulary.build(model, [category.name for category in categories], vocabulary.templates)
+        for index, label in matches(vocabulary, known_texts, model).items():
+            name, category = vocabulary.names[label], categories[index]
+            if name not in ids and category.id not in taken:
+                ids[name], translated[name] = category.id, category.name
+                taken.add(category.id)
+    return CategoryIds(ids, translated, tuple(name for name in vocabulary.names if name not in ids))
