@@ -3,6 +3,7 @@
     python apps/seg_train.py                      # embedded model, generated scenes: on two cores, offline
     python apps/seg_train.py --resume             # continue a run that was stopped or killed
     python apps/seg_train.py --eval-only          # figures and pictures of what is in the work directory
+    python apps/seg_train.py --eval-only --predictions predictions      # and label maps for fgclip2 eval
     python apps/seg_train.py --config apps/configs/seg/folder.py model.model=qihoo360/fg-clip2-base \
         folders.names=classes.txt folders.train.images=... folders.train.masks=... ...
     python apps/seg_train.py --config apps/configs/seg/instances.py model.model=qihoo360/fg-clip2-base \
@@ -57,12 +58,17 @@ class Arguments:
     such as model.max_classes=100, and training data are not needed."""
     pictures: int = 8
     """How many evaluated pictures to draw."""
+    predictions: Path | None = None
+    """With --eval-only: folder for the label maps of every picture in data.test, as NAME/STEM.png with classes numbered
+    from 0, which `fgclip2 eval --predictions` judges."""
 
     def __post_init__(self) -> None:
         if self.num_gpus < 1:
             raise Fgclip2Error(f"--num-gpus {self.num_gpus}: give 1 or more")
         if self.resume and self.eval_only:
             raise Fgclip2Error("--resume and --eval-only were both given; give one of them")
+        if self.predictions is not None and not self.eval_only:
+            raise Fgclip2Error("--predictions writes what a trained segmentor predicts; give --eval-only with it")
 
 
 def run(arguments: Arguments) -> None:
@@ -96,6 +102,7 @@ def _configured(arguments: Arguments) -> tuple[Any, list[str]]:
     """
     from fgclip2_detectron2.checkpoint import read_facts
     from fgclip2_detectron2.config_data import check_data, register_data
+    from fgclip2_detectron2.datasets import segmentation_set
     from fgclip2_detectron2.engine import as_trained, load_config
 
     cfg = load_config(arguments.config, arguments.overrides)
@@ -108,6 +115,9 @@ def _configured(arguments: Arguments) -> tuple[Any, list[str]]:
     resolve(cfg.model.model)
     notes += register_data(cfg, not arguments.eval_only, trained, arguments.overrides)
     check_data(cfg, train=not arguments.eval_only)
+    if arguments.predictions is not None:
+        for name in cfg.data.test:
+            segmentation_set(name)  # what has instances has no label maps
     return cfg, notes
 
 
@@ -143,7 +153,7 @@ def _work(arguments: Arguments) -> None:
     trained = time.monotonic()
     if comm.is_main_process():
         print("evaluating", flush=True)
-    figures = evaluate(cfg, segmentor)
+    figures = evaluate(cfg, segmentor, arguments.predictions)
     if not comm.is_main_process():
         return
     seconds = {"training": round(trained - started, 1), "evaluation": round(time.monotonic() - trained, 1)}
@@ -155,6 +165,8 @@ def _work(arguments: Arguments) -> None:
     _report(arguments, cfg, segmentor, figures)
     print(f"checkpoint: {find_checkpoint(work_dir)}")
     print(f"figures:    {work_dir / 'metrics.json'}")
+    if arguments.predictions is not None:
+        print(f"label maps: {arguments.predictions}{os.sep} (fgclip2 eval --tasks segmentation --predictions ...)")
     print(f'try it:     python apps/seg_predict.py PICTURE --checkpoint {work_dir} --classes "天空, tree, 红色汽车"')
     print(f"{(time.monotonic() - started) / 60:.1f} minutes in all")
 

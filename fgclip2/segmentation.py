@@ -105,7 +105,10 @@ class Segmentation:
         ]
 
     def mask_image(self) -> Image.Image:
-        """An index picture: 0 is background, k + 1 is class k; 8 bit up to 255 classes, else 16 bit."""
+        """An index picture: 0 is background, k + 1 is class k; 8 bit up to 255 classes, else 16 bit.
+
+        ``fgclip2 eval`` takes maps with classes from 0, which ``seg_train.py --eval-only --predictions`` writes.
+        """
         values = self.labels + 1
         return Image.fromarray(values.astype(np.uint8 if len(self.names) < 256 else np.uint16))
 

@@ -35,6 +35,7 @@ from .instance_evaluator import OpenVocabInstanceEvaluator
 from .instances import InstanceMapper, InstanceSet
 from .mapper import SegmentationMapper
 from .mask_rcnn import OpenVocabMaskRCNN
+from .predictions import PredictionWriter
 
 CONTROL: Final = "shuffled"
 """The vocabulary that gives every class the name of another."""
@@ -222,11 +223,21 @@ def parameter_groups(segmentor: Model, cfg: DictConfig) -> list[dict[str, Any]]:
     return [{"params": found, "lr": rate, "weight_decay": decay} for (rate, decay), found in groups.items()]
 
 
-def evaluate(cfg: DictConfig, segmentor: Model) -> dict[str, dict[str, dict[str, float]]]:
+def evaluate(
+    cfg: DictConfig, segmentor: Model, predictions: str | Path | None = None
+) -> dict[str, dict[str, dict[str, float]]]:
     """Figures ``{data set: {vocabulary: {figure: value}}}`` of every data set in ``data.test``; empty off rank 0.
 
     Every language of a data set is a vocabulary; `CONTROL` gives each class the name of another. With
     ``training_free`` in the config pixels are also labelled without the head, keys ``training-free (en)``, ...
+
+    Args:
+        cfg: the config.
+        segmentor: the model.
+        predictions: folder for the label maps of each data set's first language, see `PredictionWriter`.
+
+    Raises:
+        Fgclip2Error: ``predictions`` of a data set with instances.
     """
     results: dict[str, dict[str, dict[str, float]]] = {}
     for name in cfg.data.test:
@@ -237,7 +248,8 @@ def evaluate(cfg: DictConfig, segmentor: Model) -> dict[str, dict[str, dict[str,
         vocabularies = vocabularies_of(name)
         segmentor.set_vocabularies(vocabularies, data.background)
         loader = test_loader(cfg, name)
-        evaluators = DatasetEvaluators([evaluator(name, key) for key in vocabularies])
+        writers = [] if predictions is None else [PredictionWriter(name, predictions)]
+        evaluators = DatasetEvaluators([*(evaluator(name, key) for key in vocabularies), *writers])
         found = dict(inference_on_dataset(segmentor, loader, evaluators) or {})
         if pixels and cfg.get("training_free"):
             options = SegmentationConfig(**_plain(cfg.training_free))
