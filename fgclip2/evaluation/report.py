@@ -13,35 +13,43 @@ _DASH: Final = "–"
 _HIDDEN: Final = ("r5", "r10", "top5", "ap50", "ap_common", "ap_frequent")
 """Endings of metrics that stand in the JSON only, for the paper has none of them."""
 
-_NOT_COMPARABLE: Final = (
-    "Segmentation from the dense map needs no training; the paper's figures are of CAT-Seg, which was trained, so "
-    "there is no difference to tell. `--predictions` takes a segmentor's label maps."
+_UNTRAINED: Final = (
+    "segmentation from the dense map needs no training, and the paper's figures are of CAT-Seg, which was trained; "
+    "`--predictions` takes a segmentor's label maps"
 )
 
 
-def table(results: Sequence[Mapping[str, Any]], left_out: Mapping[str, str]) -> str:
-    """Markdown: a row a figure, means by language, and what could not be run.
+def table(results: Sequence[Mapping[str, Any]], left_out: Mapping[str, str], strangers: Sequence[str] = ()) -> str:
+    """Markdown: a row a figure, where there is no difference to the paper and why, means by language, and what could
+    not be run.
 
     Args:
-        results: as in the result files.
+        results: as in the result files, by one model and protocol.
         left_out: benchmark to why it was not run.
+        strangers: benchmarks with results by another model or protocol, which are named only.
     """
     ordered = sorted(results, key=lambda item: list(BENCHMARKS).index(item["benchmark"]))
     lines = ["# Results", ""]
     if ordered:
         lines += [*_head(ordered[0]), ""]
-        lines += ["| benchmark | metric | % | 95 % | base | large | so400m | difference | failed |"]
-        lines += ["|---|---|---|---|---|---|---|---|---|"]
+        lines += ["| benchmark | metric | % | 95 % | base | large | so400m | difference | failed | set |"]
+        lines += ["|---|---|---|---|---|---|---|---|---|---|"]
         lines += [row for result in ordered for row in _rows(result)]
-        if not all(result["comparable"] for result in ordered):
-            lines += ["", _NOT_COMPARABLE]
+        lines += _incomparable(ordered)
         lines += ["", *_languages(ordered)]
         pages = [f"[{item['title']}]({item['benchmark']}.worst.html)" for item in ordered if item["worst"]]
         if pages:
             lines += ["", f"Pictures of the worst failures: {', '.join(pages)}"]
     if left_out:
         lines += ["", f"## Not run: {len(left_out)}", ""]
-        lines += [f"- {BENCHMARKS[name].title} (`{name}`): {reason}" for name, reason in left_out.items()]
+        earlier = {result["benchmark"] for result in ordered} & set(left_out)
+        lines += [
+            f"- {BENCHMARKS[name].title} (`{name}`): {reason}"
+            + (" (its figures above are of an earlier run)" if name in earlier else "")
+            for name, reason in left_out.items()
+        ]
+    if strangers:
+        lines += ["", f"Results by another model, number format, protocol or version: {', '.join(strangers)}"]
     return "\n".join(lines) + "\n"
 
 
@@ -59,11 +67,29 @@ def _head(result: Mapping[str, Any]) -> Iterator[str]:
         f"`{protocol['name']}`. 95 %: bootstrap over pictures, {protocol['bootstrap']} drawings. Base, large and "
         "so400m are the paper's figures; difference is to the size with this model's width "
         f"({result['published_size'] or 'none: ' + ', '.join(map(str, SIZES)) + ' are known'}). Failed pictures, boxes "
-        "and answers count as wrong."
+        "and answers count as wrong. Set: whether it is whole, where its size is known."
     )
     if model["embedded"]:
         yield ""
         yield "**The embedded model knows drawn glyphs only: its figures on photographs mean nothing.**"
+
+
+def _reasons(result: Mapping[str, Any]) -> Iterator[str]:
+    """Why a result is not what the published figures are of."""
+    if result["complete"] is False:
+        yield f"{result['facts']['size']} are here, and the paper's figures are of the whole set"
+    if not result["comparable"]:
+        yield result["reason"] or _UNTRAINED
+
+
+def _incomparable(results: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line a reason, with the benchmarks that it holds for."""
+    titles: dict[str, list[str]] = defaultdict(list)
+    for result in results:
+        for reason in _reasons(result) if result["published"] else ():
+            titles[reason].append(result["title"])
+    lines = [f"- {', '.join(named)}: {reason}" for reason, named in titles.items()]
+    return ["", "There is no difference to tell of:", "", *lines] if lines else []
 
 
 def _rows(result: Mapping[str, Any]) -> Iterator[str]:
@@ -73,7 +99,7 @@ def _rows(result: Mapping[str, Any]) -> Iterator[str]:
             continue
         sizes = published or dict.fromkeys(SIZES.values())
         own = sizes.get(result["published_size"] or "")
-        known = own is not None and metric["value"] is not None and result["comparable"]
+        known = own is not None and metric["value"] is not None and not any(_reasons(result))
         difference = f"{metric['value'] - own:+.1f}" if known else _DASH
         interval = metric["interval"]
         cells = [
@@ -84,6 +110,7 @@ def _rows(result: Mapping[str, Any]) -> Iterator[str]:
             *(_figure(sizes[size]) for size in SIZES.values()),
             difference,
             str(result["failed"]),
+            {True: "whole", False: result["facts"]["size"], None: _DASH}[result["complete"]],
         ]
         yield "| " + " | ".join(cells) + " |"
 

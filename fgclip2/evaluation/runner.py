@@ -3,20 +3,19 @@
     OUT/NAME.json              figures, intervals, breakdown, protocol, model, versions
     OUT/NAME.failures.jsonl    what could not be used, where there is something
     OUT/NAME.worst.html        pictures of what was answered wrongly by most, where there is something
-    OUT/table.md               everything that OUT has results of, beside the paper's figures
+    OUT/table.md               all that OUT has results of by this model and protocol, beside the paper's figures
     CACHE/MODEL/*.safetensors  features; in pictures/ there what label maps and detections came to, picture by picture
 
-A benchmark whose result is there, by the same model, protocol and files, is not run again.
+A benchmark whose result is there without a failure, by the same model, protocol, files and pictures, is not run again.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -24,11 +23,14 @@ from typing import TYPE_CHECKING, Any, Final
 import torch.distributed as dist
 
 from fgclip2.errors import Fgclip2Error
-from fgclip2.evaluation.datasets import Benchmark
+from fgclip2.evaluation.benchmark import Benchmark, Reader
+from fgclip2.evaluation.datasets import BENCHMARKS
 from fgclip2.evaluation.encoder import Encoder, Wants
+from fgclip2.evaluation.fingerprint import RESULT, fingerprint
 from fgclip2.evaluation.paper import PUBLISHED, SIZES
 from fgclip2.evaluation.report import table
 from fgclip2.evaluation.scores import Scores, Settings, Shared, Task
+from fgclip2.evaluation.sizes import Extent, extent
 from fgclip2.evaluation.store import VectorStore
 from fgclip2.evaluation.worst import page
 from fgclip2.files import write_atomically
@@ -38,9 +40,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_RESULT: Final = 3
-"""Form of the result files; those of an earlier form are computed again."""
-
 _PACKAGES: Final = ("torch", "torchvision", "transformers", "numpy", "pillow", "faster-coco-eval")
 
 
@@ -49,12 +48,13 @@ class Report:
     """What a run did.
 
     Attributes:
-        results: by benchmark, as in the files; those found from earlier runs as well.
-        reused: names of those.
+        results: by benchmark, as in the files, of those that were asked for.
+        reused: names of those that were found from earlier runs.
         left_out: benchmark to the reason why it could not be run.
         encoded: pictures that this process ran through the vision tower.
         embedded: texts that this process ran through the text tower.
-        table: Markdown.
+        table: Markdown, of these results and, in the first process, of the others in the folder by this model and
+            protocol.
     """
 
     results: dict[str, dict[str, Any]]
@@ -98,22 +98,23 @@ def run(
     first, model_hash = is_first(), model.hash
     results: dict[str, dict[str, Any]] = {}
     left_out: dict[str, str] = {}
-    tasks: dict[str, tuple[Benchmark, Task, str]] = {}
+    tasks: dict[str, tuple[Benchmark, Task, Extent, str]] = {}
     wants = Wants()
     for benchmark in benchmarks:
         try:
-            key = _fingerprint(benchmark, model, model_hash, root, settings)
+            records = read_records(benchmark, root)
+            key = fingerprint(benchmark, records, model, model_hash, root, settings)
             earlier = _earlier(out / f"{benchmark.name}.json", key)
             if earlier is not None:
                 results[benchmark.name] = earlier
                 continue
-            task = open_task(benchmark, root, settings)
+            task = open_task(replace(benchmark, read=_given(records)), root, settings)
         except Fgclip2Error as error:
             if strict:
                 raise
             left_out[benchmark.name] = str(error)
             continue
-        tasks[benchmark.name] = (benchmark, task, key)
+        tasks[benchmark.name] = (benchmark, task, extent(benchmark.name, records), key)
         wants.merge(task.wants())
     reused = tuple(results)
     if not tasks and not results:
@@ -121,7 +122,7 @@ def run(
         raise Fgclip2Error(f"none of the benchmarks can be run with the data in {root}: {reasons:.600}")
     encoder = Encoder(model, VectorStore.of(cache or out / "features", model))
     encoder.prepare(wants)
-    for name, (benchmark, task, key) in tasks.items():
+    for name, (benchmark, task, size, key) in tasks.items():
         try:
             if isinstance(task, Shared):
                 task.share(encoder)
@@ -133,9 +134,10 @@ def run(
                 raise
             left_out[name] = str(error)
             continue
-        results[name] = _result(benchmark, scores, model, model_hash, settings, key)
+        results[name] = _result(benchmark, scores, size, model, model_hash, settings, key)
         _write(out, benchmark, results[name], scores)
-    text = table(list(results.values()), left_out)
+    others, strangers = _others(out, results, model, model_hash, settings) if first else ([], [])
+    text = table([*results.values(), *others], left_out, strangers)
     if first:
         write_atomically(out / "table.md", text.encode())
     if dist.is_initialized():
@@ -148,17 +150,37 @@ def is_first() -> bool:
     return not dist.is_initialized() or dist.get_rank() == 0
 
 
-def open_task(benchmark: Benchmark, root: Path, settings: Settings) -> Task:
-    """Read a benchmark's records.
+def read_records(benchmark: Benchmark, root: Path) -> list[Any]:
+    """All of a benchmark's records.
 
     Raises:
         Fgclip2Error: files are missing (the message names them and where they come from) or damaged.
     """
+    _need_parts(benchmark, root)
+    return list(benchmark.read(root))
+
+
+def _given(records: Sequence[Any]) -> Reader:
+    """A reader of what was read before."""
+    return lambda root: iter(records)
+
+
+def open_task(benchmark: Benchmark, root: Path, settings: Settings) -> Task:
+    """A benchmark with its records, ready to be judged.
+
+    Raises:
+        Fgclip2Error: files are missing (the message names them and where they come from) or damaged.
+    """
+    _need_parts(benchmark, root)
+    task: Task = _task_class(benchmark)(benchmark, root, settings)
+    return task
+
+
+def _need_parts(benchmark: Benchmark, root: Path) -> None:
     missing = [part for part in benchmark.parts if part.missing(root)]
     if missing:
         named = "; ".join(f"{part.path} ({part.source})" for part in missing)
         raise Fgclip2Error(f"{benchmark.name} lacks in {root}: {named}")
-    return _task_class(benchmark)(benchmark, root, settings)
 
 
 def _task_class(benchmark: Benchmark) -> Any:
@@ -191,75 +213,81 @@ def _task_class(benchmark: Benchmark) -> Any:
     return Retrieval
 
 
-def _fingerprint(benchmark: Benchmark, model: FGCLIP2, model_hash: str, root: Path, settings: Settings) -> str:
-    """Of all that a result depends on: same fingerprint, same result.
-
-    Predictions count by their content, wherever they are; the benchmark's files by time and size, its pictures by their
-    folder only.
-    """
-    files = [root / name for part in benchmark.parts for name in (part.path, *part.others)]
-    facts = [
-        model_hash,
-        str(model.dtype),
-        settings.protocol,
-        settings.samples,
-        settings.seed,
-        settings.worst,
-        benchmark.name,
-        [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.exists()],
-        [] if settings.predictions is None else _predicted(settings.predictions, benchmark.name),
-        _RESULT,
-    ]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
-
-
-def _predicted(folder: Path, name: str) -> list[list[str]]:
-    """Name and digest of every file that was predicted for a benchmark."""
-    found = [file for ending in (".json", ".boxes.json", ".jsonl") if (file := folder / f"{name}{ending}").is_file()]
-    found += sorted(file for file in (folder / name).rglob("*") if file.is_file())
-    digests = []
-    for file in found:
-        try:
-            with file.open("rb") as stream:
-                digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        except OSError as error:
-            raise Fgclip2Error(f"the prediction {file} cannot be read ({error.strerror})") from error
-        digests.append([file.relative_to(folder).as_posix(), digest])
-    return digests
-
-
 def _earlier(file: Path, key: str) -> dict[str, Any] | None:
-    """The result of an earlier run when it is of the same fingerprint."""
+    """The result of an earlier run when it is of the same fingerprint; not one with failures, which may be mended by
+    now: what cannot be read today is not kept anyway, so trying again costs little."""
+    result = _read(file)
+    return result if result is not None and result.get("fingerprint") == key and not result.get("failed") else None
+
+
+def _read(file: Path) -> dict[str, Any] | None:
     try:
         result = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        _log.warning("%s cannot be read (%s); the benchmark is run again", file, error)
+        _log.warning("%s cannot be read (%s); the benchmark is to be run again", file, error)
         return None
-    return result if isinstance(result, dict) and result.get("fingerprint") == key else None
+    return result if isinstance(result, dict) else None
+
+
+def _others(
+    out: Path, results: Mapping[str, Any], model: FGCLIP2, model_hash: str, settings: Settings
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Results of other benchmarks that are there by this model and protocol, and names of those by another one."""
+    identity = _identity(model, model_hash)
+    mine = {"form": RESULT, "protocol": _protocol(settings), "model": identity}
+    others, strangers = [], []
+    for name in BENCHMARKS:
+        result = None if name in results else _read(out / f"{name}.json")
+        if result is None:
+            continue
+        told = result.get("model")
+        kept = {key: told.get(key) for key in identity} if isinstance(told, dict) else None
+        if {"form": result.get("form"), "protocol": result.get("protocol"), "model": kept} == mine:
+            others.append(result)
+        else:
+            strangers.append(name)
+    return others, strangers
+
+
+def _protocol(settings: Settings) -> dict[str, Any]:
+    return {"name": settings.protocol, "bootstrap": settings.samples, "seed": settings.seed}
+
+
+def _identity(model: FGCLIP2, model_hash: str) -> dict[str, str]:
+    """What figures may depend on of a model; neither the name that it was called by nor the device."""
+    return {"hash": model_hash, "dtype": str(model.dtype).removeprefix("torch.")}
 
 
 def _result(
-    benchmark: Benchmark, scores: Scores, model: FGCLIP2, model_hash: str, settings: Settings, fingerprint: str
+    benchmark: Benchmark,
+    scores: Scores,
+    size: Extent,
+    model: FGCLIP2,
+    model_hash: str,
+    settings: Settings,
+    key: str,
 ) -> dict[str, Any]:
     published = PUBLISHED.get(benchmark.name, {})
-    size = SIZES.get(model.width)
+    told = scores.plain()
     result = {
+        "form": RESULT,
         "benchmark": benchmark.name,
         "title": benchmark.title,
         "task": benchmark.task,
         "language": benchmark.language,
         "in_paper": benchmark.in_paper,
-        **scores.plain(),
+        **told,
+        "facts": {**told["facts"], "size": str(size)},
+        "complete": size.complete,
         "published": {name: figures._asdict() for name, figures in published.items()},
-        "published_size": size,
-        "protocol": {"name": settings.protocol, "ties": settings.ties, "bootstrap": settings.samples,
-                     "seed": settings.seed},
-        "model": {"name": model.name, "hash": model_hash, "width": model.width, "embedded": model.embedded,
-                  "dtype": str(model.dtype).removeprefix("torch."), "device": str(model.device)},
+        "published_size": SIZES.get(model.width),
+        "protocol": _protocol(settings),
+        "model": {**_identity(model, model_hash), "name": model.name, "width": model.width, "embedded": model.embedded,
+                  "device": str(model.device)},
         "versions": versions(),
-        "fingerprint": fingerprint,
+        "fingerprint": key,
     }  # fmt: skip
     return _finite(result)
 
