@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from fgclip2.console import load_model
 from fgclip2.errors import Fgclip2Error
 from fgclip2.search.config import BuildConfig, ClusterConfig
+
+if TYPE_CHECKING:
+    from fgclip2.search.hits import Hit
 
 
 @dataclass
@@ -54,10 +57,14 @@ class IndexArguments:
             "with new metadata": done.described,
             "unchanged": done.unchanged,
             "deleted" if self.config.prune else "not in the collection any more (--prune deletes them)": done.missing,
-            "kept of folders or shards that cannot be read": done.unknown,
+            "kept of folders or shards that cannot be read, or are links": done.unknown,
         }
         told = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
         print(f"{self.out}: {done.total:,} pictures ({told}) in {done.seconds:.1f} s")
+        if done.others:
+            print(f"{done.others:,} other files in the collection are no pictures by their names, and were left alone")
+        for sentence in done.left_out:
+            print(sentence)
         if done.failed:
             listing = self.out / "failures.jsonl"
             print(f"{done.failed:,} pictures could not be read, see {listing}; first: {done.first_failure}")
@@ -112,16 +119,21 @@ class SearchArguments:
         model = load_model(self.model or Manifest.read(self.index).model_name)
         index = Index.open(self.index, model, root=self.root, verify=self.verify)
         hits = index.search(query, top=self.top, where=conditions, rerank=self.rerank, region_weight=self.region_weight)
-        if self.html is not None:
-            hits.write_html(self.html)
+        # Hits first, and the sheet then: where it cannot be drawn or written, the answer is there all the same.
         if self.json:
             print(json.dumps(hits.to_json(), ensure_ascii=False, indent=1))
-            return
-        for number, hit in enumerate(hits, 1):
-            places = "; ".join(
-                f"{text} {score:.3f} at {', '.join(f'{value:.0f}' for value in box)}"
-                for text, score, box in zip(hit.parts, hit.part_scores, hit.boxes, strict=True)
-            )
-            print(f"{number:3} {hit.score:6.2f}  {hit.name}  [{places}]{'  ' + hit.problem if hit.problem else ''}")
+        else:
+            for number, hit in enumerate(hits, 1):
+                print(_line(number, hit))
         if self.html is not None:
-            print(self.html)
+            hits.write_html(self.html)
+            if not self.json:
+                print(self.html)
+
+
+def _line(number: int, hit: Hit) -> str:
+    places = "; ".join(
+        f"{text} {score:.3f} at {', '.join(f'{value:.0f}' for value in box)}"
+        for text, score, box in zip(hit.parts, hit.part_scores, hit.boxes, strict=True)
+    )
+    return f"{number:3} {hit.score:6.2f}  {hit.name}  [{places}]{'  ' + hit.problem if hit.problem else ''}"

@@ -96,18 +96,28 @@ class Hit:
         except Fgclip2Error as error:
             raise PictureError("damaged", f"{self.name!r}: {error}") from error
 
-    def drawn(self, side: int | None = None) -> Image.Image:
-        """The picture with the box of every part; with ``side`` shrunk to at most so many pixels before it is drawn."""
+    def drawn(self, side: int | None = None, labels: Sequence[str] | None = None) -> Image.Image:
+        """The picture with the box of every part.
+
+        Args:
+            side: shrink it to at most so many pixels before it is drawn.
+            labels: what is written at the boxes, one a part; ``None`` for the parts themselves.
+        """
         from fgclip2.visualize import draw_boxes, shrunk
 
         image = self.image()
         small = image if side is None else shrunk(image, side)
         # Boxes are in pixels of the picture as it was indexed.
         factors = np.array([small.width / self.size[0], small.height / self.size[1]] * 2)
-        return draw_boxes(small, np.array(self.boxes) * factors, self.parts)
+        return draw_boxes(small, np.array(self.boxes) * factors, self.parts if labels is None else labels)
 
-    def heat_map(self, part: int = 0, side: int | None = None) -> Image.Image:
-        """The picture under the similarity of its patches to a part; ``side`` as in ``drawn``.
+    def heat_map(self, part: int = 0, side: int | None = None, label: str | None = None) -> Image.Image:
+        """The picture under the similarity of its patches to a part.
+
+        Args:
+            part: its number.
+            side: as in ``drawn``.
+            label: what is written on it; ``None`` for the part itself.
 
         Raises:
             Fgclip2Error: the hit was not looked at again, so there is no map.
@@ -118,7 +128,7 @@ class Hit:
             raise Fgclip2Error(f"{self.name!r} has no heat-map: {self.problem or 'search with rerank above its place'}")
         image = self.image()
         small = image if side is None else shrunk(image, side)
-        return heat_map(small, self.similarity[part], label=self.parts[part])
+        return heat_map(small, self.similarity[part], label=self.parts[part] if label is None else label)
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the similarity, as plain values."""

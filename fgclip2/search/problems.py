@@ -1,6 +1,6 @@
-"""Why the picture of a hit cannot be used: in full for who runs the program, in few words of both languages for all.
+"""What is wrong with a picture or a query: in full for who runs the program, and in both languages for all.
 
-The full message names files of the machine; the few words are what a page may show to visitors.
+The full message about a picture names files of the machine; its few words are what a page may show to visitors.
 """
 
 from __future__ import annotations
@@ -31,3 +31,16 @@ class PictureError(Fgclip2Error):
     def __init__(self, reason: Reason, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class QueryError(Fgclip2Error):
+    """A query or condition that cannot be used, in words that a page may show to visitors.
+
+    Args:
+        message: in English.
+        chinese: the same in Chinese.
+    """
+
+    def __init__(self, message: str, chinese: str) -> None:
+        super().__init__(message)
+        self.chinese = chinese

@@ -18,6 +18,7 @@ from torch import Tensor
 from fgclip2.errors import Fgclip2Error
 from fgclip2.images import ImageLike, open_image
 from fgclip2.processing import TextKind
+from fgclip2.search.problems import QueryError
 
 if TYPE_CHECKING:
     from fgclip2.predictor import FGCLIP2
@@ -66,11 +67,15 @@ class Query:
             raise Fgclip2Error("a query takes a text away from a picture; only texts can be taken away from texts")
         for text in (*self.texts, *self.minus):
             if not isinstance(text, str) or not _parts(text):
-                raise Fgclip2Error(f"a query has the text {text!r:.60}; every text must be a string with words in it")
+                raise QueryError(
+                    f"a query has the text {text!r:.60}; every text must be a string with words in it",
+                    f"查询含有文本 {text!r:.60}；每段文本都须含有文字",
+                )
         parts = sum(len(_parts(text)) for text in self.texts)
         if parts > _MOST_PARTS:
-            raise Fgclip2Error(
-                f"a query has {parts} parts between commas and full stops; give at most {_MOST_PARTS}: shorten it"
+            raise QueryError(
+                f"a query has {parts} parts between commas and full stops; give at most {_MOST_PARTS}: shorten it",
+                f"查询被逗号和句号分成 {parts} 段，至多 {_MOST_PARTS} 段；请缩短",
             )
 
     @classmethod
@@ -125,14 +130,19 @@ class EncodedQuery:
         return scores.min(-1) if self.join == "all" else scores.mean(-1)
 
 
-def encode(query: Query, model: FGCLIP2) -> EncodedQuery:
+def encode(query: Query, model: FGCLIP2, max_patches: int | None = None) -> EncodedQuery:
     """The vectors of a query.
+
+    Args:
+        query: texts or a picture.
+        model: embeds them.
+        max_patches: of a picture: as many as the pictures had that it is compared with.
 
     Raises:
         Fgclip2Error: the picture cannot be read, or the box is not one of it.
     """
     if query.image is not None:
-        return _encode_picture(query, model)
+        return _encode_picture(query, model, max_patches)
     counts = [model.processor.text.count(text) for text in query.texts]
     kind: Literal["short", "long"] = "long" if max(counts) > model.processor.text.lengths["short"] else "short"
     parts = [part for text in query.texts for part in _parts(text)]
@@ -147,9 +157,9 @@ def encode(query: Query, model: FGCLIP2) -> EncodedQuery:
     )
 
 
-def _encode_picture(query: Query, model: FGCLIP2) -> EncodedQuery:
+def _encode_picture(query: Query, model: FGCLIP2, max_patches: int | None) -> EncodedQuery:
     picture = open_image(query.image)  # type: ignore[arg-type]  # that it is there was checked
-    ((_, whole, dense),) = model.image_and_dense_features([picture])
+    ((_, whole, dense),) = model.image_and_dense_features([picture], max_patches=max_patches)
     box = query.box or (0, 0, *picture.size)
     part = dense.regions([box])
     vector = whole[None] if query.box is None else whole[:0].reshape(0, len(whole))

@@ -21,7 +21,7 @@ import torch
 from fgclip2.errors import Fgclip2Error
 from fgclip2.search.hits import Box, Hit, Hits
 from fgclip2.search.index import VectorIndex, open_index
-from fgclip2.search.problems import PictureError
+from fgclip2.search.problems import PictureError, QueryError
 from fgclip2.search.query import EncodedQuery, Query, encode
 from fgclip2.search.regions import WindowScores
 from fgclip2.search.store import Store
@@ -37,6 +37,8 @@ Condition = tuple[str, str, Any]
 _CONDITION: Final = re.compile(r"\s*([^<>=!]*[^<>=!\s])\s*(>=|<=|!=|==?|<|>)\s*([^<>=!\s].*?)\s*", re.DOTALL)
 _SAMPLE: Final = 256  # pictures that give mean and deviation
 _CANDIDATES: Final = 256  # least number of pictures and of regions from each index
+_MOST_ROWS: Final = 16_384  # region rows from the index that all parts of a query share, before any is looked at twice
+_SCORED: Final = 2048  # pictures whose regions are in memory at a time
 _REMEMBERED: Final = 1 << 28  # bytes of dense maps that stay from one query to the next
 
 
@@ -79,6 +81,9 @@ class Index:
     ) -> Index:
         """Open a store for searching; an index that is missing or out of date is made.
 
+        Another process may index into the store meanwhile: what is found is what had been committed. An index that
+        cannot be written then, or because nobody may write there, is made in memory, and the log says so.
+
         Args:
             path: the store's folder, made by ``fgclip2 index``.
             model: the model that made it, or its name; ``None`` loads it by the name it had then.
@@ -94,7 +99,7 @@ class Index:
 
         if model is None or isinstance(model, str):
             model = fgclip2.load(model or Manifest.read(Path(path)).model_name)
-        store = Store.open(path, model_hash=model.hash, verify=verify)
+        store = Store.open(path, model_hash=model.hash, verify=verify, metadata=True)
         if not len(store):
             raise Fgclip2Error(f"{path} holds no picture; fill it: fgclip2 index PICTURES --out {path}")
         budget = None if memory_gb is None else round(memory_gb * 1e9)
@@ -132,7 +137,7 @@ class Index:
         if top < 1 or rerank < 0:
             raise Fgclip2Error(f"top {top}, rerank {rerank}: give at least 1 picture, and 0 or more to look at again")
         asked = Query.of(query)
-        encoded = encode(asked, self.model)
+        encoded = encode(asked, self.model, self.store.manifest.settings.get("max_patches"))
         if region_weight is not None:
             if not 0 <= region_weight <= 1 or (region_weight < 1 and not len(encoded.whole)):
                 raise Fgclip2Error(
@@ -142,7 +147,7 @@ class Index:
             encoded = replace(encoded, region_weight=region_weight)
         allowed = self._allowed(where)
         scale = self._scale(encoded)
-        rows = self._candidates(encoded, allowed, max(_CANDIDATES, 4 * top, 2 * rerank))
+        rows = self._candidates(encoded, allowed, max(_CANDIDATES, 4 * top, 2 * rerank), max(top, rerank))
         hits = self._scored(encoded, scale, rows, max(top, rerank))
         if rerank:
             looked = self._looked_at(encoded, scale, hits[:rerank])
@@ -162,34 +167,61 @@ class Index:
         table = self.store.metadata
         unknown = [column for column, _, _ in where if column not in table.column_names]
         if unknown:
-            raise Fgclip2Error(
-                f"there is no column {unknown[0]!r} to filter by; there are {', '.join(table.column_names)}"
+            columns = ", ".join(table.column_names)
+            raise QueryError(
+                f"there is no column {unknown[0]!r} to filter by; there are {columns}",
+                f"没有可用于筛选的列 {unknown[0]!r}；现有：{columns}",
             )
-        numbered = table.append_column("_row", pyarrow.array(np.arange(table.num_rows)))
+        number = "_row"
+        while number in table.column_names:
+            number += "_"
+        numbered = table.append_column(number, pyarrow.array(np.arange(table.num_rows)))
         try:
             kept = numbered.filter(pyarrow.parquet.filters_to_expression(list(where)))
-        except (pyarrow.ArrowException, ValueError, TypeError) as error:
-            raise Fgclip2Error(
-                f"the conditions {list(where)} cannot be used ({error}); e.g. ('width', '>=', 640)"
+        except (pyarrow.ArrowException, ValueError, TypeError, OverflowError) as error:
+            raise QueryError(
+                f"the conditions {list(where)} cannot be used ({error}); e.g. ('width', '>=', 640), with a value of "
+                "the column's type, and integers of at most 64 bits",
+                f"条件 {list(where)} 无法使用（{error}）；例如 ('width', '>=', 640)，值须与该列类型相同，"
+                "整数至多 64 位",
             ) from error
         mask = np.zeros(table.num_rows, bool)
-        mask[kept["_row"].to_numpy()] = True
+        mask[kept[number].to_numpy()] = True
         return mask & self.store.alive
 
     def _scale(self, encoded: EncodedQuery) -> _Scores:
         best = np.maximum.reduceat(self._sample_parts @ encoded.parts.T, self._sample_starts, axis=0)
         return _Scores(_moments(self._sample_whole @ encoded.whole.T), _moments(best))
 
-    def _candidates(self, encoded: EncodedQuery, allowed: np.ndarray, count: int) -> np.ndarray:
-        """Rows of pictures that either index finds for any part of the query."""
+    def _candidates(self, encoded: EncodedQuery, allowed: np.ndarray, count: int, distinct: int) -> np.ndarray:
+        """Rows of pictures that either index finds for any part of the query.
+
+        Args:
+            encoded: the query.
+            allowed: (P,) bool, the pictures that count.
+            count: least rows for each part from each index. For several parts more, since what has all of them need
+                not be among the best for each.
+            distinct: pictures that each part must give where there are so many: many regions can be of few pictures.
+        """
+        mask = None if allowed.all() else allowed
+        pictures = int(allowed.sum())
         found: list[np.ndarray] = []
         if encoded.region_weight < 1:
-            found.append(self._pictures.search(encoded.whole, count, allowed)[1])
+            most = _for_each(count, len(encoded.whole))
+            found.append(self._pictures.search(encoded.whole, max(1, min(most, pictures)), mask)[1])
         if encoded.region_weight > 0:
             offsets = self.store.offsets
-            mask = None if allowed.all() else np.repeat(allowed, np.diff(offsets))
-            regions = self._regions.search(encoded.parts, count, mask)[1]
-            found.append(np.searchsorted(offsets, regions[regions >= 0], side="right") - 1)
+            mask = None if mask is None else np.repeat(mask, np.diff(offsets))
+            regions = len(self._regions) if mask is None else int(mask.sum())
+            most = _for_each(count, len(encoded.parts))
+            while True:
+                rows = self._regions.search(encoded.parts, max(1, min(most, regions)), mask)[1]
+                owners = np.where(rows < 0, -1, np.searchsorted(offsets, rows, side="right") - 1)
+                fewest = min(len(np.unique(line[line >= 0])) for line in owners)
+                if most >= regions or fewest >= min(distinct, pictures):
+                    break
+                most *= 2
+            found.append(owners)
         rows = np.unique(np.concatenate([part.ravel() for part in found]))
         return rows[rows >= 0]
 
@@ -198,18 +230,20 @@ class Index:
         if not len(rows):
             return []
         store = self.store
-        whole = store.vectors("pictures", rows) @ encoded.whole.T  # (R, G)
-        regions, starts = _region_rows(store, rows)
-        products = store.vectors("regions", regions) @ encoded.parts.T
-        parts = np.maximum.reduceat(products, starts, axis=0)  # (R, P)
+        wholes, bests = [], []
+        for first in range(0, len(rows), _SCORED):
+            some = rows[first : first + _SCORED]
+            regions, starts = _region_rows(store, some)
+            wholes.append(store.vectors("pictures", some) @ encoded.whole.T)
+            bests.append(np.maximum.reduceat(store.vectors("regions", regions) @ encoded.parts.T, starts, axis=0))
+        whole, parts = np.concatenate(wholes), np.concatenate(bests)  # (R, G), (R, P)
         score = self._fused(encoded, scale, whole, parts)
         order = np.argsort(-score, kind="stable")[:most]
-        ends = [*starts[1:], len(regions)]
         facts = store.metadata.take(rows[order]).to_pylist()
         hits = []
         for row, fact in zip(order.tolist(), facts, strict=True):
-            mine = slice(starts[row], ends[row])
-            places = store.boxes(regions[mine][products[mine].argmax(0)])
+            mine = np.arange(store.offsets[rows[row]], store.offsets[rows[row] + 1])
+            places = store.boxes(mine[(store.vectors("regions", mine) @ encoded.parts.T).argmax(0)])
             hits.append(
                 Hit(
                     fact.pop("name"), self.root, float(score[row]), _mean(whole[row]), tuple(parts[row].tolist()),
@@ -293,6 +327,11 @@ class Index:
         return (1 - weight) * pictures + weight * regions
 
 
+def _for_each(count: int, parts: int) -> int:
+    """Rows for each of several parts: as many times ``count``, as long as all of them together are not too many."""
+    return max(count, min(count * parts, _MOST_ROWS // max(1, parts)))
+
+
 def _region_rows(store: Store, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Region rows of some pictures, one picture's after another's, and where each one's start."""
     first, last = store.offsets[pictures], store.offsets[pictures + 1]
@@ -326,7 +365,10 @@ def parse_condition(text: str) -> Condition:
     if found is not None:
         column, operator, value = found.groups()
         return column, "=" if operator == "==" else operator, _value(value)
-    raise Fgclip2Error(f'the condition {text!r} is not understood; write it like "width >= 640" or "split = train"')
+    raise QueryError(
+        f'the condition {text!r} is not understood; write it like "width >= 640" or "split = train"',
+        f"无法理解条件 {text!r}；请写成 “width >= 640” 或 “split = train” 的形式",
+    )
 
 
 def _value(text: str) -> Any:

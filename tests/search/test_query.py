@@ -74,6 +74,10 @@ def test_a_picture_and_a_region_of_it(tiny: fgclip2.FGCLIP2) -> None:
     assert region.whole.shape == (0, 64)
     assert region.region_weight == 1
     np.testing.assert_allclose(region.parts, numpy(tiny.region_features(picture, [[16, 16, 48, 64]])), atol=1e-5)
+    for budget in (16, 256):
+        coarse = encode(Query(image=picture, box=(16, 16, 48, 64)), tiny, budget)
+        expected = numpy(tiny.region_features(picture, [[16, 16, 48, 64]], max_patches=budget))
+        np.testing.assert_allclose(coarse.parts, expected, atol=1e-5)
     with pytest.raises(Fgclip2Error, match="leaves the picture"):
         encode(Query(image=picture, box=(0, 0, 500, 64)), tiny)
 

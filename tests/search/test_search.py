@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import tarfile
+import threading
+import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +27,13 @@ from fgclip2.search import build as builds
 from fgclip2.search import units
 from fgclip2.search.build import build_store
 from fgclip2.search.config import BuildConfig, RegionConfig
+from fgclip2.search.index import open_index
 from fgclip2.search.problems import REASONS, PictureError
+from fgclip2.search.query import EncodedQuery
+from fgclip2.search.search import parse_condition
+from fgclip2.search.sources import Source
 from fgclip2.search.store import Store
+from tests.search.synthetic import WIDTH, entry, new_store, unit
 from tests.search.test_sources import close_folder, encoded, write_tar
 from tests.search.test_store import contents
 
@@ -312,6 +321,157 @@ def test_a_shard_that_was_packed_anew_is_indexed_again(few: Path, embedded: fgcl
         np.testing.assert_array_equal(after[name][0], vector)
 
 
+def test_what_cannot_be_stored_does_not_stop_a_run(few: Path, embedded: fgclip2.FGCLIP2, tmp_path: Path) -> None:
+    """Names that are no UTF-8 are failures; values that fit no column are left out and counted."""
+    out = tmp_path / "idx"
+    with open(os.fsencode(few) + b"/\xff.png", "wb") as stream:
+        stream.write(encoded())
+    write_tar(few / "0.tar", {os.fsdecode(b"\xfe.png"): encoded()})
+    for _ in range(2):
+        done = build_store(few, out, embedded, progress=False)
+        assert (done.failed, done.total, done.left_out) == (2, 6, ())
+        failures = [json.loads(line) for line in (out / "failures.jsonl").read_text(encoding="utf-8").splitlines()]
+        assert [failure["image"] for failure in failures] == ["\udcff.png", "0.tar#\udcfe.png"]
+        assert all("no UTF-8" in failure["error"] for failure in failures)
+    entries: list[dict[str, object]] = [{"image": f"{n:03d}.png", "stars": n} for n in range(6)]
+    entries[1]["stars"] = "many"
+    entries[2]["说明"] = "\ud800"
+    entries[3]["stars"] = 2**63
+    entries[4]["\udc00"] = 1
+    listing = tmp_path / "list.jsonl"
+    listing.write_text("\n".join(map(json.dumps, [*entries, {"image": "\ud800.png"}])), encoding="utf-8")
+    for expected in ((6, 0), (0, 6)):
+        done = build_store(listing, tmp_path / "list.idx", embedded, root=few, progress=False)
+        assert (done.embedded, done.unchanged) == expected
+        assert (done.failed, len(done.left_out)) == (1, 4)
+    index = Index.open(tmp_path / "list.idx", embedded)
+    facts = {fact["name"]: fact["stars"] for fact in index.store.metadata.to_pylist()}
+    assert [facts[f"{n:03d}.png"] for n in range(6)] == [0, None, 2, None, 4, 5]
+    with pytest.raises(Fgclip2Error, match="integers of at most 64 bits"):
+        index.search("a dog", where=[parse_condition(f"stars > {10**30}")])
+    entries[0]["stars"] = True  # the column is one of numbers now
+    listing.write_text("\n".join(map(json.dumps, entries)), encoding="utf-8")
+    done = build_store(listing, tmp_path / "list.idx", embedded, root=few, progress=False)
+    assert (done.described, done.unchanged) == (1, 5)
+
+
+def test_a_stray_picture_or_a_link_deletes_nothing(few: Path, embedded: fgclip2.FGCLIP2, tmp_path: Path) -> None:
+    shards, out = tmp_path / "shards", tmp_path / "idx"
+    (shards / "猫").mkdir(parents=True)
+    write_tar(shards / "0.tar", {f"{n}.png": (few / f"{n:03d}.png").read_bytes() for n in range(3)})
+    shutil.copy(few / "003.png", shards / "猫" / "a.png")
+    build_store(shards, out, embedded, progress=False)
+    shutil.copy(few / "004.png", shards)
+    (shards / "note.txt").write_text("x", encoding="utf-8")
+    (shards / "猫").rename(tmp_path / "moved")
+    (shards / "猫").symlink_to(tmp_path / "moved")
+    (shards / "self.png").symlink_to("self.png")
+    done = build_store(shards, out, embedded, BuildConfig(prune=True), progress=False)
+    assert (done.embedded, done.unchanged, done.missing, done.unknown, done.failed, done.others) == (1, 3, 0, 1, 2, 1)
+    failures = [json.loads(line) for line in (out / "failures.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [failure["image"] for failure in failures] == ["self.png", "猫/"]
+
+
+def test_pictures_that_wait_are_bounded_by_their_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However large they are, no more than one for each reader beyond the bound; and an error ends the readers."""
+    monkeypatch.setattr(units, "_AHEAD_PIXELS", 250)
+    image, lock = Image.new("RGB", (10, 10)), threading.Lock()
+    decoded, taken, most = 0, 0, 0
+
+    def read(task: units.Task) -> tuple[str, Image.Image]:
+        nonlocal decoded, most
+        with lock:
+            decoded += 1
+            most = max(most, decoded - taken)
+        return task.source.name, image
+
+    tasks = [units.Task(Source(str(number))) for number in range(60)]
+    with units._Ahead(read) as ahead:
+        for number, found in enumerate(ahead.of(tasks)):
+            assert isinstance(found, tuple)
+            assert found[0] == str(number)
+            time.sleep(0.002)
+            with lock:
+                taken += 1
+    assert (decoded, taken) == (60, 60)
+    assert 3 <= most <= 6
+    with units._Ahead(read) as ahead:
+        assert next(ahead.of(tasks))  # the other readers wait, and are let go
+
+
+def test_a_store_is_searched_while_it_is_written(
+    few: Path, embedded: fgclip2.FGCLIP2, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = tmp_path / "idx"
+    build_store(few, out, embedded, progress=False)
+    writer = Store.open(out)
+    writer.delete(["000.png"])
+    writer.compact()  # which drops the indexes
+    with writer.writing():
+        index = Index.open(out, embedded)
+        assert "is used from memory and not kept" in caplog.text
+        assert {hit.name for hit in index.search("a dog", top=9)} == {f"{n:03d}.png" for n in range(1, 6)}
+    writer.delete(["001.png"])
+    writer.compact(2)
+    assert not list(out.glob("metadata-000001.parquet"))
+    hits = index.search("a dog", top=9, where=[("width", ">", 1)])  # as it was opened, though its files are gone
+    assert len(hits) == 5
+    assert len(Index.open(out, embedded)) == 4
+
+
+def test_a_store_of_a_folder_that_nobody_may_write(
+    few: Path, embedded: fgclip2.FGCLIP2, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    out = tmp_path / "idx"
+    build_store(few, out, embedded, progress=False)
+    store = Store.open(out)
+    store.compact()
+
+    def refuse(_: object) -> None:  # taking permissions would not stop root
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("filelock.FileLock._acquire", refuse)
+    assert len(Index.open(out, embedded).search("a dog", top=9)) == 6
+    assert "cannot be written (Permission denied)" in caplog.text
+    with pytest.raises(Fgclip2Error, match="cannot be written .Permission denied.; mend"):
+        build_store(few, out, embedded, progress=False)
+
+
+def test_every_part_gives_enough_pictures(tmp_path: Path) -> None:
+    """Where few pictures have most of the regions that are nearest, more are asked for."""
+    draws = np.random.default_rng(0)
+    towards = unit(draws.normal(size=(2, WIDTH)))
+    store = new_store(tmp_path / "store")
+    near = [unit(towards[n % 2] + draws.normal(scale=0.01, size=(300, WIDTH))) for n in range(4)]
+    items = [replace(entry(f"near {n}", n), regions=near[n], boxes=np.ones((300, 4), np.float32)) for n in range(4)]
+    store.append(items + [entry(f"far {n}", 100 + n) for n in range(200)])
+    index = Index(
+        store, None, tmp_path, open_index(store, "pictures"), open_index(store, "regions"),  # type: ignore[arg-type]
+    )  # fmt: skip
+    asked = EncodedQuery(towards[:0], towards, ("a", "b"), "picture", "all", 1.0)
+    assert len(index._candidates(asked, store.alive, 20, 1)) <= 4
+    for distinct in (50, 204, 10_000):
+        rows = index._candidates(asked, store.alive, 20, distinct)
+        assert len(rows) >= min(distinct, 204)
+    only = np.arange(204) % 2 == 1
+    rows = index._candidates(asked, only, 20, 60)
+    assert len(rows) >= 60
+    assert only[rows].all()
+    hits = index._scored(asked, index._scale(asked), np.arange(204), 204)
+    assert len(hits) == 204
+
+
+def test_a_picture_is_asked_with_the_detail_of_the_store(few: Path, embedded: fgclip2.FGCLIP2, tmp_path: Path) -> None:
+    picture = Image.open(few / "000.png").resize((900, 900))
+    picture.save(few / "000.png")
+    build_store(few, tmp_path / "idx", embedded, BuildConfig(max_patches=64), progress=False)
+    index = Index.open(tmp_path / "idx", embedded)
+    hit = index.search(Query(image=few / "000.png"), top=1, rerank=0)[0]
+    assert hit.name == "000.png"
+    assert hit.whole_score == pytest.approx(1, abs=2e-3)
+
+
 def test_a_shard_that_is_cut_short_is_not_pruned(few: Path, embedded: fgclip2.FGCLIP2, tmp_path: Path) -> None:
     """What was behind its end is unknown; what is gone from a whole shard is deleted."""
     members = {f"{n}.png": (few / f"{n:03d}.png").read_bytes() for n in range(4)}
@@ -346,7 +506,7 @@ def test_a_folder_that_cannot_be_read_is_not_pruned(
         close_folder(patch, few / "猫")
         assert main(["index", str(few), "--out", str(out), "--prune"]) == 0
         told = capsys.readouterr().out
-    assert "5 pictures (2 unchanged, 2 deleted, 3 kept of folders or shards that cannot be read)" in told
+    assert "5 pictures (2 unchanged, 2 deleted, 3 kept of folders or shards that cannot be read, or are links)" in told
     assert "1 pictures could not be read" in told
     assert Store.open(out).rows.keys() == {"004.png", "005.png", "猫/001.png", "猫/黑/002.png", "猫/003.png"}
     (failure,) = map(json.loads, (out / "failures.jsonl").read_text(encoding="utf-8").splitlines())
@@ -523,9 +683,11 @@ def test_photographs_are_indexed_or_named(shared: Path, embedded: fgclip2.FGCLIP
 def test_the_commands(few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], scenes: list[Scene]) -> None:
     out, page = tmp_path / "few.idx", tmp_path / "page.html"
     (few / "坏.jpg").write_text("no picture", encoding="utf-8")
+    (few / "note.txt").write_text("a note", encoding="utf-8")
     assert main(["index", str(few), "--out", str(out), "--model", "tiny", "--shard-size", "4"]) == 0
     told = capsys.readouterr().out
     assert "6 pictures (6 embedded)" in told
+    assert "1 other files in the collection are no pictures by their names" in told
     assert "1 pictures could not be read" in told
     phrase = scenes[4].objects[0].phrases
     arguments = ["search", str(out), phrase["zh"], "--top", "3"]
@@ -538,6 +700,10 @@ def test_the_commands(few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert phrase["zh"] in html
     assert html.count("data:image/jpeg") == 6
     assert "<script" not in html
+    page.unlink()
+    page.mkdir()
+    assert main([*arguments, "--html", str(page)]) == 2  # which is a folder: the hits are there all the same
+    assert capsys.readouterr().out.count(phrase["zh"]) == 3
     assert main([*arguments, "--where", "width < 100"]) == 0
     assert capsys.readouterr().out == ""
     (vectors,) = out.glob("vectors-000001*")
