@@ -54,7 +54,7 @@ class Guard:
             return await _answer(send, 403, "addresses are not fetched")
         if scope["method"] != "POST":
             return await self.app(scope, receive, _with_policy(send))
-        # These paths alone: to `/run/upload` or `/api/upload` Gradio answers as to any event, and takes files by address.
+        # These paths alone: `/run/upload` and `/api/upload` are events to Gradio, which takes files by address.
         uploads = path.rstrip("/") in _UPLOADS
         limit = UPLOAD_BYTES + _OVERHEAD if uploads else REQUEST_BYTES
         if _announced(scope) > limit:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from demos.limits import PHRASES, Picture, Refusal, check_number, check_text, cl
 from demos.search_tab import MODEL
 from fgclip2.features import DenseFeatures
 from fgclip2.highlight import Highlights, highlight, patch_box, self_similarity
-from fgclip2.names import parse_names
+from fgclip2.names import parse_names, said
 from fgclip2.visualize import draw_boxes, draw_masks, heat_map, shrunk
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 VIEWS: Final = ("heat", "mask", "boxes")
 PATCHES: Final = ("auto", "256", "576", "1024", "2048", "4096")
 SIDE: Final = 640  # px, longest side of what is drawn
+_SEPARATORS: Final = re.compile(r"[,，、;；\n]")  # those of parse_names
 _REMEMBERED: Final = 8  # pictures whose features stay
 
 Items = list[tuple[Image.Image, str]]
@@ -123,12 +125,16 @@ def parse_phrases(phrases: str) -> list[str]:
     """The phrases of a text, one a line or between commas.
 
     Raises:
-        Refusal: there is none, or more than ``PHRASES``.
-        Fgclip2Error: one repeats.
+        Refusal: there is none, one repeats, or they are more than ``PHRASES``.
     """
     checked = check_text(phrases)
-    if not checked:
+    given = [phrase.strip() for phrase in _SEPARATORS.split(checked) if phrase.strip()]
+    if not given:
         raise Refusal("no_phrases")
+    texts = [said(phrase) for phrase in given]
+    repeated = next((phrase for phrase, what in zip(given, texts, strict=True) if texts.count(what) > 1), None)
+    if repeated is not None:
+        raise Refusal("repeated", phrase=repr(repeated[:60]))
     names = parse_names(checked)
     if len(names) > PHRASES:
         raise Refusal("too_many", count=len(names), most=PHRASES)

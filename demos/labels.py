@@ -126,6 +126,11 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
     ),
     "no_phrases": ("Type at least one phrase first.", "请先输入至少一个短语。"),
     "no_hit": ("Search first, then click one of the pictures found.", "请先搜索，再点击找到的图片。"),
+    "refused": ("{reason}", "服务器拒绝了此操作，原因（英文）：{reason}"),
+    "repeated": (
+        "The phrase {phrase} is given twice; neither case nor underscores for blanks count.",
+        "短语 {phrase} 重复了；大小写以及用下划线代替空格均不作区分。",
+    ),
     "too_long": ("{length} characters are too many; give at most {most}.", "{length} 个字符太多，至多 {most} 个。"),
     "too_many": ("{count} phrases are too many; give at most {most}.", "{count} 个短语太多，至多 {most} 个。"),
     "out_of_range": ("{value} is not allowed; give {low} to {high}.", "{value} 不可用，请给 {low} 到 {high}。"),

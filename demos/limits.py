@@ -18,7 +18,7 @@ from gradio.component_meta import ComponentMeta
 from demos.labels import LANGUAGES, text
 from fgclip2.errors import Fgclip2Error
 from fgclip2.images import open_image
-from fgclip2.search.problems import REASONS, PictureError
+from fgclip2.search.problems import REASONS, PictureError, QueryError
 
 _log = logging.getLogger(__name__)
 _PATH: Final = re.compile(r"(?<![A-Za-z0-9_.])(?:/[^\s/'\"]|[A-Za-z]:\\|\\\\)")
@@ -74,13 +74,15 @@ def explained(handler: Handler) -> Handler:
         except Fgclip2Error as error:
             if isinstance(error, Refusal):
                 message = error.told(language)
+            elif isinstance(error, QueryError):
+                message = error.chinese if language == "zh" else str(error)
             elif isinstance(error, PictureError) or _PATH.search(str(error)):
                 _log.warning("%s: %s", handler.__name__, error)
                 message = text("see_console", language)
                 if isinstance(error, PictureError):
                     message = text("unusable", language, reason=REASONS[error.reason][language])
             else:
-                message = str(error)
+                message = text("refused", language, reason=str(error))
             # The page takes messages for HTML, and they quote what visitors and files say.
             shown = escape(message, quote=False)
             raise gr.Error(shown, title=text("error", language), print_exception=False) from error

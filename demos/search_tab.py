@@ -180,7 +180,7 @@ def thumbnails(hits: Hits, language: str) -> Items:
     """Small pictures with the region of every part outlined, and what is wrong with those that are not as indexed."""
     items = []
     for number, hit in enumerate(hits, 1):
-        shown, problem = _drawn(hit, THUMBNAIL, language)
+        shown, problem = _drawn(hit, THUMBNAIL, language, labels_of(hit, _parts(hits), language))
         items.append((shown, f"{number} · {hit.score:.2f} · {PurePosixPath(hit.name).name:.40}{problem}"))
     return items
 
@@ -188,13 +188,13 @@ def thumbnails(hits: Hits, language: str) -> Items:
 def full_pictures(chosen: Chosen, language: str) -> Items:
     """The picture with the box of every part, and with the heat-map of each."""
     hit = chosen.hit
-    shown, problem = _drawn(hit, FULL, language)
+    parts = labels_of(hit, chosen.parts, language)
+    shown, problem = _drawn(hit, FULL, language, parts)
     items = [(shown, f"{hit.name:.60}{problem}")]
     if hit.similarity is None or problem:
         return items
-    parts = chosen.parts or (text("part_region" if hit.whole_score is None else "part_picture", language),)
     for number, (part, score) in enumerate(zip(parts, hit.part_scores, strict=True)):
-        items.append((hit.heat_map(number, FULL), f"{part} · {score:.3f}"))
+        items.append((hit.heat_map(number, FULL, part), f"{part} · {score:.3f}"))
     return items
 
 
@@ -206,11 +206,21 @@ def facts(hit: Hit, language: str) -> dict[str, Any]:
     return known
 
 
-def _drawn(hit: Hit, side: int, language: str) -> tuple[Image.Image, str]:
+def labels_of(hit: Hit, parts: tuple[str, ...], language: str) -> tuple[str, ...]:
+    """What is written at the boxes of a hit: the parts of the query, or what a query that was a picture is called."""
+    return parts or (text("part_region" if hit.whole_score is None else "part_picture", language),)
+
+
+def _parts(hits: Hits) -> tuple[str, ...]:
+    """Names of the parts of the query; none for one that was a picture."""
+    return () if hits.kind == "picture" else hits.parts
+
+
+def _drawn(hit: Hit, side: int, language: str, labels: tuple[str, ...]) -> tuple[Image.Image, str]:
     """The picture with its boxes, a grey one where it cannot be read any more; and what is wrong, for its caption."""
     try:
         problem = f" · {REASONS[hit.reason][language]}" if hit.reason is not None else ""
-        return hit.drawn(side), problem
+        return hit.drawn(side, labels), problem
     except PictureError as error:
         return _nothing(), f" · {text('unreadable', language, reason=REASONS[error.reason][language])}"
 
@@ -350,6 +360,6 @@ def _picker(hits_of: Callable[[Any], Hits]) -> Any:
             raise Refusal("no_hit")
         place = clicked(event)
         wanted = int(check_number(number if place is None else int(place) + 1, 1, len(hits)))
-        return wanted, Chosen(hits[wanted - 1], () if hits.kind == "picture" else hits.parts)
+        return wanted, Chosen(hits[wanted - 1], _parts(hits))
 
     return pick

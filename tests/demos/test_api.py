@@ -25,8 +25,8 @@ from demos.labels import LANGUAGES, TEXTS, preferred, text
 from demos.limits import explained
 from demos.page import build_demo
 from demos.scenes import scene_index
-from demos.search_tab import Chosen, Searcher, next_corner
-from fgclip2 import Index, Query
+from demos.search_tab import Chosen, Searcher, full_pictures, next_corner, thumbnails
+from fgclip2 import Index, Query, visualize
 from fgclip2.errors import Fgclip2Error
 from fgclip2.highlight import highlight, self_similarity
 from fgclip2.search.problems import REASONS
@@ -315,6 +315,11 @@ def test_the_switch(client: Client) -> None:
         ("/search", ("a", "", "colour = 3", 5, "en"), "no column 'colour'"),
         ("/search", ("a", "", "width", 5, "en"), "not understood"),
         ("/search", (",".join("abcdefgh" * 5), "", "", 5, "en"), "at most 32"),
+        ("/search", ("a", "", "colour = 3", 5, "zh"), "没有可用于筛选的列"),
+        ("/search", ("a", "", "width", 5, "zh"), "无法理解条件"),
+        ("/search", ("a", "", f"width > {10**30}", 5, "zh"), "整数至多 64 位"),
+        ("/search", (",".join("abcdefgh" * 5), "", "", 5, "zh"), "至多 32 段"),
+        ("/search", ("a", "，", "", 5, "zh"), "须含有文字"),
         ("/pick_search", (1e9, "en"), "give 1 to 3"),
         ("/pick_search", (0, "zh"), "请给 1 到 3"),
         ("/ask", (None, "", 0, 0, 0.5, "auto", "en"), "Choose a picture first"),
@@ -330,11 +335,13 @@ def test_phrases_and_places_that_are_refused(client: Client, picture: Path) -> N
     file = handle_file(picture)
     for phrases, said in (
         ("", "Type at least one phrase"),
-        ("a\na", "are the same"),
+        ("a_b\nc\nA b", "The phrase 'a_b' is given twice"),
         ("\n".join(f"phrase {number}" for number in range(17)), "17 phrases are too many; give at most 16"),
     ):
         with pytest.raises(AppError, match=said):
             client.predict(file, phrases, "heat", 0.5, 0.5, "auto", "en", api_name="/highlight")
+    with pytest.raises(AppError, match="短语 '狗' 重复了"):
+        client.predict(file, "狗，猫，狗", "heat", 0.5, 0.5, "auto", "zh", api_name="/highlight")
     with pytest.raises(AppError, match="give 0 to 319"):
         client.predict(file, "a", 320, 0, 0.5, "auto", "en", api_name="/ask")
 
@@ -406,3 +413,31 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def test_what_is_written_on_a_picture_is_in_the_language_of_the_page(
+    index: Index, picture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[str] = []
+    boxes, heat = visualize.draw_boxes, visualize.heat_map
+
+    def draw_boxes(image: Any, places: Any, labels: Any, *arguments: Any) -> Any:
+        written.extend(labels)
+        return boxes(image, places, labels, *arguments)
+
+    def heat_map(*arguments: Any, label: str, **named: Any) -> Any:
+        written.append(label)
+        return heat(*arguments, label=label, **named)
+
+    monkeypatch.setattr(visualize, "draw_boxes", draw_boxes)
+    monkeypatch.setattr(visualize, "heat_map", heat_map)
+    for query, key in (
+        (Query(image=picture), "part_picture"),
+        (Query(image=picture, box=(0, 0, 160, 160)), "part_region"),
+    ):
+        hits = index.search(query, top=2, rerank=2)
+        for language in LANGUAGES:
+            written.clear()
+            thumbnails(hits, language)
+            full_pictures(Chosen(hits[0], ()), language)
+            assert written == [text(key, language)] * 4
