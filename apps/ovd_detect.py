@@ -38,7 +38,7 @@ from tqdm import tqdm
 
 import fgclip2
 from fgclip2.console import exit_code
-from fgclip2.data.category_ids import CategoryIds, category_ids
+from fgclip2.data.category_ids import category_ids
 from fgclip2.data.coco import CocoDataset, load_coco
 from fgclip2.data.coco_results import ImageResults, load_results, result_entries
 from fgclip2.data.finding import find_in_pictures, find_in_video, keep_picture
@@ -343,7 +343,8 @@ def rescore(arguments: Arguments, names: ClassNames | Vocabulary | None) -> None
         results.commit()
     _report(results, Sources(), arguments)
     _say_left_out(outside, cut, arguments.max_detections)
-    _say_ids(own, arguments.annotations.name)
+    for line in own.notes(arguments.annotations.name, _RESULTS):
+        print(line)
     if not known:
         return
     print(f"results:  {arguments.out / _RESULTS} (COCO)")
@@ -408,16 +409,6 @@ def _say_same(left_out: Sequence[str], names: Sequence[str], most: int = 8) -> N
     if others:
         more = f" and {len(others) - most} more" if len(others) > most else ""
         print(f"taken to mean one of your names, so not competing: {', '.join(others[:most])}{more}")
-
-
-def _say_ids(own: CategoryIds, file: str, most: int = 8) -> None:
-    """Which classes are a category by translation only, and which are none, so that no results file has them."""
-    if own.translated:
-        print(f"ids of {file} by translation: {', '.join(f'{a} is {b}' for a, b in own.translated.items())}")
-    if own.without:
-        more = f" and {len(own.without) - most} more" if len(own.without) > most else ""
-        where = f"they are not in {_RESULTS}" if own.ids else f"there is no {_RESULTS}"
-        print(f"no ids in {file}, so {where}: {', '.join(own.without[:most])}{more}")
 
 
 def _say_left_out(outside: int, cut: int, most: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from fgclip2.data.coco import CocoCategory
 from fgclip2.names import said
@@ -12,6 +12,8 @@ from fgclip2.vocabulary import Vocabulary, matches
 
 if TYPE_CHECKING:
     from fgclip2.predictor import FGCLIP2
+
+_NAMED: Final = 8
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,23 @@ class CategoryIds:
     ids: dict[str, int]
     translated: dict[str, str] = field(default_factory=dict)
     without: tuple[str, ...] = ()
+
+    def notes(self, annotations: str, results: str) -> list[str]:
+        """What a user should know before a results file is believed.
+
+        Args:
+            annotations: the annotation file's name.
+            results: that of the file of results, which is written when any class has an id.
+        """
+        lines = []
+        if self.translated:
+            said_of = ", ".join(f"{name} is {category}" for name, category in self.translated.items())
+            lines.append(f"ids of {annotations} by translation: {said_of}")
+        if self.without:
+            more = f" and {len(self.without) - _NAMED} more" if len(self.without) > _NAMED else ""
+            where = f"they are not in {results}" if self.ids else f"there is no {results}"
+            lines.append(f"no ids in {annotations}, so {where}: {', '.join(self.without[:_NAMED])}{more}")
+        return lines
 
 
 def category_ids(
