@@ -179,7 +179,7 @@ def test_two_processes_give_the_files_of_one(tiny_dir: Path, tmp_path: Path) -> 
                    "--model", str(tiny_dir), "--data-root", str(root), "--out", str(tmp_path / which),
                    "--predictions", str(predictions), "--samples", "50", "--device", "cpu",
                    "--dtype", "float32"]  # fmt: skip
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
         assert done.returncode == 0, done.stderr
         fused[which] = (predictions / "lvis_minival.fused.json").read_bytes()
         (predictions / "lvis_minival.fused.json").unlink()
