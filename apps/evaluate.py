@@ -3,7 +3,8 @@
     python apps/evaluate.py --list
     torchrun --nproc-per-node 8 apps/evaluate.py --tasks all --model qihoo360/fg-clip2-base --data-root data
 
-All processes encode, the first one judges. The figures do not depend on how many there are.
+All processes encode, and share label maps and detections; the first one judges. The figures do not depend on how many
+there are.
 """
 
 from __future__ import annotations
