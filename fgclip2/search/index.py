@@ -36,6 +36,7 @@ _NEIGHBOURS: Final = 32  # of a vector in the graph, on every level but the lowe
 _QUERIES: Final = 256
 _CHUNK: Final = 16_384  # vectors turned to float32 at a time
 _EXACT_BELOW: Final = 20_000  # allowed vectors of a filter that are compared one by one
+_NEARLY_ALL: Final = 0.75  # share of allowed vectors from which a filter is searched with the effort of none
 _GROWTH: Final = 1.5  # lists are trained anew when the store has grown by this
 _LISTED: Final = ("ivf_sq", "ivf_pq")
 
@@ -144,13 +145,14 @@ class VectorIndex:
                 return _exact(self.store, self.space, queries, k, np.flatnonzero(allowed))
         wanted = max(1, min(max(k * self.settings.get("refine", 1), k), len(self)))
         # The effort was tuned without a filter, which leaves a share of what is looked at: so more is looked at. And
-        # what is allowed may lie far from the query: so more again, until that finds nothing nearer.
+        # what is allowed may lie far from the query: so more again, until that finds nothing nearer. Not where nearly
+        # all is allowed, as in a store with some deleted pictures: every query would take three times as long.
         effort = math.ceil(self._effort() * len(self) / max(1, there))
         before: np.ndarray | None = None
         while True:
             scores, rows = self.index.search(queries, wanted, params=self._parameters(allowed, effort))
             full = int((rows >= 0).sum(1).min(initial=wanted)) >= min(k, there)
-            settled = allowed is None or (before is not None and np.array_equal(rows[:, :k], before))
+            settled = there >= _NEARLY_ALL * len(self) or (before is not None and np.array_equal(rows[:, :k], before))
             if effort >= self._most() or (full and settled):
                 break
             before, effort = rows[:, :k], 2 * effort

@@ -18,6 +18,7 @@ from torch import Tensor
 from fgclip2.errors import Fgclip2Error
 from fgclip2.images import ImageLike, open_image
 from fgclip2.processing import TextKind
+from fgclip2.search.lists import is_text
 from fgclip2.search.problems import QueryError
 
 if TYPE_CHECKING:
@@ -70,6 +71,11 @@ class Query:
                 raise QueryError(
                     f"a query has the text {text!r:.60}; every text must be a string with words in it",
                     f"查询含有文本 {text!r:.60}；每段文本都须含有文字",
+                )
+            if not is_text(text):
+                raise QueryError(
+                    f"a query has the text {text!r:.60}, which is no UTF-8; type it again",
+                    f"查询含有文本 {text!r:.60}，它不是有效的 UTF-8；请重新输入",
                 )
         parts = sum(len(_parts(text)) for text in self.texts)
         if parts > _MOST_PARTS:

@@ -91,6 +91,7 @@ def test_a_picture_and_a_region_of_it(tiny: fgclip2.FGCLIP2) -> None:
         ({"image": "a.jpg", "minus": ("a",)}, "only texts can be taken away"),
         ({"texts": (" ，, ",)}, "with words in it"),
         ({"texts": ("a", "")}, "with words in it"),
+        ({"texts": ("a", "\udcff")}, "is no UTF-8"),
         ({"texts": "a red car"}, "are one string"),
         ({"texts": ("a,b。" * 17,)}, "34 parts"),
     ],
