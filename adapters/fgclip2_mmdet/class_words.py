@@ -67,9 +67,9 @@ def class_words(categories: Sequence[CocoCategory], source: Path, names: Path | 
         plain = {name: list(entries[name]) for name in chosen}
     complete = [language for language in LANGUAGES if all(words[language] for words in own)]
     if len(complete) == len(LANGUAGES):
-        found = {language: _classes([words[language] for words in own], source) for language in LANGUAGES}
+        found = {language: _classes([words[language] for words in own]) for language in LANGUAGES}
     else:
-        found = {ALONE: list(plain.items())}
+        found = {ALONE: [(name, tuple(more)) for name, more in plain.items()]}
         chinese = sum(bool(words["zh"]) for words in own)
         if chinese < len(own) and any(words["en"] and words["zh"] for words in own):
             without = [c.name for c, words in zip(categories, own, strict=True) if not words["zh"]]
@@ -110,7 +110,7 @@ def _parted(words: Sequence[str]) -> dict[str, list[str]]:
     }
 
 
-def _classes(words: Sequence[Sequence[str]], source: Path) -> list[tuple[str, tuple[str, ...]]]:
+def _classes(words: Sequence[Sequence[str]]) -> list[tuple[str, tuple[str, ...]]]:
     """Of every class its first word, and the others once each."""
     return [(name, check_classes({name: more})[name]) for name, *more in words]
 

@@ -61,9 +61,9 @@ class OpenVocabDetector(BaseDetector):
             built = as_vocabulary(train, self.backbone.predictor, self.templates)
             self.text_head.set_train_texts(ClassTexts(built))
         test = vocabulary.get("test")
+        named: Mapping[str, Any] = test if test and isinstance(test, Mapping) else {MAIN: test or train}
         if not test and not train:
             return
-        named = test if test and isinstance(test, Mapping) else {MAIN: test or train}
         for name, classes in named.items():
             self.set_vocabulary(classes, vocabulary.get("novel"), name=name)
         if vocabulary.get("control"):
