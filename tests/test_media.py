@@ -33,9 +33,7 @@ def test_folders_without_pictures(tmp_path: Path) -> None:
         find_pictures(tmp_path / "none")
 
 
-def test_a_subfolder_that_cannot_be_read_is_an_error_or_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_subfolder_that_cannot_be_read_is_an_error_or_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.png").touch()
     (tmp_path / "猫").mkdir()
     (tmp_path / "猫" / "b.png").touch()
