@@ -115,9 +115,9 @@ def linear(tokens: Tensor, layer: nn.Module, gelu: bool = False) -> Tensor:
     if not _multiplies_bf16(layer, tokens):
         output: Tensor = layer(tokens)
         return nn.functional.gelu(output, approximate="tanh") if gelu else output
-    tokens, weight, bias = tokens.bfloat16(), _laid_out(layer), layer.bias
-    if bias is not None:
-        bias = bias.bfloat16()
+    tokens, weight = tokens.bfloat16(), _laid_out(layer)
+    given: Tensor | None = layer.bias
+    bias = None if given is None else given.bfloat16()
     what, how = ("gelu", "tanh") if gelu else ("none", "")
     result: Tensor = torch.ops.mkldnn._linear_pointwise(tokens, weight, bias, what, [], how)
     return result
