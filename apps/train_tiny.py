@@ -1,7 +1,7 @@
 """Train the embedded model from scratch on OpenMoji scenes: ``python apps/train_tiny.py --out DIR``.
 
-The tokenizer first, then five phases of growing scenes: stage 1 on single objects, stage 2 on whole pictures with
-regions and hard negatives. A run that was stopped goes on with the same command.
+The tokenizer first, then six phases of growing scenes: stage 1 on single objects, stage 2 on whole pictures with
+regions and hard negatives, captions above all in the last. A run that was stopped goes on with the same command.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class Arguments:
 
     out: Path = Path("work_dirs/tiny")
     """Folder for checkpoints and figures of every phase, and the finished model in OUT/model."""
-    steps: tuple[int, int, int, int, int] = STEPS
-    """Steps of each phase: one object at 64 px, scenes at 112, 160, 224 and 320 px; 0 leaves a phase out."""
+    steps: tuple[int, int, int, int, int, int] = STEPS
+    """Steps of each phase: one object at 64 px, scenes at 112, 160, 224, 320 and again 224 px; 0 leaves a phase out."""
     seed: int = 0
     """Of the initial weights and all draws."""
     tokenizer_scenes: int = 3000

@@ -124,7 +124,7 @@ def main(arguments: Arguments) -> None:
     """Train and measure one after the other; what an earlier run has measured is taken from its scratch folder."""
     start = arguments.start
     if start is None:
-        start = train_phases(curriculum((arguments.start_steps, 0, 0, 0, 0)), arguments.out / "start")
+        start = train_phases(curriculum((arguments.start_steps, 0, 0, 0, 0, 0)), arguments.out / "start")
     arguments.out.mkdir(parents=True, exist_ok=True)
     results: dict[str, list[dict[str, float]]] = {
         "start": [measured(Fgclip2Model.from_pretrained(start).float(), start, arguments)]

@@ -132,7 +132,7 @@ def main(arguments: Arguments) -> None:
     """Measure with the texts of the embedded model's training, and with every text of every picture."""
     keep_freed_memory()  # as the trainer does; the plain loop gains from it too
     config = preset("tiny")
-    shares = {"as make tiny": (curriculum((1,) * 5)[3].shares, 3), "all of them": (TextShares(), 10)}
+    shares = {"as make tiny": (curriculum((1,) * 6)[3].shares, 3), "all of them": (TextShares(), 10)}
     rows: list[dict[str, object]] = []
     figures: dict[str, float] = {}
     for name, (share, negatives) in shares.items():

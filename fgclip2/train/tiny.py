@@ -27,11 +27,12 @@ from fgclip2.train.stage import Stage
 from fgclip2.train.tokenizer import save_tokenizer, train_tokenizer
 from fgclip2.train.trainer import StageTrainer
 
-STEPS: Final = (1200, 900, 800, 1000, 200)
+STEPS: Final = (1200, 900, 800, 1000, 200, 300)
 """Steps of each phase, as the embedded model was trained."""
 _STYLES: Final = (0.3, 0.35, 0.35)  # more tints than scenes usually have: without colours, shapes must be learned
 _PLACE_SCALE: Final = 0.3  # of the sines and cosines that places start as
 _LONGEST_WAVE: Final = 100.0  # of them, in patches
+_EMA: Final = 0.99
 _OPTIM: Final = OptimConfig(lr=1e-3, muon_lr=2e-3, scale_lr=5e-3, weight_decay=0.02, warmup=30, schedule="constant")
 
 
@@ -47,6 +48,7 @@ class Phase:
         shares: how many of the texts are used; all of them would cost more than the pictures.
         negatives: most hard negatives of a region or caption.
         optim: rates and their schedule.
+        ema: decay of the moving average of the weights, which go on into the next phase; ``None`` for none.
     """
 
     stage: int
@@ -56,14 +58,16 @@ class Phase:
     shares: TextShares
     negatives: int = 3
     optim: OptimConfig = _OPTIM
+    ema: float | None = None
 
 
 def curriculum(steps: Sequence[int]) -> tuple[Phase, ...]:
-    """The five phases with so many steps each; phases of 0 steps are left out.
+    """The six phases with so many steps each; phases of 0 steps are left out.
 
     Pictures grow from one object in 64 pixels to whole scenes, with objects of the same size in pixels throughout:
     where a picture is 16 tokens and the region is the picture, words meet shapes early and cheaply. Without this
-    nothing is learned in the same time. The rate stays at its peak until whole scenes are seen.
+    nothing is learned in the same time. The rate stays at its peak until whole scenes are seen. In the last phase more
+    pictures at a time are told apart by their captions, long ones too, while the rate falls to nothing.
     """
     # Stage 1 asks for captions and names only.
     names = TextShares(short=0.3, long=0.05, regions=0.15, names=1.0, hard=0.0, hard_captions=0.0)
@@ -81,8 +85,10 @@ def curriculum(steps: Sequence[int]) -> tuple[Phase, ...]:
     most = TextShares(
         short=1.0, long=0.4, regions=0.4, names=0.5, hard=0.08, hard_captions=0.2, contrasts=0.1, picture_contrasts=0.05
     )
+    captions = replace(few, short=1.0, long=1.0, hard_captions=0.1)
     falling = replace(_OPTIM, schedule="cosine", final=0.3)
-    last = replace(_OPTIM, lr=3e-4, muon_lr=6e-4, scale_lr=1e-3, schedule="cosine")
+    large = replace(_OPTIM, lr=3e-4, muon_lr=6e-4, scale_lr=1e-3, schedule="cosine")
+    last = replace(_OPTIM, lr=5e-4, muon_lr=1e-3, scale_lr=1e-3, schedule="cosine")
 
     def scene(size: int, objects: tuple[int, int], scale: tuple[float, float]) -> SceneConfig:
         return SceneConfig(size=size, objects=objects, scale=scale, styles=_STYLES)
@@ -92,7 +98,8 @@ def curriculum(steps: Sequence[int]) -> tuple[Phase, ...]:
         Phase(2, scene(112, (1, 3), (0.28, 0.7)), 128, steps[1], few),
         Phase(2, scene(160, (3, 5), (0.2, 0.5)), 96, steps[2], few),
         Phase(2, scene(224, (3, 7), (0.14, 0.4)), 64, steps[3], most, 4, falling),
-        Phase(2, scene(320, (4, 8), (0.14, 0.4)), 32, steps[4], most, 4, last),
+        Phase(2, scene(320, (4, 8), (0.14, 0.4)), 32, steps[4], most, 4, large, _EMA),
+        Phase(2, scene(224, (3, 7), (0.14, 0.4)), 96, steps[5], captions, 3, last, _EMA),
     )
     return tuple(phase for phase in phases if phase.steps)
 
@@ -167,13 +174,12 @@ def train_phases(
     processor = Processor.from_pretrained(tokens)
     model, before, seen = fresh_model(seed), None, FIRST_TRAINING_SEED
     for number, phase in enumerate(phases):
-        last = number == len(phases) - 1
         config = RunConfig(
             recipe=recipe("tiny", phase.stage),
             optim=phase.optim,
             batch=BatchConfig(size=phase.pictures),
             steps=phase.steps,
-            ema=0.99 if last else None,
+            ema=phase.ema,
             seed=seed,
             save_every=200,
             workers=workers,
@@ -193,9 +199,9 @@ def train_phases(
         trainer.train(resume=True)
         if trainer.stopping.received:
             raise Fgclip2Error(f"stopped in phase {number + 1}; the same command goes on from there")
-        model, before = stage.model, stage
-    averaged = trainer.average.averaged.module if trainer.average else model
-    save_model(cast(Fgclip2Model, averaged), tokens, directory / "model", torch.float16)
+        averaged = trainer.average.averaged.module if trainer.average else stage.model
+        model, before = cast(Fgclip2Model, averaged), stage
+    save_model(model, tokens, directory / "model", torch.float16)
     return directory / "model"
 
 

@@ -20,11 +20,11 @@ from fgclip2.train.trainer import StageTrainer
 
 def phases() -> tuple[Phase, ...]:
     optim = replace(tiny._OPTIM, warmup=0)
-    first, second = curriculum((1, 1, 0, 0, 0))
+    first, second = curriculum((1, 1, 0, 0, 0, 0))
     scene = SceneConfig(size=64, objects=(1, 2))
     return (
         replace(first, pictures=4, steps=2, scene=scene, optim=optim),
-        replace(second, pictures=2, steps=3, scene=scene, optim=optim),
+        replace(second, pictures=2, steps=3, scene=scene, optim=optim, ema=0.5),
     )
 
 
@@ -82,5 +82,5 @@ def test_places_start_as_sines_and_cosines_of_rows_and_columns() -> None:
 
 
 def test_phases_of_no_steps_are_left_out() -> None:
-    assert [phase.steps for phase in curriculum((3, 0, 0, 2, 1))] == [3, 2, 1]
-    assert [phase.stage for phase in curriculum((1, 1, 1, 1, 1))] == [1, 2, 2, 2, 2]
+    assert [phase.steps for phase in curriculum((3, 0, 0, 2, 1, 4))] == [3, 2, 1, 4]
+    assert [phase.stage for phase in curriculum((1,) * 6)] == [1, 2, 2, 2, 2, 2]
