@@ -239,7 +239,7 @@ def test_from_a_users_files_to_drawn_masks(
     assert ovd_train.main([*command, *given, "--pictures", "1", "--cfg-options", *fast]) == 0
     printed = capsys.readouterr().out
     assert "Masks on the held-out pictures" in printed
-    figures = json.loads((work / "metrics.json").read_text(encoding="utf-8"))["metrics"]["names"]
+    figures = json.loads((work / "metrics.json").read_text(encoding="utf-8"))["metrics"]["en"]
     assert 0 <= figures["mask_AP50_all"] <= 100
     written = json.loads((work / "annotations/train.json").read_text(encoding="utf-8"))["annotations"]
     assert all(isinstance(item["segmentation"]["counts"], str) for item in written)
