@@ -46,7 +46,7 @@ ovd: $(STAMP) ## train, evaluate and draw an open-vocabulary detector on the emb
 
 # The scenes are composed beside the training: threads that spin long for each other take the processor from that.
 tiny: export GOMP_SPINCOUNT ?= 10000
-tiny: $(STAMP) ## train the embedded model from scratch into work_dirs/tiny (within 90 minutes on 2 cores)
+tiny: $(STAMP) ## train the embedded model from scratch into work_dirs/tiny (one and a half to two hours on 2 cores)
 	$(PY) apps/train_tiny.py $(ARGS)
 
 # In two processes: one that has run the first group ends in a segmentation fault when a later test starts a program. The

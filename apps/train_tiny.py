@@ -20,7 +20,7 @@ from fgclip2.train.tiny import STEPS, curriculum, train_phases
 
 @dataclass
 class Arguments:
-    """Train a small FG-CLIP 2 and its tokenizer on the embedded world, within 90 minutes on two cores."""
+    """Train a small FG-CLIP 2 and its tokenizer on the embedded world, in one and a half to two hours on two cores."""
 
     out: Path = Path("work_dirs/tiny")
     """Folder for checkpoints and figures of every phase, and the finished model in OUT/model."""
