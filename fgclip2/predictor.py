@@ -303,7 +303,7 @@ class FGCLIP2:
         Copies to a GPU start from pinned memory, so that the next batch is made meanwhile.
         """
         values, mask = inputs["pixel_values"].to(self.dtype), inputs["pixel_attention_mask"]
-        padded = not self._network.vision_model.leaves_padding_out or not bool(mask.all())
+        padded = self._pads or not bool(mask.all())
         if self.device.type == "cuda":
             values, mask = values.pin_memory(), mask.pin_memory()
         return {
@@ -312,9 +312,14 @@ class FGCLIP2:
             "spatial_shapes": inputs["spatial_shapes"],
         }
 
+    @property
+    def _pads(self) -> bool:
+        """Whether every batch is padded to its budget and has a mask, so that shapes repeat: when compiled."""
+        return not self._network.vision_model.leaves_padding_out
+
     def _length(self, budget: int) -> int | None:
         """Patches that a batch is padded to; ``None`` for those of its largest picture."""
-        return None if self._network.vision_model.leaves_padding_out else budget
+        return budget if self._pads else None
 
     @property
     def _tokens_a_batch(self) -> tuple[int, int]:

@@ -258,9 +258,10 @@ class ExportedModel(FGCLIP2):
         """
         raise Fgclip2Error(f"compile() of {self.name!r}: an export is compiled already; load the model itself")
 
-    def _length(self, budget: int) -> int | None:
+    @property
+    def _pads(self) -> bool:
         """Graphs take any length, so no batch is padded beyond its largest picture."""
-        return None
+        return False
 
     @property
     def width(self) -> int:
