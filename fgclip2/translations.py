@@ -31,7 +31,7 @@ COLOURS: Final = (
 """Colours as names begin with them; in Chinese "色" may follow."""
 
 _FAR: Final = 3.0  # standard deviations below the anchors' median
-_CLEAR: Final = 0.75  # standard deviations
+_CLEAR: Final = 0.4  # standard deviations
 
 
 def are_translations(
