@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -171,23 +170,7 @@ def train(cfg: DictConfig, segmentor: Model, resume: bool = False) -> None:
     if start >= options.iterations:
         return
     trainer.data_loader = train_loader(cfg, start)
-    with _threads_beside(int(cfg.data.workers) if segmentor.device.type == "cpu" else 0):
-        trainer.train(start, options.iterations)
-
-
-@contextmanager
-def _threads_beside(workers: int) -> Iterator[None]:
-    """Leave the loading processes a core each: threads that share theirs make all others wait at every operation.
-
-    The head's operations are small. On two cores with other work beside it, an iteration of the embedded demonstration
-    took 0.8 to 0.9 s on two threads, and 0.7 s on one that drew the scenes as well.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(max(1, threads - workers))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+    trainer.train(start, options.iterations)
 
 
 def train_loader(cfg: DictConfig, start: int = 0) -> Any:

@@ -39,7 +39,7 @@ data = {
 }
 
 train = {
-    "iterations": 1600,
+    "iterations": 1300,
     "lr": 1.5e-3,
     "backbone_factor": 0.01,
     "weight_decay": 0.01,
