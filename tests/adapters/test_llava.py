@@ -250,8 +250,8 @@ def test_training_from_the_command_line_resumes_exactly(
     assert command(monkeypatch, llava_train, *training, "--steps", 20, "--save-every", 10, "--out", whole) == 0
     found = losses(whole)
     assert len(found) == 20
-    # Every step sees all four, so it never rises; a random, frozen language model cannot be steered to 0. The first step
-    # has a rate of 0, and the second sums the same in another order: float32 sums of 6 differ by 3e-6.
+    # Every step sees all four, so it never rises; a random, frozen language model cannot be steered to 0. The first has
+    # a rate of 0, and the second step sums the same in another order: float32 sums of 6 differ by 3e-6.
     assert all(after <= before + 2e-5 for before, after in pairwise(found))
     assert found[-1] < found[0] - 0.7
     shutil.copytree(whole / "checkpoint-10", cut / "checkpoint-10")
