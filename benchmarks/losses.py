@@ -14,7 +14,7 @@ import torch.nn.functional as F
 import tyro
 from torch import Tensor
 
-from benchmarks._measure import resident
+from benchmarks._measure import matmul, medians, resident
 from benchmarks._report import report
 from fgclip2.losses import sigmoid_loss
 
@@ -33,8 +33,8 @@ class Arguments:
     """Of the features."""
     chunk_size: int | None = None
     """Rows and columns of a block; what the loss takes by itself if not given."""
-    repeats: int = 3
-    """Runs of both losses in turn, of which the fastest counts."""
+    repeats: int = 5
+    """Runs of both losses in turn, of whose times the median counts."""
 
 
 def plain(image: Tensor, text: Tensor, logit_scale: Tensor, logit_bias: Tensor) -> Tensor:
@@ -87,15 +87,19 @@ def main(arguments: Arguments) -> None:
             found = pool.submit(extra_memory, loss, batch, arguments.width, torch.get_num_threads()).result()
         figures[f"{name}_extra_mib_{batch}"] = round(found[0], 1)
         rows.append({"loss": name, "B": batch, "D": arguments.width, "extra MiB": round(found[0], 1)})
-        rows[-1] |= {"seconds": round(found[1], 2)}
+        rows[-1] |= {"seconds": round(found[1], 4)}
     leaves = inputs(arguments.time_batch, arguments.width)
-    times: dict[str, list[float]] = {"chunked": [], "plain": []}
-    for _ in range(arguments.repeats):
-        for name, loss, _ in measured[1:]:
-            times[name].append(seconds(loss, leaves))
+    product, product_flops = matmul(torch.float32, torch.device("cpu"))
+    runs: dict[str, Callable[[], object]] = {name: partial(seconds, loss, leaves) for name, loss, _ in measured[1:]}
+    times = medians(runs | {"product": product}, arguments.repeats)
     for row in rows[1:]:
-        row["seconds"] = round(min(times[str(row["loss"])]), 2)
-    figures[f"chunked_to_plain_time_{arguments.time_batch}"] = round(min(times["chunked"]) / min(times["plain"]), 3)
+        row["seconds"] = round(times[str(row["loss"])] / 1000, 4)
+    for row in rows:
+        # Of the products alone: logits, and the gradients of both sides.
+        flops = 6 * int(str(row["B"])) ** 2 * arguments.width / 1e9
+        row["GFLOP/s"] = round(flops / float(str(row["seconds"])))
+        row["matmul GFLOP/s"] = round(product_flops / times["product"] * 1000)
+    figures[f"chunked_to_plain_time_{arguments.time_batch}"] = round(times["chunked"] / times["plain"], 3)
     report("losses", rows, figures)
 
 
