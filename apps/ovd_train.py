@@ -33,8 +33,9 @@ import tyro
 from fgclip2.console import RESUMABLE, exit_code
 from fgclip2.errors import Fgclip2Error
 from fgclip2.files import set_aside
+from fgclip2.names import parse_names
 from fgclip2.pretrained import resolve
-from fgclip2.vocabulary import parse_names
+from fgclip2.threads import wait_briefly
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -409,6 +410,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", category=UserWarning, module="mmengine|mmdet|mmcv|torch")
     logging.getLogger("mmengine").setLevel(logging.ERROR)
+    wait_briefly()
     return exit_code(lambda: run(tyro.cli(Arguments, args=argv, description=__doc__)), RESUMABLE)
 
 

@@ -35,6 +35,7 @@ from fgclip2.console import RESUMABLE, exit_code
 from fgclip2.errors import Fgclip2Error
 from fgclip2.files import set_aside, write_atomically
 from fgclip2.pretrained import resolve
+from fgclip2.threads import wait_briefly
 
 CONFIGS: Final = Path(__file__).parent / "configs" / "seg"
 _KEPT: Final = ("*.pth", "metrics.json", "last_checkpoint")
@@ -202,18 +203,10 @@ def _quiet() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
-def _wait_briefly() -> None:
-    """Let threads of torch, which is not loaded yet, give way to the process that loads pictures while they wait.
-
-    An iteration of the embedded demonstration took 0.66 s on two cores, and 0.46 so; on one thread 0.57.
-    """
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run; 0, 2 after an error that the user can mend, 130 after Ctrl-C."""
     _quiet()
-    _wait_briefly()
+    wait_briefly()
     given = _overrides_first(sys.argv[1:] if argv is None else argv)
     return exit_code(lambda: run(tyro.cli(Arguments, args=given, description=__doc__)), RESUMABLE)
 
