@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -21,29 +20,6 @@ NAMES = ["cat", "red car", "bus"]
 def pictures() -> list[Image.Image]:
     rng = np.random.default_rng(0)
     return [Image.fromarray(rng.integers(0, 256, (*size, 3), dtype=np.uint8)) for size in ((60, 90), (64, 48))]
-
-
-@pytest.fixture(scope="module")
-def owl(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from transformers import CLIPTokenizer, Owlv2Config, Owlv2ForObjectDetection, Owlv2ImageProcessor, Owlv2Processor
-
-    folder = tmp_path_factory.mktemp("owl")
-    letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
-    tokens = ["!", "<|startoftext|>", "<|endoftext|>", *letters, *(f"{letter}</w>" for letter in letters)]
-    (folder / "vocab.json").write_text(json.dumps({token: index for index, token in enumerate(tokens)}))
-    (folder / "merges.txt").write_text("#version: 0.2\n")
-    tokenizer = CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=16)
-    tower = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
-    special = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2}
-    text = {**tower, **special, "vocab_size": len(tokens), "max_position_embeddings": 16}
-    vision = {**tower, "image_size": 64, "patch_size": 16}
-    torch.manual_seed(0)
-    Owlv2ForObjectDetection(Owlv2Config(text_config=text, vision_config=vision, projection_dim=32)).save_pretrained(
-        folder
-    )
-    processor = Owlv2ImageProcessor(size={"height": 64, "width": 64})
-    Owlv2Processor(image_processor=processor, tokenizer=tokenizer).save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

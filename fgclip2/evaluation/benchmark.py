@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, get_args
 
 from fgclip2.evaluation.records import Language
 from fgclip2.evaluation.sizes import EXPECTED, Size
@@ -20,16 +20,7 @@ Task = Literal[
     "segmentation",
     "answers",
 ]
-TASKS: Final[tuple[Task, ...]] = (
-    "fine_grained",
-    "box_classification",
-    "detection",
-    "long_retrieval",
-    "short_retrieval",
-    "classification",
-    "segmentation",
-    "answers",
-)
+TASKS: Final[tuple[Task, ...]] = get_args(Task)
 
 Reader: TypeAlias = "Callable[[Path], Iterator[Any]]"
 

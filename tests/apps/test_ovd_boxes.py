@@ -40,29 +40,6 @@ def root(tmp_path: Path) -> Path:
     return base
 
 
-@pytest.fixture(scope="module")
-def owl(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """OWLv2 with random weights, a letter a token."""
-    from transformers import CLIPTokenizer, Owlv2Config, Owlv2ForObjectDetection, Owlv2ImageProcessor, Owlv2Processor
-
-    folder = tmp_path_factory.mktemp("owl")
-    letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
-    tokens = ["!", "<|startoftext|>", "<|endoftext|>", *letters, *(f"{letter}</w>" for letter in letters)]
-    (folder / "vocab.json").write_text(json.dumps({token: index for index, token in enumerate(tokens)}))
-    (folder / "merges.txt").write_text("#version: 0.2\n")
-    tokenizer = CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=16)
-    tower = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
-    special = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2}
-    text = {**tower, **special, "vocab_size": len(tokens), "max_position_embeddings": 16}
-    vision = {**tower, "image_size": 64, "patch_size": 16}
-    torch.manual_seed(0)
-    config = Owlv2Config(text_config=text, vision_config=vision, projection_dim=32)
-    Owlv2ForObjectDetection(config).save_pretrained(folder)
-    processor = Owlv2ImageProcessor(size={"height": 64, "width": 64})
-    Owlv2Processor(image_processor=processor, tokenizer=tokenizer).save_pretrained(folder)
-    return folder
-
-
 def export(root: Path, out: Path, *more: Any) -> int:
     common = [root / FILE, "--images", root / "coco", "--out", out, "--device", "cpu", *more]
     return ovd_boxes.main([str(word) for word in common])
