@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -57,3 +58,13 @@ def scene_store(pictures: Path, embedded: fgclip2.FGCLIP2, tmp_path_factory: pyt
     out = tmp_path_factory.mktemp("stores") / "scenes.idx"
     build_store(pictures, out, embedded, BuildConfig(shard_size=30), progress=False)
     return out
+
+
+@pytest.fixture
+def few(pictures: Path, tmp_path: Path) -> Path:
+    """A folder of six of the scenes, to be changed."""
+    folder = tmp_path / "few"
+    folder.mkdir()
+    for number in range(6):
+        shutil.copy(pictures / f"{number:03d}.png", folder)
+    return folder
