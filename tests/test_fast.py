@@ -124,6 +124,21 @@ class TestLinear:
                 mlp(tokens, first, activation, second, name), second(activation(first(tokens))), **SAME
             )
 
+    @pytest.mark.parametrize("rows", [2, 3, 8, 9])
+    @torch.no_grad()
+    def test_counts_of_tokens_that_are_slow_in_one_piece(self, monkeypatch: pytest.MonkeyPatch, rows: int):
+        """They are cut where the table says, and the products are those of the layer."""
+        layer, tokens = frozen_linear(), torch.randn(1, rows, 24).bfloat16()
+        monkeypatch.setattr(cpu, "has_amx", lambda: True)
+        monkeypatch.setattr(cpu, "_SLOW_ROWS", {(torch.get_num_threads(), 24, 40): range(3, 9)})
+        monkeypatch.setattr(cpu, "_QUICK_ROWS", 2)
+        assert cpu._at_a_time(tokens[0], layer) == (2 if rows in (3, 8) else rows)
+        np.testing.assert_allclose(linear(tokens, layer).double().numpy(), by_hand(tokens, layer), **BF16)
+        first = frozen_linear(32, 24).float()  # an MLP is cut by its second layer
+        inner, second = torch.randn(1, rows, 32), layer.float()
+        parted = mlp(inner, first, nn.ReLU(), second, "relu")
+        torch.testing.assert_close(parted, second(first(inner).relu()), **SAME)
+
 
 class TestTraining:
     def test_an_mlp_in_bf16_has_the_gradients_of_float32(self):
