@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import mmap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -41,6 +42,19 @@ def map_tensors(file: Path) -> dict[str, np.ndarray]:
         return tensors
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise Fgclip2Error(f"{file} cannot be read ({error}); index again with --repair") from error
+
+
+def let_go(array: np.ndarray) -> None:
+    """Take the pages of a mapped array out of this process's memory, where they count as long as they are mapped.
+
+    A row brings its neighbours of 64 KB with it: a few hundred queries would make a store of gigabytes resident. The
+    system's cache keeps what was read, so the next access is no read from disk, and other threads may be reading.
+    """
+    owner: object = array
+    while owner is not None and not isinstance(owner, mmap.mmap):
+        owner = getattr(owner, "base", None)
+    if owner is not None and hasattr(mmap, "MADV_DONTNEED"):
+        owner.madvise(mmap.MADV_DONTNEED)
 
 
 def _has_data(header: Mapping[str, Any]) -> bool:

@@ -23,7 +23,7 @@ from fgclip2.once import locked_property
 from fgclip2.search import manifest as manifests
 from fgclip2.search.entries import Entry, Value, stacked
 from fgclip2.search.manifest import FileEntry, IndexEntry, Manifest, Shard
-from fgclip2.search.mapped import map_tensors
+from fgclip2.search.mapped import let_go, map_tensors
 from fgclip2.search.tables import OWN_COLUMNS, joined, make_table, read_table, to_parquet
 
 Space = Literal["pictures", "regions"]
@@ -353,6 +353,7 @@ class Store:
         for shard in np.unique(shards):
             mine, source = shards == shard, sources[shard]
             taken[mine] = source[rows[mine] - (ends[shard] - len(source))]
+            let_go(source)
         return taken
 
     def _write_shard(
