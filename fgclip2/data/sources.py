@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,7 +51,8 @@ class Sources:
         """Every picture once, with its name relative to the folder it was found in."""
         every = [(path, Path(path.name)) for path in self.named]
         every += [(path, path.relative_to(folder)) for path, folder in self.found]
-        return list({path.resolve(): (path, name) for path, name in reversed(every)}.values())[::-1]
+        # Not Path.resolve, which raises where a link leads to itself; that one is told when it is opened.
+        return list({os.path.realpath(path): (path, name) for path, name in reversed(every)}.values())[::-1]
 
 
 def check_out(out: Path, inputs: Sequence[Path]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tarfile
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -111,13 +112,20 @@ def read_picture(root: Path, name: str, span: tuple[int, int] | None = None) -> 
     Raises:
         PictureError: the name leads out of the root (also through a link), or the file cannot be read.
     """
-    file = inside(root, name.partition("#")[0] if span is not None else name)
+    file = inside(root, name) if span is None else _shard_of(root, name)
     try:
         return file.read_bytes() if span is None else read_span(file, *span, name)
     except OSError as error:
         raise PictureError("gone", f"picture {str(file)!r} cannot be read ({error.strerror or error})") from error
     except Fgclip2Error as error:
         raise PictureError("gone", str(error)) from error
+
+
+def _shard_of(root: Path, name: str) -> Path:
+    """The shard that a picture's name begins with; ``#`` may be part of the name of either."""
+    ends = [match.end() for match in re.finditer(r"\.tar(?=#)", name, re.IGNORECASE)] or [len(name.partition("#")[0])]
+    files = [inside(root, name[:end]) for end in ends]
+    return next((file for file in files if file.is_file()), files[0])
 
 
 def span_of(extra: Mapping[str, Any]) -> tuple[int, int] | None:
@@ -148,7 +156,9 @@ def inside(root: Path, name: str) -> Path:
 def _folder(path: Path, leave_out: Path | None) -> tuple[list[Source], int]:
     """Pictures in files, then those in shards, then what stands for folders that were not entered; and other files."""
     scan = scan_folder(path, leave_out=leave_out)
-    shards = sorted(file for file in path.glob("*.tar") if file.is_file() and file.name[0] != ".")
+    shards = sorted(
+        file for file in path.glob("*") if file.suffix.lower() == ".tar" and file.is_file() and file.name[0] != "."
+    )
     if not scan.pictures and not shards:
         raise scan.nothing()
     sources = [Source(picture.relative_to(path).as_posix()) for picture in scan.pictures]

@@ -15,6 +15,7 @@ from PIL import Image
 from fgclip2.data.finding import find_in_pictures, find_in_video
 from fgclip2.data.media import VideoReader, VideoWriter
 from fgclip2.data.outputs import Results
+from fgclip2.data.sources import Sources
 from fgclip2.errors import Fgclip2Error
 from fgclip2.fusion import Detections
 
@@ -55,6 +56,13 @@ def damaged_video(path: Path) -> int:
 def listed(out: Path) -> list[dict[str, Any]]:
     entries: list[dict[str, Any]] = json.loads((out / "detections.json").read_text(encoding="utf-8"))
     return entries
+
+
+def test_a_link_that_leads_to_itself_hides_no_picture(tmp_path: Path):
+    link = tmp_path / "圈.png"
+    link.symlink_to(link)
+    sources = Sources(found=[(link, tmp_path), (tmp_path / "a.png", tmp_path), (tmp_path / "a.png", tmp_path)])
+    assert [name.name for _, name in sources.pictures()] == ["圈.png", "a.png"]
 
 
 @pytest.mark.parametrize("settings", [None, {"classes": "狗"}])

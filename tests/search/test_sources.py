@@ -184,6 +184,15 @@ def test_shards(folder: Path) -> None:
     assert "no plain tar file" in only.problem
 
 
+@pytest.mark.parametrize("name", ["part#1.tar", "a.tar#b.tar", "无#名.TAR"])
+def test_a_shard_may_have_the_separator_in_its_name(tmp_path: Path, name: str) -> None:
+    write_tar(tmp_path / name, {"x#1.png": encoded("red"), "y.tar#2.png": encoded("blue")})
+    root, sources, _ = list_sources(tmp_path)
+    assert [source.name for source in sources] == [f"{name}#x#1.png", f"{name}#y.tar#2.png"]
+    for source, colour in zip(sources, ("red", "blue"), strict=True):
+        assert read_picture(root, source.name, span_of(source.extra)) == encoded(colour)
+
+
 def test_entries_without_a_path_are_told_apart(folder: Path) -> None:
     content = [{"caption": "same"}, {"caption": "same"}, 5, 5, {"image": "a.png"}]
     (folder / "list.json").write_text(json.dumps(content), encoding="utf-8")
