@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -58,6 +60,17 @@ def attend(tokens: int, heads: int, width: int, dtype: torch.dtype, device: torc
             return attention(query, key, value)
 
     return run
+
+
+def give_back_freed_memory() -> None:
+    """End what `fgclip2.cpu.keep_freed_memory` began: what glibc arrives at by itself where large pieces come and go.
+
+    Pieces of over 32 MB come from the system anew, and of what is free at the end of the heap 64 MB stay.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        for option, value in ((-1, 2**26), (-2, 2**17), (-3, 2**25)):  # M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD
+            libc.mallopt(option, value)
 
 
 def resident(key: str) -> float:
