@@ -48,6 +48,9 @@ class Arguments:
     """Held-out scenes; all of them when not given."""
     batch_size: int = 8
     """Pictures computed together."""
+    max_patches: int = 400
+    """Of the dense map that names the boxes. Scenes of 320 px have 400 patches of 16; by itself the model takes
+    the next of its usual counts, 576, and so sees everything larger than it was trained on."""
 
 
 class Named(NamedTuple):
@@ -83,7 +86,7 @@ class Ways:
         self.trained, self.detector = trained, trained.detector
         if not hasattr(self.detector, "rpn_head"):
             raise Fgclip2Error("the comparison needs a detector with proposals; give --work-dir of a two-stage one")
-        fusion = fusion or FusionConfig(nms_iou=0.5)
+        self.fusion = fusion or FusionConfig(nms_iou=0.5)
         model, known = self.detector.backbone.predictor, self.detector.trained_classes
         self.model = model
         self.language, first = next(iter(names.items()))
@@ -92,8 +95,8 @@ class Ways:
         self.detector.set_vocabulary(known, novel=(), name=_CLOSED)
         for language, every in names.items():
             self.detector.set_vocabulary(every, [name not in known for name in first], language)
-        self.rescorers = {language: FusionRescorer(model, every, fusion) for language, every in names.items()}
-        self.control = FusionRescorer(model, shuffled(as_vocabulary(first, model)), fusion)
+        self.rescorers = {language: FusionRescorer(model, every, self.fusion) for language, every in names.items()}
+        self.control = FusionRescorer(model, shuffled(as_vocabulary(first, model)), self.fusion)
 
     @torch.inference_mode()
     def __call__(self, images: Sequence[Image.Image]) -> list[list[Named]]:
@@ -118,7 +121,7 @@ class Ways:
                 for language in self.rescorers:
                     own = results[language][index]
                     named.append(Named(way, language, own.bboxes, own.scores, own.labels))
-            dense = self.model.dense_features(image)
+            dense = self.model.dense_features(image, max_patches=self.fusion.max_patches)
             free = proposals[index]
             scale = free.bboxes.new_tensor([*meta["scale_factor"]] * 2)
             given = ((closed.bboxes, closed.scores), (free.bboxes / scale, free.scores.clamp(0, 1)))
@@ -145,7 +148,8 @@ def main(arguments: Arguments) -> None:
     shown = {image["id"] for image in truth["images"]}
     truth["annotations"] = [item for item in truth["annotations"] if item["image_id"] in shown]
     ids = [category["id"] for category in truth["categories"]]  # in the order of the names
-    ways = Ways(OpenVocabInferencer.from_checkpoint(arguments.work_dir), data.names)
+    fusion = FusionConfig(nms_iou=0.5, max_patches=arguments.max_patches)
+    ways = Ways(OpenVocabInferencer.from_checkpoint(arguments.work_dir), data.names, fusion)
     results: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     for start in tqdm(range(0, len(truth["images"]), arguments.batch_size)):
         batch = truth["images"][start : start + arguments.batch_size]
