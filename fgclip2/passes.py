@@ -96,6 +96,7 @@ class VisionPasses:
     embeddings: Any
     encoder: Any
     post_layernorm: Any
+    training: bool
     leaves_padding_out = True
     """On a processor; a compiled tower computes it, so that shapes repeat."""
 
@@ -137,8 +138,11 @@ class VisionPasses:
         return [self.post_layernorm(tokens), *(kept[index] for index in wanted)]
 
     def _packs(self, tokens: Tensor) -> bool:
-        """Whether to leave padding out: where reading the mask costs nothing, and without gradients."""
-        return self.leaves_padding_out and infers(tokens)
+        """Whether to leave padding out: where reading the mask costs nothing, and without gradients.
+
+        Not in training: adapters that drop at random would drop other numbers than in the pass with gradients.
+        """
+        return self.leaves_padding_out and infers(tokens) and not self.training
 
 
 class TextPasses:

@@ -79,11 +79,14 @@ class GridPositions:
         if torch.is_grad_enabled() or traced() or weight.is_inference():
             square = weight.unflatten(0, (self.position_embedding_size, -1))
             return tokens + self.resize_positional_embeddings(square, spatial_shapes, length)
-        rows = []
-        for height, width in spatial_shapes.tolist():
-            table = self._table(height, width)
-            rows.append(torch.cat([table, table[:1].expand(length - len(table), -1)]))
-        return tokens + torch.stack(rows)
+        grids = [(height, width) for height, width in spatial_shapes.tolist()]
+        place = {grid: number for number, grid in enumerate(dict.fromkeys(grids))}
+        tables = [self._table(*grid) for grid in place]
+        padded = torch.stack([torch.cat([table, table[:1].expand(length - len(table), -1)]) for table in tables])
+        if len(place) == 1:
+            return tokens + padded
+        which = torch.tensor([place[grid] for grid in grids])
+        return tokens + padded[which.to(padded.device, non_blocking=True)]
 
     def _table(self, rows: int, columns: int) -> Tensor:
         """``(rows * columns, D)``, kept as long as the weight stays what it is."""

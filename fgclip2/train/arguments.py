@@ -50,7 +50,8 @@ class TrainArguments:
     freeze: tuple[Literal["vision", "text"], ...] = ()
     """Towers that keep their weights."""
     heads_only: bool = False
-    """Train only what FG-CLIP 2 adds to SigLIP 2: the same as --freeze vision text."""
+    """Train only the heads that FG-CLIP 2 adds to SigLIP 2, and the scales: the same as --freeze vision text. (The two
+    position tables for long texts, which it adds too, belong to the text tower.)"""
     lora: LoraConfig = field(default_factory=LoraConfig)
     ema: float | None = RunConfig.ema
     """Decay a step of an average of the weights, such as 0.999; the averaged model is the one written at the end."""

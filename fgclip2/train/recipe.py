@@ -56,6 +56,8 @@ class Recipe:
     intra_reduction: Literal["sum", "mean"] = "sum"
     rank_unit: Literal["cosine", "logits"] = "cosine"
     """What the margin of the rank loss is measured in; logits are cosines times the hard negatives' scale."""
+    rank_bounds: tuple[float, float] = (0.0, 10.0)
+    """What the rank loss's threshold is kept within, in that unit; as released."""
     regions: Literal["global", "rank"] = "rank"
     """Whether the FGV, ITC and TIC terms see the regions of all processes, or those of their own."""
     region_scale: float = 100.0
@@ -79,7 +81,8 @@ RECIPES: Final[dict[str, dict[int, Recipe]]] = {
     # Weights of the paper's section 4; where it has no formula, the released one.
     "paper": {
         1: Recipe(_GLOBAL),
-        2: Recipe(LossWeights(region=0.1, hard=0.5, intra=0.1, rank=0.4)),
+        # The paper's threshold is the mean margin, whatever it is; margins of cosines lie within -2 and 2.
+        2: Recipe(LossWeights(region=0.1, hard=0.5, intra=0.1, rank=0.4), rank_bounds=(-2.0, 2.0)),
     },
     # The hard block of the code is 0.5 (3 hard + 0.6 ITC + 0.4 CMR).
     "released": {
@@ -192,6 +195,8 @@ class BatchConfig:
     """Pictures an optimiser step, over all processes and accumulation steps."""
     accumulation: int = 1
     """Parts a process computes one after the other for one step, to save memory."""
+    drop_last: bool = True
+    """Leave out, each epoch others, the records of a language that fill no whole batch; else they are a smaller one."""
     full_batch: bool = False
     """With accumulation: contrast against the whole batch by cached embeddings (GradCache, arXiv 2101.06983), at the
     price of a second forward pass; otherwise each part is contrasted by itself."""

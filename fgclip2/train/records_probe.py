@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from fgclip2.processing import Processor
 from fgclip2.train.stage import pool_regions
 
 _TEXTS = 128  # encoded together
+_NO_PICTURE = np.zeros((0, 0, 3), np.uint8)
 
 
 class RecordProbe:
@@ -65,12 +67,21 @@ class RecordProbe:
         failures: list[Failure] = []
         for code, language in enumerate(LANGUAGES):
             rows = np.flatnonzero(self.dataset.source.languages == code)[: self.limit].tolist()
-            drawn = [self.dataset[0, row] for row in rows]
-            samples = [sample for sample in drawn if isinstance(sample, Sample)]
-            failures += [sample for sample in drawn if isinstance(sample, Failure)]
+            samples: list[Sample] = []
+            images: list[Tensor] = []
+            regions: list[Tensor] = []
+            for start in range(0, len(rows), self.batch_size):
+                drawn = [self.dataset[0, row] for row in rows[start : start + self.batch_size]]
+                failures += [sample for sample in drawn if isinstance(sample, Failure)]
+                used = [sample for sample in drawn if isinstance(sample, Sample)]
+                if used:
+                    for kept, seen in zip((images, regions), self._look(model, used), strict=True):
+                        kept.append(seen)
+                # Their pictures, at full size, are not kept.
+                samples += [replace(sample, image=_NO_PICTURE) for sample in used]
             if samples:
                 names = None if self.class_names is None else self.class_names[language]
-                found = self._measure(model, samples, names)
+                found = self._measure(model, samples, torch.cat(images), torch.cat(regions), names)
                 figures |= {f"{name}_{language}": value for name, value in found.items()}
         model.train(was_training)
         if not figures:
@@ -78,14 +89,15 @@ class RecordProbe:
             raise Fgclip2Error(f"none of the probe's records can be used; the first: {first}")
         return figures | {"unusable": len(failures)}
 
-    def _measure(self, model: Fgclip2Model, samples: list[Sample], names: Sequence[str] | None) -> dict[str, float]:
-        images, regions = [], []
-        for first in range(0, len(samples), self.batch_size):
-            batch = self.collate(samples[first : first + self.batch_size]).to(model.device)
-            encoding = model.encode_image(batch.patches.to(model.dtype), batch.mask, batch.grids)
-            images.append(_unit(model.pool(encoding)))
-            regions.append(_unit(pool_regions(model.dense(encoding), batch.grids, batch.boxes)))
-        image, region = torch.cat(images), torch.cat(regions)
+    def _look(self, model: Fgclip2Model, samples: Sequence[Sample]) -> tuple[Tensor, Tensor]:
+        """Unit vectors of the pictures of one batch, and of their regions one after the other."""
+        batch = self.collate(samples).to(model.device)
+        encoding = model.encode_image(batch.patches.to(model.dtype), batch.mask, batch.grids)
+        return _unit(model.pool(encoding)), _unit(pool_regions(model.dense(encoding), batch.grids, batch.boxes))
+
+    def _measure(
+        self, model: Fgclip2Model, samples: list[Sample], image: Tensor, region: Tensor, names: Sequence[str] | None
+    ) -> dict[str, float]:
         figures = {}
         short = self._embed(model, [sample.short or "" for sample in samples], "short")
         own = torch.arange(len(samples), device=image.device)

@@ -60,8 +60,7 @@ def run(arguments: TrainArguments) -> None:
         raise Fgclip2Error("--lora.rank with --freeze or --heads-only: LoRA trains the towers; choose one")
     if config.ema is not None and arguments.lora.rank:
         raise Fgclip2Error("--ema with --lora.rank: an average of low-rank updates is not kept; choose one")
-    if arguments.val_data and not config.probe_every:
-        raise Fgclip2Error("--val-data is for the probes; say how often with --probe-every, such as 200")
+    _check_sources(arguments)
     directory = resolve(arguments.siglip2 or arguments.model)
     model, names = _start(arguments, directory)
     processor = Processor.from_config(model.config, directory)
@@ -136,6 +135,24 @@ def _start(arguments: TrainArguments, directory: Path) -> tuple[Fgclip2Model, di
         world = World()
         names = {language: [getattr(item, f"name_{language}") for item in world.categories] for language in LANGUAGES}
     return model.float().train(), names
+
+
+def _check_sources(arguments: TrainArguments) -> None:
+    """Every option about data does something, or is an error."""
+    if arguments.val_data and not arguments.probe_every:
+        raise Fgclip2Error("--val-data is for the probes; say how often with --probe-every, such as 200")
+    if arguments.data and arguments.probe_every and not arguments.val_data:
+        raise Fgclip2Error(
+            "--probe-every measures on held-out records; name them with --val-data FILE, or leave it out"
+        )
+    needs = {
+        "--val-data": (arguments.val_data, arguments.data, "--data"),
+        "--image-root": (arguments.image_root, arguments.data, "--data"),
+        "--val-image-root": (arguments.val_image_root, arguments.val_data, "--val-data"),
+    }
+    for option, (given, needed, other) in needs.items():
+        if given and not needed:
+            raise Fgclip2Error(f"{option} {str(given)!r} without {other}, which it belongs to; give both")
 
 
 def _sources(arguments: TrainArguments) -> tuple[RecordSource, RecordSource | None]:

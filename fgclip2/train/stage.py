@@ -220,6 +220,7 @@ class Stage(nn.Module):
         super().__init__()
         self.recipe, self.compute, self.chunk_size = recipe, compute, chunk_size
         self._group = group
+        self.parts = 1  # of a global batch on each rank, whose losses are averaged
         # SigLIP bounds its scale nowhere, and released ones lie above 100: training must not begin by lowering it.
         self._max_logit_scale = max(_MAX_SCALE, model.logit_scale.detach().max().item())
         self._margins: list[tuple[Tensor, Tensor]] = []
@@ -292,12 +293,16 @@ class Stage(nn.Module):
             terms["intra"] = text_intra_contrastive_loss(
                 e.text, filtered=recipe.intra_filtered, reduction=recipe.intra_reduction, group=regional
             )
+            if recipe.intra_reduction == "sum":
+                # The losses of ranks and parts are averaged; this is a sum, over the texts of one of them.
+                ranks = dist.get_world_size(group) if group is not None and regional is None else 1
+                terms["intra"] = terms["intra"] * (ranks * self.parts)
         if weights.rank:
             similarity = torch.einsum("md,mkd->mk", visual, texts)
             if recipe.rank_unit == "logits":
                 similarity = similarity * hard_scale
             terms["rank"], threshold = rank_loss(
-                similarity[:, 0], similarity[:, 1:], self.threshold, mask[:, 1:], group
+                similarity[:, 0], similarity[:, 1:], self.threshold, mask[:, 1:], group, recipe.rank_bounds
             )
             if self.training and torch.is_grad_enabled():
                 self._margins.append((threshold, sum_over_ranks(mask[:, 1:].sum().to(threshold.dtype), group)))

@@ -48,7 +48,8 @@ class Phase:
         shares: how many of the texts are used; all of them would cost more than the pictures.
         negatives: most hard negatives of a region or caption.
         optim: rates and their schedule.
-        ema: decay of the moving average of the weights, which go on into the next phase; ``None`` for none.
+        ema: decay of the moving average of the weights, ``None`` for none. Of the last phase it is the finished model;
+            the next phase goes on from the weights themselves.
     """
 
     stage: int
@@ -173,6 +174,7 @@ def train_phases(
     make_tokenizer(world, tokens, tokenizer_scenes)
     processor = Processor.from_pretrained(tokens)
     model, before, seen = fresh_model(seed), None, FIRST_TRAINING_SEED
+    finished = model
     for number, phase in enumerate(phases):
         config = RunConfig(
             recipe=recipe("tiny", phase.stage),
@@ -199,14 +201,14 @@ def train_phases(
         trainer.train(resume=True)
         if trainer.stopping.received:
             raise Fgclip2Error(f"stopped in phase {number + 1}; the same command goes on from there")
-        averaged = trainer.average.averaged.module if trainer.average else stage.model
-        model, before = cast(Fgclip2Model, averaged), stage
-    save_model(model, tokens, directory / "model", torch.float16)
+        finished = cast(Fgclip2Model, trainer.average.averaged.module) if trainer.average else stage.model
+        model, before = stage.model, stage
+    save_model(finished, tokens, directory / "model", torch.float16)
     return directory / "model"
 
 
 def carry_over(before: Stage, after: Stage) -> None:
     """Take along what an earlier stage learned beside the model: scales, the threshold, class proxies."""
-    own = after.state_dict()
+    own = [name for name in after.state_dict() if not name.startswith("embedder.")]
     kept = {name: tensor for name, tensor in before.state_dict().items() if name in own}
     after.load_state_dict(kept, strict=False)

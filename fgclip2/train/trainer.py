@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
+from transformers.utils import is_torch_tf32_available
 
 from fgclip2.cpu import keep_freed_memory
 from fgclip2.data.collate import Collator, TrainBatch, TrainingDataset
@@ -76,7 +77,9 @@ class StageTrainer(Trainer):
             "world_size": arguments.world_size,
             "seed": config.seed,
             "accumulation": config.batch.accumulation,
+            "drop_last": config.batch.drop_last,
         }
+        stage.parts = 1 if config.batch.full_batch else config.batch.accumulation
         self.steps_per_epoch = LanguageBatchSampler(**self.sampler_options).steps_per_epoch
         self.total_steps = config.total_steps(self.steps_per_epoch)
         # Of this process; judged after 1,000 samples, or after all it will see in a shorter run.
@@ -407,7 +410,7 @@ def _arguments(config: RunConfig, directory: Path, report_to: list[str]) -> Trai
         ddp_broadcast_buffers=False,  # the only buffer, tau, is the same on all ranks by construction
         # Without saying so, processes on CPUs would not find each other and each train alone.
         use_cpu=not torch.accelerator.is_available(),
-        tf32=True if torch.cuda.is_available() else None,
+        tf32=True if is_torch_tf32_available() else None,  # asking is an error before Ampere, and with ROCm
     )
     keep_to_one_device(arguments)
     return arguments

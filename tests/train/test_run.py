@@ -96,3 +96,19 @@ def test_probes_are_refused_with_fsdp(tiny_dir: Path, tmp_path: Path, monkeypatc
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     with pytest.raises(Fgclip2Error, match="--probe-every do not work with FSDP"):
         TrainArguments(model=str(tiny_dir), out=tmp_path, scenes=8, steps=2, probe_every=2).run()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"data": ("a.jsonl",), "probe_every": 5}, "name them with --val-data"),
+        ({"val_data": ("a.jsonl",), "probe_every": 5}, "--val-data .* without --data"),
+        ({"val_data": ("a.jsonl",), "data": ("b.jsonl",)}, "say how often with --probe-every"),
+        ({"image_root": Path("图片")}, "--image-root '图片' without --data"),
+        ({"data": ("b.jsonl",), "val_image_root": Path("x")}, "--val-image-root 'x' without --val-data"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(given: dict[str, object], message: str, tmp_path: Path) -> None:
+    with pytest.raises(Fgclip2Error, match=message):
+        TrainArguments(out=tmp_path / "out", **given).run()  # type: ignore[arg-type]
+    assert not (tmp_path / "out").exists()

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from fgclip2 import losses
 from fgclip2.data.collate import Collator, TrainBatch, TrainingDataset
 from fgclip2.errors import Fgclip2Error
-from fgclip2.train.recipe import RECIPES, LossWeights, Recipe, recipe
+from fgclip2.train.adapt import add_lora
+from fgclip2.train.recipe import RECIPES, LoraConfig, LossWeights, Recipe, recipe
 from fgclip2.train.stage import Embedded, Stage, _few_lengths, pool_regions
 
 MakeStage = Callable[..., Stage]
@@ -76,7 +77,9 @@ def test_terms_are_the_losses_of_the_recipe(name: str, make_stage: MakeStage, ba
     texts = torch.cat([F.pad(part, [0, 0, 0, width - part.shape[1]]) for part in (e.hard, e.hard_caption)])
     mask = torch.cat([F.pad(part, [0, width - part.shape[1]]) for part in (e.hard_mask, e.hard_caption_mask)])
     scores = torch.einsum("md,mkd->mk", visual, texts) * unit
-    rank, threshold = losses.rank_loss(scores[:, 0], scores[:, 1:], before, mask[:, 1:])
+    rank, threshold = losses.rank_loss(
+        scores[:, 0], scores[:, 1:], before, mask[:, 1:], bounds=(-2, 2) if name == "paper" else (0, 10)
+    )
     expected = {
         "short": losses.sigmoid_loss(e.image, e.short, stage.model.logit_scale.exp(), stage.model.logit_bias),
         "long": losses.sigmoid_loss(e.long_image, e.long, stage.model.logit_scale.exp(), stage.model.logit_bias),
@@ -258,3 +261,51 @@ def test_stage_1_computes_no_regions(make_stage: MakeStage, batch: TrainBatch, m
     torch.testing.assert_close(e.image, expected.image)
     assert e.labelled.shape == expected.labelled.shape
     assert stage(batch)["terms"].keys() == {"short", "long"}
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_a_sum_over_texts_counts_the_parts_whose_losses_are_averaged(
+    make_stage: MakeStage, batch: TrainBatch, parts: int
+) -> None:
+    """The mean over parts of what each adds is then the sum over all; other terms are means already."""
+    stage = make_stage(recipe("paper", 2))
+    before = stage.terms(stage.embed(batch))
+    stage.parts = parts
+    after = stage.terms(stage.embed(batch))
+    assert after["intra"].item() == pytest.approx(parts * before["intra"].item(), rel=1e-6)
+    assert {name: value for name, value in after.items() if name != "intra"} == {
+        name: value for name, value in before.items() if name != "intra"
+    }
+
+
+def test_the_papers_threshold_may_be_negative(make_stage: MakeStage, batch: TrainBatch) -> None:
+    """The released code keeps it at 0 or above."""
+    for name, least in (("paper", -2.0), ("released", 0.0)):
+        stage = make_stage(recipe(name, 2))
+        e = stage.embed(batch)
+        worse = replace(e, hard=e.hard.flip(1).contiguous(), hard_mask=torch.ones_like(e.hard_mask))
+        worse.hard[:, 0] = -worse.hard_region  # the true text is the farthest there is
+        stage.terms(worse)
+        stage.after_step()
+        assert least <= stage.threshold.item()
+        assert (stage.threshold.item() < 0) == (name == "paper")
+
+
+def test_a_pass_without_gradients_drops_what_the_pass_with_them_does(make_stage: MakeStage) -> None:
+    """With pictures of several grids, which inference packs."""
+    pytest.importorskip("peft")
+    model = make_stage().model
+    add_lora(model, LoraConfig(rank=4, dropout=0.3))
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.2)
+    grids = torch.tensor([[4, 4], [2, 3]])
+    mask = torch.arange(16)[None] < grids.prod(1, keepdim=True)
+    patches = torch.randn(2, 16, 768, generator=torch.Generator().manual_seed(0))
+    outputs = []
+    for gradients in (True, False):
+        torch.manual_seed(1)
+        with torch.set_grad_enabled(gradients):
+            outputs.append(model.pool(model.encode_image(patches, mask, grids)).detach())
+    # float32; the sums run over padded and unpadded keys in one order
+    torch.testing.assert_close(*outputs, rtol=1e-4, atol=1e-4)

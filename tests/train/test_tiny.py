@@ -59,8 +59,11 @@ def test_the_next_stage_takes_along_what_was_learned_beside_the_model() -> None:
     with torch.no_grad():
         first.label_head.proxies.fill_(0.5)
         first.log_scales["hard"].fill_(1.25)
-    second = build_stage(model, RunConfig(recipe("tiny", 2)), classes=5)
+    other = fresh_model(1)
+    expected = {name: tensor.clone() for name, tensor in other.state_dict().items()}
+    second = build_stage(other, RunConfig(recipe("tiny", 2)), classes=5)
     carry_over(first, second)
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in other.state_dict().items())
     assert second.label_head.proxies.eq(0.5).all()
     assert second.log_scales["hard"].item() == 1.25
 

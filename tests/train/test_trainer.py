@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -110,6 +111,26 @@ def test_full_batch_accumulation_trains_as_one_batch(make: Callable[..., StageTr
     expected = [line["loss"] for line in lines(tmp_path / "whole")]
     assert [line["loss"] for line in lines(tmp_path / "halves")] == pytest.approx(expected, rel=1e-4)
     assert [line["loss"] for line in lines(tmp_path / "apart")] != pytest.approx(expected, rel=1e-2)
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+@pytest.mark.parametrize("full_batch", [False, True])
+def test_an_epoch_can_have_every_record(
+    make: Callable[..., StageTrainer], tmp_path: Path, accumulation: int, full_batch: bool
+) -> None:
+    """24 records of each language, 10 in a batch: four whole batches, and one of 4 of each language if asked for."""
+    batch = BatchConfig(size=10, accumulation=accumulation, full_batch=full_batch)
+    config = replace(CONFIG, steps=None, epochs=1, ema=None)
+    seen = {}
+    for drop_last in (True, False):
+        trainer = make(tmp_path / str(drop_last), replace(config, batch=replace(batch, drop_last=drop_last)))
+        embed, count = trainer.stage.embed, []
+        trainer.stage.embed = lambda given, embed=embed, count=count: (count.append(len(given)), embed(given))[1]
+        trainer.train()
+        assert all(math.isfinite(line["loss"]) for line in lines(tmp_path / str(drop_last)))
+        twice = 2 if full_batch and accumulation > 1 else 1  # the second pass, with gradients
+        seen[drop_last] = trainer.total_steps, sum(count) / twice
+    assert seen == {True: (4, 40), False: (6, 48)}
 
 
 def test_checkpoints_are_whole_or_not_there(make: Callable[..., StageTrainer], tmp_path: Path) -> None:
