@@ -187,7 +187,9 @@ class Arguments:
         return (
             None
             if self.tile is None
-            else Tiling(self.tile, self.overlap, nms_iou=self.nms_iou if self.detector else Tiling.nms_iou)
+            else Tiling(self.tile, self.overlap, nms_iou=self.nms_iou, max_detections=self.max_detections)
+            if self.detector
+            else Tiling(self.tile, self.overlap)
         )
 
     def settings(self) -> dict[str, Any]:
@@ -227,8 +229,9 @@ def run(arguments: Arguments) -> None:
         find, fusion = _stock_finder(arguments, names)
     else:
         find = _trained_finder(arguments, names)
+    tiled: TiledFinder | None = None
     if tiling := arguments.tiling():
-        find = TiledFinder(find, tiling, arguments.batch_size)
+        find = tiled = TiledFinder(find, tiling, arguments.batch_size)
     with Results(arguments.out, arguments.settings() if arguments.resume else None) as results:
         if results.done:
             print(f"{len(results.done)} pictures and videos were done before")
@@ -241,7 +244,7 @@ def run(arguments: Arguments) -> None:
         results.commit()
     _report(results, sources, arguments)
     if fusion is not None:
-        _say_left_out(fusion.outside, fusion.cut, arguments.max_detections)
+        _say_left_out(fusion.outside, fusion.cut + (tiled.cut if tiled else 0), arguments.max_detections)
 
 
 def _trained_finder(arguments: Arguments, names: ClassNames | Vocabulary | None) -> Finder:

@@ -1,6 +1,6 @@
 """Train an open-vocabulary detector in MMDetection, evaluate it, and leave pictures to look at.
 
-    python apps/ovd_train.py                      # embedded model, generated scenes: seven minutes on two cores
+    python apps/ovd_train.py                      # embedded model, generated scenes: 8 to 12 minutes on two cores
     python apps/ovd_train.py --resume             # continue a run that was stopped or killed
     python apps/ovd_train.py --categories 400 --novel-fraction 0.5
     python apps/ovd_train.py --model qihoo360/fg-clip2-base --data-root my_data \

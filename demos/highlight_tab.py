@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from fgclip2.predictor import FGCLIP2
 
 VIEWS: Final = ("heat", "mask", "boxes")
-PATCHES: Final = ("auto", "256", "576", "1024", "2048", "4096")
+PATCHES: Final = ("auto", "256", "400", "576", "1024", "2048", "4096")
+_EMBEDDED_PATCHES: Final = "400"  # most that the embedded model has seen of a picture; "auto" takes up to 1,024
 SIDE: Final = 640  # px, longest side of what is drawn
 _SEPARATORS: Final = re.compile(r"[,，、;；\n]")  # those of parse_names
 _REMEMBERED: Final = 8  # pictures whose features stay
@@ -265,7 +266,8 @@ def build_highlight_tab(model: FGCLIP2, switch: Switch, language: gr.Radio) -> H
                 minimum=0, maximum=1, value=0.6, step=0.01, elem_id="threshold",
             )  # fmt: skip
             patches = switch(
-                gr.Radio, {"label": "patches", "info": "patches_info", "choices": PATCHES}, value="auto",
+                gr.Radio, {"label": "patches", "info": "patches_info", "choices": PATCHES},
+                value=_EMBEDDED_PATCHES if model.embedded else "auto",
                 elem_id="patches",
             )  # fmt: skip
         with gr.Column(scale=3):

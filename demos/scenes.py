@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from tqdm import tqdm
 
@@ -16,6 +16,9 @@ from fgclip2.search.search import Index
 
 if TYPE_CHECKING:
     from fgclip2.predictor import FGCLIP2
+
+_SIDE: Final = 320  # of a scene, in pixels
+_PATCHES: Final = (_SIDE // 16) ** 2
 
 
 def scene_index(model: FGCLIP2, folder: Path, count: int = 500, *, progress: bool = True) -> Index:
@@ -33,13 +36,14 @@ def scene_index(model: FGCLIP2, folder: Path, count: int = 500, *, progress: boo
     listing = home / "scenes.jsonl"
     if not listing.exists():
         _write(home, listing, count, progress)
-    store = home / f"index-{model.hash[:12]}"
-    build_store(listing, store, model, BuildConfig(), progress=progress)
+    # By their size alone the pictures would be enlarged, to the next of the usual counts of patches.
+    store = home / f"index-{model.hash[:12]}-{_PATCHES}"
+    build_store(listing, store, model, BuildConfig(max_patches=_PATCHES), progress=progress)
     return Index.open(store, model)
 
 
 def _write(home: Path, listing: Path, count: int, progress: bool) -> None:
-    world, config = World(), SceneConfig(size=320, objects=(3, 6))
+    world, config = World(), SceneConfig(size=_SIDE, objects=(3, 6))
     lines = []
     for seed in tqdm(range(count), unit="scene", disable=not progress):
         scene = world.scene(seed, config)

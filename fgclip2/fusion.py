@@ -198,7 +198,9 @@ class FusionRescorer:
         outside = len(given) - len(source)
         if own.ndim == 1:
             source = source[_first_of_equals(clipped[source], own[source])]
-        several = 1 if config.assign == "best" else min(len(self.texts), config.max_detections)
+        # Names given for contrast take places too, which are then dropped.
+        several = min(len(self.texts), config.max_detections + len(self.texts) - len(names))
+        several = 1 if config.assign == "best" else several
         regions = features.regions(clipped[source])
         values, labels = best_classes(
             regions,

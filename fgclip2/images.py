@@ -37,7 +37,8 @@ MAX_PIXELS: Final = 178_956_970
 """Largest picture that is decoded, in pixels: the number at which Pillow itself refuses (a 0.5 GB RGB picture)."""
 
 # Raster formats only: Pillow's EPS reader would start Ghostscript on whatever a user was sent.
-_FORMATS: Final = ("AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "QOI", "SGI", "TGA",
+# Not ICO, whose reader decodes what is in it as it opens, before its size can be judged.
+_FORMATS: Final = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "QOI", "SGI", "TGA",
                    "TIFF", "WEBP")  # fmt: skip
 
 # What Pillow's decoders are known to raise on damaged data, besides OSError.

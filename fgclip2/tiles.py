@@ -38,6 +38,8 @@ class Tiling:
     """Also look at the whole picture at once, which finds what is larger than a tile."""
     nms_iou: float = 0.5
     """Of boxes of one class that overlap more than this the best one stays."""
+    max_detections: int | None = None
+    """Most boxes of a picture, the best of all tiles; ``None`` for all."""
 
     def __post_init__(self) -> None:
         if self.side < 32:
@@ -46,6 +48,8 @@ class Tiling:
             raise Fgclip2Error(f"tiles that overlap by {self.overlap}: give a share of the side from 0 to 0.9")
         if not 0 < self.nms_iou <= 1:
             raise Fgclip2Error(f"tiles with nms_iou {self.nms_iou}: give an overlap above 0 and up to 1")
+        if self.max_detections is not None and self.max_detections < 1:
+            raise Fgclip2Error(f"tiles with max_detections {self.max_detections}: give 1 or more, or None")
 
     def windows(self, size: tuple[int, int]) -> list[Window]:
         """Tiles of a picture of this width and height, row by row: they cover it, and none leaves it."""
@@ -72,11 +76,12 @@ class TiledFinder:
 
     Attributes:
         tiles: how many tiles and whole pictures were looked at so far.
+        cut: boxes so far beyond the tiling's ``max_detections`` of a picture.
     """
 
     def __init__(self, find: Finder, tiling: Tiling, batch_size: int = 4) -> None:
         self.find, self.tiling, self.batch_size = find, tiling, batch_size
-        self.tiles = 0
+        self.tiles = self.cut = 0
 
     def __call__(self, images: Sequence[Image.Image]) -> list[Detections]:
         """What is in each picture, best first."""
@@ -88,11 +93,21 @@ class TiledFinder:
         )
         found = self._in_batches(crops)
         return [
-            merge_tiles([next(found) for _ in own], own, image.size, self.tiling.nms_iou)
+            self._best(merge_tiles([next(found) for _ in own], own, image.size, self.tiling.nms_iou))
             if len(own) > 1
             else next(found)
             for image, own in zip(images, windows, strict=True)
         ]
+
+    def _best(self, merged: Detections) -> Detections:
+        most = self.tiling.max_detections
+        if most is None or len(merged) <= most:
+            return merged
+        self.cut += len(merged) - most
+        best = merged.boxes[:most], merged.scores[:most], merged.labels[:most]
+        return (
+            MaskedDetections(*best, merged.masks[:most]) if isinstance(merged, MaskedDetections) else Detections(*best)
+        )
 
     def _windows(self, image: Image.Image) -> list[Window]:
         windows = self.tiling.windows(image.size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -175,6 +176,19 @@ def test_what_the_contrast_wins_is_dropped(model: fgclip2.FGCLIP2, picture: Imag
         torch.testing.assert_close(found.scores, every.scores[own])
         assert found.labels.tolist() == every.labels[own].tolist()
         assert found.names == tuple(wanted)
+
+
+@pytest.mark.parametrize("most", [1, 2, 5])
+def test_names_for_contrast_take_no_place_from_those_asked_for(
+    model: fgclip2.FGCLIP2, picture: Image.Image, most: int
+) -> None:
+    config = FusionConfig(temperature=5.0, assign="several", max_detections=most)
+    every = FusionRescorer(model, NAMES[:1], replace(config, max_detections=300), contrast=NAMES[2:])
+    found = FusionRescorer(model, NAMES[:1], config, contrast=NAMES[2:])(picture, BOXES, SCORES)
+    whole = every(picture, BOXES, SCORES)
+    assert len(whole.labels) == len(BOXES)
+    torch.testing.assert_close(found.scores, whole.scores[:most])
+    assert found.cut == max(0, len(BOXES) - most)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -120,6 +121,24 @@ def test_small_pictures_pass_as_they_are() -> None:
     assert found[0].scores.tolist() == found[2].scores.tolist() == pytest.approx([0.4, 0.9])  # untouched
     assert len(found) == 3
     assert TiledFinder(find, Tiling(96))([]) == []
+
+
+@pytest.mark.parametrize("most", [None, 1, 7, 50])
+def test_a_picture_keeps_its_best_of_all_tiles(most: int | None) -> None:
+    """Five boxes a tile, of rising score; nine tiles and the whole."""
+    count = itertools.count(1)
+
+    def find(batch: Sequence[Image.Image]) -> list[Detections]:
+        places = ([10 * side, 0, 10 * side + 8, 8] for side in range(5))
+        rows = list(places)
+        return [detections(*((row, next(count) / 100, "猫") for row in rows)) for _ in batch]
+
+    tiled = TiledFinder(find, Tiling(96, 0.0, whole=False, max_detections=most))
+    (found,) = tiled([Image.new("RGB", (288, 288))])
+    kept = 45 if most is None else min(most, 45)
+    assert found.scores.tolist() == pytest.approx([score / 100 for score in range(45, 45 - kept, -1)])
+    assert len(found.boxes) == len(found.labels) == kept
+    assert tiled.cut == 45 - kept
 
 
 class TestMerge:

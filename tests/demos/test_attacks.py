@@ -189,7 +189,10 @@ def test_pictures_that_are_none(client: Client, tmp_path: Path) -> None:
     svg = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
     buffer = io.BytesIO()
     Image.new("RGB", (64, 64)).save(buffer, "PNG")
+    icon = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(icon, "ICO")  # whose reader would decode before the size is judged
     tried = {
+        "icon.ico": (icon.getvalue(), "not a picture"),
         "svg.png": (svg, "not a picture"),
         "page.png": (b"<!doctype html><script>alert(1)</script>", "not a picture"),
         "drawing.svg": (svg, "not a picture"),

@@ -1,4 +1,4 @@
-"""The embedded demonstration: embedded model, generated scenes, about seven minutes on two cores.
+"""The embedded demonstration: embedded model, generated scenes, 8 to 12 minutes on two cores.
 
 python apps/ovd_train.py
 """
