@@ -15,7 +15,7 @@ from rich import print as show
 
 from fgclip2.console import exit_code
 from fgclip2.errors import Fgclip2Error
-from fgclip2.train.tiny import STEPS, curriculum, train_phases
+from fgclip2.train.tiny import STEPS, Stopped, curriculum, train_phases
 
 
 @dataclass
@@ -43,9 +43,13 @@ class Arguments:
 
 def main(arguments: Arguments) -> None:
     """Train, then say where the model is and how to measure it."""
-    model = train_phases(
-        curriculum(arguments.steps), arguments.out, arguments.seed, arguments.tokenizer_scenes, arguments.workers
-    )
+    try:
+        model = train_phases(
+            curriculum(arguments.steps), arguments.out, arguments.seed, arguments.tokenizer_scenes, arguments.workers
+        )
+    except Stopped as stopped:  # SIGTERM is no error
+        show(str(stopped))
+        return
     show(f"model:      {model}")
     show(f"measure it: python -m benchmarks.tiny --model {model}")
 

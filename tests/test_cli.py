@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +36,16 @@ def test_info(tiny_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "hash" not in without
     assert main(["info", "--model", str(tiny_dir)]) == 0
     assert fgclip2.load(tiny_dir).hash in capsys.readouterr().out
+
+
+def test_as_a_module() -> None:
+    """``python -m fgclip2`` is the command, exit codes included."""
+    for arguments, code, said in ((["info"], 0, "torch"), (["index", "没有这个文件夹", "--out", "x"], 2, "error: ")):
+        done = subprocess.run(
+            [sys.executable, "-m", "fgclip2", *arguments], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == code
+        assert said in done.stdout + done.stderr
 
 
 def test_embed(tiny_dir: Path, picture: Path, tmp_path: Path) -> None:

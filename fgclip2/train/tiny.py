@@ -36,6 +36,10 @@ _EMA: Final = 0.99
 _OPTIM: Final = OptimConfig(lr=1e-3, muon_lr=2e-3, scale_lr=5e-3, weight_decay=0.02, warmup=30, schedule="constant")
 
 
+class Stopped(Fgclip2Error):
+    """Training ended early because it was asked to, with everything kept that it takes to go on."""
+
+
 @dataclass(frozen=True)
 class Phase:
     """One step of the curriculum.
@@ -169,6 +173,9 @@ def train_phases(
 
     Returns:
         The folder of the finished model, in half precision.
+
+    Raises:
+        Stopped: by SIGTERM, after a checkpoint was written.
     """
     world, tokens = World(), directory / "tokenizer"
     make_tokenizer(world, tokens, tokenizer_scenes)
@@ -200,7 +207,7 @@ def train_phases(
         show(f"phase {number + 1} of {len(phases)}: {phase.steps} steps of {size}")
         trainer.train(resume=True)
         if trainer.stopping.received:
-            raise Fgclip2Error(f"stopped in phase {number + 1}; the same command goes on from there")
+            raise Stopped(f"stopped in phase {number + 1}; the same command goes on from there")
         finished = cast(Fgclip2Model, trainer.average.averaged.module) if trainer.average else stage.model
         model, before = stage.model, stage
     save_model(finished, tokens, directory / "model", torch.float16)

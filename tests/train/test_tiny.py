@@ -40,7 +40,7 @@ def test_a_stopped_curriculum_goes_on_and_ends_the_same(tmp_path: Path, monkeypa
         return train(self, **kwargs)  # type: ignore[arg-type]
 
     monkeypatch.setattr(StageTrainer, "train", stopped)
-    with pytest.raises(fgclip2.Fgclip2Error, match="stopped in phase 2; the same command goes on"):
+    with pytest.raises(tiny.Stopped, match="stopped in phase 2; the same command goes on"):
         train_phases(phases(), tmp_path / "parts", tokenizer_scenes=20, workers=0)
     assert not (tmp_path / "parts" / "model").exists()
     parts = train_phases(phases(), tmp_path / "parts", tokenizer_scenes=20, workers=0)
