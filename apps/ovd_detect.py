@@ -25,6 +25,7 @@ of --annotations.
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -371,7 +372,7 @@ def _earlier_results(results: Results, dataset: CocoDataset) -> dict[int, list[d
 def _compare(annotations: Path, files: dict[str, Path], categories: set[int], images: set[int]) -> None:
     """Print AP of results files, over some categories and pictures."""
     try:
-        from fgclip2.evaluation.average_precision import evaluate_boxes, is_lvis
+        from fgclip2.evaluation.average_precision import FREQUENCIES, evaluate_boxes, is_lvis
     except ImportError:
         print("no AP: it needs pip install 'fgclip2[mmdet]'")
         return
@@ -390,11 +391,12 @@ def _compare(annotations: Path, files: dict[str, Path], categories: set[int], im
     print(
         f"on {len(images)} pictures and {len(categories)} classes of {annotations.name}, {protocol}'s protocol, in %:"
     )
-    table = Table("boxes", "AP50", "AP 0.50:0.95")
+    table = Table("boxes", "AP50", "AP 0.50:0.95", *(FREQUENCIES.values() if federated else ()))
     for name, file in files.items():
         entries = chosen(json.loads(file.read_text(encoding="utf-8-sig")))
         figures = evaluate_boxes(truth, entries, (), federated=federated).figures
-        table.add_row(name, f"{figures['AP50_all']:.1f}", f"{figures['AP_all']:.1f}")
+        columns = ("AP50_all", "AP_all", *(FREQUENCIES.values() if federated else ()))
+        table.add_row(name, *("-" if math.isnan(figures[key]) else f"{figures[key]:.1f}" for key in columns))
     show(table)
 
 

@@ -248,9 +248,11 @@ class StageTrainer(Trainer):
             values = self.accelerator.reduce(torch.stack(list(means.values())), "mean")
             logs |= {name: round(value, 5) for name, value in zip(means, values.tolist(), strict=True)}
             logs |= {name: round(value, 5) for name, value in self.stage.learned().items()}
+            counts = torch.tensor([self.failures.failed, cut], device=self.args.device)
+            failed, cut = self.accelerator.reduce(counts, "sum").tolist()
             logs |= {
                 "pictures_per_second": round(pictures * self.args.world_size / max(seconds, 1e-9), 2),
-                "failures": self.failures.failed,
+                "failures": failed,
                 "texts_cut": cut,
             }
             self._logged = time.monotonic()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -244,8 +245,8 @@ def test_lvis_is_judged_as_lvis(data: Path, tiny_dir: Path, capsys: pytest.Captu
     truth = json.loads((data / "truth.json").read_text(encoding="utf-8"))
     for image in truth["images"]:
         image |= {"neg_category_ids": [], "not_exhaustive_category_ids": [20]}
-    for category in truth["categories"]:
-        category["frequency"] = "f"
+    for number, category in enumerate(truth["categories"]):
+        category["frequency"] = "rf"[number % 2]
     (data / "lvis.json").write_text(json.dumps(truth), encoding="utf-8")
     files = ("--detections", data / "found.json", "--annotations", data / "lvis.json")
     assert detect(data / "images", *files, "--model", tiny_dir, "--out", data / "out") == 0
@@ -256,6 +257,13 @@ def test_lvis_is_judged_as_lvis(data: Path, tiny_dir: Path, capsys: pytest.Captu
     assert figures[0] != figures[1]
     row = next(line for line in printed.splitlines() if "as given" in line)
     assert f"{figures[0]:.1f}" in row
+    judged = evaluate_boxes(truth, found, (), federated=True).figures
+    cells = [cell.strip() for cell in row.replace("┃", "│").split("│") if cell.strip()]
+    assert cells[1:] == [
+        "-" if math.isnan(judged[key]) else f"{judged[key]:.1f}" for key in ("AP50_all", "AP_all", "APr", "APc", "APf")
+    ]
+    assert cells[3] != "-"
+    assert cells[4] == "-"  # no class is common
 
 
 def test_settings_are_all_that_results_depend_on(data: Path, tiny_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
