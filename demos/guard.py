@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote
 
+from starlette.concurrency import run_in_threadpool
 from starlette.formparsers import MultiPartException
 
-from demos.limits import REQUEST_BYTES, UPLOAD_BYTES
+from demos.limits import KEPT_BYTES, REQUEST_BYTES, UPLOAD_BYTES
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -33,7 +37,8 @@ class Guard:
 
     It refuses with 403 what would make the server fetch an address (``/proxy=``, ``/file=http...``, or a file in a
     request whose path is an address), and with 413 an upload over ``UPLOAD_BYTES`` or another request over
-    ``REQUEST_BYTES``.
+    ``REQUEST_BYTES``. While Gradio's folder of uploads and answers, which keeps each for an hour, holds more than
+    ``KEPT_BYTES``, uploads get 507.
 
     Args:
         app: what is asked when nothing speaks against it.
@@ -60,6 +65,9 @@ class Guard:
         if _announced(scope) > limit:
             await _drain(receive)
             return await _answer(send, 413, f"more than {limit:,} bytes")
+        if uploads and await run_in_threadpool(_kept) > KEPT_BYTES:
+            await _drain(receive)
+            return await _answer(send, 507, "too many pictures were uploaded within the last hour; try again later")
         if uploads:
             return await self._upload(scope, receive, send, limit)
         body = await _read(receive, limit)
@@ -83,6 +91,15 @@ class Guard:
             return message
 
         await self.app(scope, counted, send)
+
+
+def _kept() -> int:
+    """Bytes in Gradio's folder; what goes while it is counted counts nothing."""
+    total, folder = 0, os.environ.get("GRADIO_TEMP_DIR")
+    for file in Path(folder).rglob("*") if folder else ():
+        with suppress(OSError):
+            total += file.stat().st_size
+    return total
 
 
 def _announced(scope: Message) -> int:

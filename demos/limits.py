@@ -26,6 +26,8 @@ _PATH: Final = re.compile(r"(?<![A-Za-z0-9_.])(?:/[^\s/'\"]|[A-Za-z]:\\|\\\\)")
 
 UPLOAD_BYTES: Final = 20 << 20
 """Of one picture."""
+KEPT_BYTES: Final = 4 << 30
+"""Of all uploads and answers that are kept, each for an hour or two."""
 REQUEST_BYTES: Final = 1 << 20
 """Of any other request: texts and settings."""
 PIXELS: Final = 40_000_000

@@ -212,6 +212,25 @@ def test_pictures_that_are_none(client: Client, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("alive")
+def test_many_uploads_do_not_fill_the_disk(address: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder is limited as a whole; when it has room again uploads are taken again."""
+    route = f"{address}gradio_api/upload"
+
+    def upload(content: bytes) -> httpx.Response:
+        return httpx.post(route, files={"files": ("图.bin", content)})
+
+    assert upload(b"a" * 4000).status_code == 200
+    held = sum(file.stat().st_size for file in cache.rglob("*") if file.is_file())
+    assert held >= 4000
+    monkeypatch.setattr("demos.guard.KEPT_BYTES", held - 1)
+    refused = upload(b"b" * 4000)
+    assert refused.status_code == 507
+    assert "try again later" in refused.text
+    monkeypatch.setattr("demos.guard.KEPT_BYTES", 10 * held)
+    assert upload(b"c" * 4000).status_code == 200
+
+
+@pytest.mark.usefixtures("alive")
 def test_uploads_that_are_too_large(address: str, cache: Path) -> None:
     start = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
 
