@@ -19,6 +19,7 @@ import numpy as np
 
 from fgclip2.errors import Fgclip2Error
 from fgclip2.search.manifest import IndexEntry
+from fgclip2.search.mapped import let_go
 from fgclip2.search.store import Space, Store
 
 _log = logging.getLogger(__name__)
@@ -430,6 +431,7 @@ def _chunks(blocks: Sequence[np.ndarray]) -> Iterator[tuple[int, np.ndarray]]:
         for low in range(0, len(block), _CHUNK):
             part = np.asarray(block[low : low + _CHUNK], np.float32)
             yield start + low, part
+        let_go(block)
         start += len(block)
 
 
