@@ -137,7 +137,8 @@ def _after(prepare: Callable[[], None], run: Callable[[], None]) -> None:
 def main(arguments: Arguments) -> None:
     """Measure with the texts of the embedded model's training, and with every text of every picture."""
     config = preset("tiny")
-    shares = {"as make tiny": (curriculum((1,) * 6)[3].shares, 3), "all of them": (TextShares(), 10)}
+    phase = curriculum((1,) * 6)[3]  # the first of whole scenes
+    shares = {"as make tiny": (phase.shares, phase.negatives), "all of them": (TextShares(), 10)}
     rows: list[dict[str, object]] = []
     figures: dict[str, float] = {}
     for name, (share, negatives) in shares.items():
