@@ -50,7 +50,7 @@ class Arguments:
     """Pictures computed together."""
     max_patches: int = 400
     """Of the dense map that names the boxes. Scenes of 320 px have 400 patches of 16; by itself the model takes
-    the next of its usual counts, 576, and so sees everything larger than it was trained on."""
+    the next of its usual counts, 576, and so goes beyond the 400 that the embedded model was trained on."""
 
 
 class Named(NamedTuple):
