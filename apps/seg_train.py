@@ -77,7 +77,7 @@ def run(arguments: Arguments) -> None:
     import fgclip2_detectron2  # noqa: F401  (seconds of imports, so only after the cheap checks)
     from fgclip2_detectron2.checkpoint import find_checkpoint
 
-    cfg, notes = _configured(arguments)
+    cfg, notes, unshown = _configured(arguments)
     work_dir = Path(cfg.train.output_dir)
     if arguments.resume or arguments.eval_only:
         find_checkpoint(work_dir)
@@ -89,21 +89,21 @@ def run(arguments: Arguments) -> None:
         print("The embedded model knows drawn glyphs only: this shows that everything works and says nothing about")
         print("photographs. For those: --config apps/configs/seg/folder.py model.model=qihoo360/fg-clip2-base ...")
     if arguments.num_gpus == 1:
-        _work(arguments)
+        _work(arguments, unshown)
         return
     from detectron2.engine import launch
 
-    launch(_work, arguments.num_gpus, dist_url="auto", args=(arguments,))
+    launch(_work, arguments.num_gpus, dist_url="auto", args=(arguments, unshown))
 
 
-def _configured(arguments: Arguments) -> tuple[Any, list[str]]:
-    """The config, its data entered and checked, and what is to be said of it.
+def _configured(arguments: Arguments, unshown: tuple[str, ...] | None = None) -> tuple[Any, list[str], tuple[str, ...]]:
+    """The config, its data entered and checked, what is to be said of it, and the classes that no training mask shows.
 
-    Evaluation takes the model as it was trained, and no training data.
+    Evaluation takes the model as it was trained, and no training data. With ``unshown`` no mask is read again.
     """
     from fgclip2_detectron2.checkpoint import read_facts
     from fgclip2_detectron2.config_data import check_data, register_data
-    from fgclip2_detectron2.datasets import segmentation_set
+    from fgclip2_detectron2.datasets import class_set, segmentation_set
     from fgclip2_detectron2.engine import as_trained, load_config
 
     cfg = load_config(arguments.config, arguments.overrides)
@@ -114,12 +114,13 @@ def _configured(arguments: Arguments) -> tuple[Any, list[str]]:
         cfg, notes = as_trained(cfg, facts, arguments.overrides)
         trained = [name for names in facts["names"].values() for name in names]
     resolve(cfg.model.model)
-    notes += register_data(cfg, not arguments.eval_only, trained, arguments.overrides)
+    notes += register_data(cfg, not arguments.eval_only, trained, arguments.overrides, unshown)
     check_data(cfg, train=not arguments.eval_only)
     if arguments.predictions is not None:
         for name in cfg.data.test:
             segmentation_set(name)  # what has instances has no label maps
-    return cfg, notes
+    own = "folders" in cfg and not arguments.eval_only
+    return cfg, notes, tuple(sorted(class_set("folder_train").novel)) if own else ()
 
 
 def _set_aside(work_dir: Path) -> None:
@@ -131,7 +132,7 @@ def _set_aside(work_dir: Path) -> None:
         print(f"an earlier run's checkpoints were moved to {place} (--resume would have continued it)")
 
 
-def _work(arguments: Arguments) -> None:
+def _work(arguments: Arguments, unshown: tuple[str, ...]) -> None:
     """One process of the run."""
     from detectron2.utils import comm
 
@@ -141,7 +142,7 @@ def _work(arguments: Arguments) -> None:
 
     _quiet()
     started = time.monotonic()
-    cfg, _ = _configured(arguments)
+    cfg, _, _ = _configured(arguments, unshown)
     work_dir = Path(cfg.train.output_dir)
     if arguments.eval_only:
         segmentor = load_trained(cfg)

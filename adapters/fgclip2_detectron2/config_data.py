@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, cast
 
 from detectron2.data import DatasetCatalog
@@ -12,18 +13,24 @@ from fgclip2.data.coco import CocoDataset, load_coco
 from fgclip2.errors import Fgclip2Error
 from fgclip2.names import load_names, parse_names, said
 
-from .datasets import class_set, forget, register_folder, segmentation_set, unseen_names
+from .datasets import class_set, forget, segmentation_set, unseen_names
+from .folder_data import register_folders
 from .instances import InstanceSet, instance_set, register_coco_data
-from .masks import MaskFormat
+from .pairing import few
 from .scenes import ScenesConfig, register_scene_instances, register_scenes
 
 MASK_RCNN: Final = "fgclip2_detectron2.mask_rcnn.build_mask_rcnn"
 """The builder, as a config's ``model`` names it, of what takes instances."""
+_PARTS: Final = {"folders": ("images", "masks"), "coco": ("annotations", "images")}  # what each part names
 _EVALUATED: Final = {"folders": "folder_val", "coco": "coco_val"}  # a config's own data in the catalogs
 
 
 def register_data(
-    cfg: DictConfig, train: bool = True, trained: Collection[str] | None = None, overrides: Sequence[str] = ()
+    cfg: DictConfig,
+    train: bool = True,
+    trained: Collection[str] | None = None,
+    overrides: Sequence[str] = (),
+    unshown: Collection[str] | None = None,
 ) -> list[str]:
     """Enter the data sets that a config describes itself (``scenes``, ``folders``, ``coco``), in place of earlier ones.
 
@@ -33,6 +40,8 @@ def register_data(
         trained: names of the classes that a checkpoint was trained on, in all its languages: what is evaluated and is
             not among them is novel, whatever the config says; only an override of ``novel`` can say otherwise.
         overrides: those of the config, which are known to be meant.
+        unshown: classes of ``folders`` without a pixel in training, where its masks were read before; ``None`` reads
+            all of them.
 
     Returns:
         What a user may not expect of the classes, a line each.
@@ -46,9 +55,17 @@ def register_data(
         scenes = ScenesConfig(**cast("dict[str, Any]", OmegaConf.to_container(cfg.scenes)))
         register_scenes(scenes, trained)
         register_scene_instances(scenes, trained)
-    for key, enter in (("folders", _register_folders), ("coco", _register_coco)):
+    entered: dict[str, Callable[..., list[str]]] = {
+        "folders": partial(register_folders, unshown=unshown),
+        "coco": _register_coco,
+    }
+    for key, enter in entered.items():
         if key in cfg:
             meant = overridden(overrides, f"{key}.novel")
+            lacking = _lacking(cfg[key], key, parts, _PARTS[key])
+            if lacking or (key == "folders" and not cfg.folders.names):
+                needed = ", ".join(lacking or ["folders.names"])
+                raise Fgclip2Error(f"your own data needs {needed}: give key=value for each")
             notes += enter(cfg[key], parts, None if meant else trained)
             if meant and trained is not None:
                 notes += _contradictions(f"{key}.novel", _EVALUATED[key], trained)
@@ -67,7 +84,7 @@ def _contradictions(key: str, dataset: str, trained: Collection[str]) -> list[st
     unseen = set(unseen_names(data.names, trained))
     pairs = (("base", "not trained", unseen - data.novel), ("novel", "trained", data.novel - unseen))
     return [
-        f"{key} as you say: {_few(sorted(names))} count as {group}, though {fact}"
+        f"{key} as you say: {few(sorted(names))} count as {group}, though {fact}"
         for group, fact, names in pairs if names
     ]  # fmt: skip
 
@@ -115,17 +132,24 @@ def _lacking(given: Mapping[str, Any], what: str, parts: Sequence[str], kinds: S
 
 
 def _register_coco(coco: DictConfig, parts: Sequence[str], known: Collection[str] | None) -> list[str]:
-    """The evaluation file says which classes there are; what the training file lacks of them is novel.
+    """The evaluation file says which classes there are; of what the training file has no object is novel.
 
-    So the files of OV-COCO work, whose training file has the base categories only.
+    So the files of OV-COCO work, whose training file has objects of the base categories only, whether it lists the
+    others or not.
     """
-    lacking = _lacking(coco, "coco", parts, ("annotations", "images"))
-    if lacking:
-        raise Fgclip2Error(f"your own data needs {', '.join(lacking)}: give key=value for each")
     files = {part: load_coco(coco[part].annotations, coco[part].images) for part in parts}
     stated = _stated_novel(coco.novel, files) if known is None else []
     every, trained = files["val"].names, files.get("train", files["val"]).names
-    base = {said(name) for name in trained} - {said(name) for name in stated}
+    notes = [line for part, data in files.items() for line in _without_objects(data, f"coco.{part}", part)]
+    shown = {said(name) for name, count in files["train"].counts().items() if count} if "train" in files else None
+    if shown is None:
+        shown = {said(name) for name in every}
+    base = shown - {said(name) for name in stated}
+    if not base:
+        raise Fgclip2Error(
+            f"none of the {len(files[parts[0]])} pictures of coco.{parts[0]} shows an object of a class that is not "
+            f"novel ({notes[0] if notes else coco.novel}); give other annotations, or keep fewer classes out"
+        )
     chinese = _chinese_of(load_names(coco.names_zh), files) if coco.names_zh else None
     for part, data in files.items():
         forget(f"coco_{part}")
@@ -138,12 +162,23 @@ def _register_coco(coco: DictConfig, parts: Sequence[str], known: Collection[str
     asked = {said(name) for name in every}
     unseen = [name for name in every if said(name) not in {said(word) for word in (*trained, *stated)}]
     unasked = [name for name in trained if said(name) not in asked]
-    notes = []
     if unseen:
-        notes.append(f"{len(unseen)} of {len(every)} classes are not in coco.train and so are novel: {_few(unseen)}")
+        notes.append(f"{len(unseen)} of {len(every)} classes are not in coco.train and so are novel: {few(unseen)}")
     if unasked:
-        notes.append(f"{len(unasked)} classes of coco.train are trained and not evaluated: {_few(unasked)}")
+        notes.append(f"{len(unasked)} classes of coco.train are trained and not evaluated: {few(unasked)}")
     return notes
+
+
+def _without_objects(data: CocoDataset, what: str, part: str) -> list[str]:
+    """A line on the classes that a file lists and never shows, with the reason."""
+    names = {category.id: category.name for category in data.categories}
+    crowds = {names[item.category_id] for item in data.annotations if item.is_crowd}
+    empty = [name for name, count in data.counts().items() if not count]
+    if not empty:
+        return []
+    reasons = [f"{name} ({'crowds only' if name in crowds else 'nothing annotated'})" for name in empty]
+    effect = "so are novel" if part == "train" else "are not judged"
+    return [f"{what}: {len(empty)} of {len(names)} classes have no object and {effect}: {few(reasons)}"]
 
 
 def _stated_novel(text: str, files: Mapping[str, CocoDataset]) -> list[str]:
@@ -159,7 +194,7 @@ def _stated_novel(text: str, files: Mapping[str, CocoDataset]) -> list[str]:
     names = parse_names(text)
     unknown = [name for name in names if said(name) not in categories]
     if unknown:
-        raise Fgclip2Error(f"novel classes that the data set does not have: {_few(unknown)}")
+        raise Fgclip2Error(f"novel classes that the data set does not have: {few(unknown)}")
     return names
 
 
@@ -175,28 +210,7 @@ def _chinese_of(names: Sequence[str], files: Mapping[str, CocoDataset]) -> dict[
     lacking = [name for data in files.values() for name in data.names if said(name) not in chinese]
     if lacking:
         raise Fgclip2Error(
-            f"coco.names_zh says nothing of {_few(lacking)}: {files['val'].annotation_file}, whose categories it "
+            f"coco.names_zh says nothing of {few(lacking)}: {files['val'].annotation_file}, whose categories it "
             "follows, lacks them. Add them there, or leave out coco.names_zh"
         )
     return chinese
-
-
-def _few(names: Sequence[str], most: int = 5) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-def _register_folders(folders: DictConfig, parts: Sequence[str], known: Collection[str] | None) -> list[str]:
-    lacking = _lacking(folders, "folders", parts, ("images", "masks"))
-    if lacking or not folders.names:
-        raise Fgclip2Error(f"your own data needs {', '.join(lacking or ['folders.names'])}: give key=value for each")
-    names = load_names(folders.names)
-    novel = parse_names(folders.novel) if folders.novel else []
-    chinese = load_names(folders.names_zh) if folders.names_zh else None
-    if known is not None:
-        novel = unseen_names({"own": names, **({} if chinese is None else {"zh": chinese})}, known)
-    form = MaskFormat.of(len(names), first=folders.first, background=folders.background)
-    for part in parts:
-        forget(f"folder_{part}")
-        images, masks = folders[part].images, folders[part].masks
-        register_folder(f"folder_{part}", images, masks, names, names_zh=chinese, form=form, novel=novel)
-    return []

@@ -17,7 +17,6 @@ from typing import Any, Final
 import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from fgclip2.data.media import PICTURE_SUFFIXES
 from fgclip2.errors import Fgclip2Error
 from fgclip2.images import open_image
 from fgclip2.names import check_names, said
@@ -27,6 +26,7 @@ from .class_names import ADE_150, COCO_STUFF, COCO_STUFF_IDS, PC_59, VOC_20
 from .class_names_ade847 import ADE_847
 from .class_names_pc459 import PC_459
 from .masks import IGNORE, MaskFormat, read_mask
+from .pairing import Pairs, pair_masks
 
 BACKGROUND_NAMES: Final = {"en": "background", "zh": "背景"}
 
@@ -150,27 +150,29 @@ def register_folder(
     names_zh: Sequence[str] | None = None,
     form: MaskFormat | None = None,
     novel: Collection[str] = (),
+    pairs: Pairs | None = None,
 ) -> None:
     """Enter a user's pictures and masks.
 
     Args:
         name: in the catalogs.
         images: folder of pictures, searched with its subfolders.
-        masks: folder of index pictures (PNG, 8 or 16 bit), with the pictures' names and subfolders.
+        masks: folder of index pictures (PNG, TIFF or BMP of 8 or 16 bit), with the pictures' names and subfolders.
         names: class names in label order, English, Chinese or mixed.
         names_zh: the same classes in Chinese, to evaluate with too.
         form: what mask values mean; ``None`` takes 0, 1, 2, ... in the order of the names, and ignores 255.
         novel: classes to keep out of training.
+        pairs: of the two folders, when they were matched before.
 
     Raises:
-        Fgclip2Error: a folder is missing or empty, a picture has no mask, or names are wrong; values and sizes are
-            checked when a mask is read.
+        Fgclip2Error: a folder is missing or empty, a picture has no mask or two, or names are wrong; values and sizes
+            are checked when a mask is read, or by `fgclip2_detectron2.survey.survey`.
     """
     checked = check_names(names)
     form = form or MaskFormat.of(len(checked))
     if len(form.values) != len(checked):
         raise Fgclip2Error(f"{len(checked)} class names and {len(form.values)} mask values; give one value a class")
-    records = _paired(Path(images), Path(masks))
+    records = (pairs or pair_masks(Path(images), Path(masks))).records
     languages = {"names": checked} if names_zh is None else {"en": checked, "zh": tuple(names_zh)}
     data = SegmentationSet(languages, form.background is not None, frozenset(novel), _FileLoader(form))
     register(name, lambda: records, data)
@@ -236,55 +238,4 @@ class _FileLoader:
 def _lazily(
     images: Path, masks: Path, listed: Path | None = None, *, prepared: str | None = None
 ) -> Callable[[], list[dict[str, Any]]]:
-    return lambda: _paired(images, masks, listed, prepared=prepared)
-
-
-def _paired(
-    images: Path, masks: Path, listed: Path | None = None, *, prepared: str | None = None
-) -> list[dict[str, Any]]:
-    """detectron2's records of pictures and the masks of their names.
-
-    Args:
-        images: folder of pictures, searched with its subfolders.
-        masks: folder of masks, with the pictures' names and subfolders.
-        listed: names of the pictures that are in the set, as a list, one a line, or a folder of files of these names.
-        prepared: what ``fgclip2_detectron2.prepare`` calls the set, whose masks are TIFF then; else they are PNG.
-
-    Raises:
-        Fgclip2Error: a folder, the list, a listed picture or a mask is missing.
-    """
-    suffix = ".png" if prepared is None else ".tif"
-    advice = "" if prepared is None else f"; write it: python -m fgclip2_detectron2.prepare {prepared} --root ROOT"
-    for folder in (masks, images):
-        if not folder.is_dir():
-            hint = advice if folder == masks else ""
-            raise Fgclip2Error(f"the folder {str(folder)!r} does not exist (looked in {Path.cwd()}){hint}")
-    wanted = None if listed is None else _listed(listed, suffix)
-    found = sorted(path for path in images.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
-    pictures = [path for path in found if wanted is None or path.stem in wanted]
-    lost = sorted((wanted or set()) - {path.stem for path in pictures})
-    if lost:
-        raise Fgclip2Error(
-            f"{len(lost)} pictures that {str(listed)!r} names are not in {str(images)!r}; the first is {lost[0]!r}"
-        )
-    if not pictures:
-        raise Fgclip2Error(f"the folder {str(images)!r} holds no picture" + (" of the list" if listed else ""))
-    targets = [masks / path.relative_to(images).with_suffix(suffix) for path in pictures]
-    lacking = [path for path, target in zip(pictures, targets, strict=True) if not target.is_file()]
-    if lacking:
-        raise Fgclip2Error(
-            f"{len(lacking)} of {len(pictures)} pictures have no mask in {str(masks)!r}; the first is "
-            f"{str(lacking[0])!r}. A mask has its picture's name and ends in {suffix}{advice}"
-        )
-    return [
-        {"file_name": str(path), "sem_seg_file_name": str(target), "image_id": index}
-        for index, (path, target) in enumerate(zip(pictures, targets, strict=True))
-    ]
-
-
-def _listed(listed: Path, suffix: str) -> set[str]:
-    if listed.is_dir():
-        return {path.stem for path in listed.glob(f"*{suffix}")}
-    if not listed.is_file():
-        raise Fgclip2Error(f"{str(listed)!r} is missing; it lists the pictures of the split, one name a line")
-    return set(listed.read_text(encoding="utf-8").split())
+    return lambda: pair_masks(images, masks, listed, prepared=prepared).records
