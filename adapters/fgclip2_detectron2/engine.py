@@ -30,6 +30,7 @@ from .checkpoint import Model, SegmentorCheckpointer, facts_of, find_checkpoint,
 from .config_data import MASK_RCNN, overridden, training_records
 from .datasets import SegmentationSet, class_set
 from .evaluator import OpenVocabSemSegEvaluator
+from .fingerprint import data_fingerprint
 from .instance_evaluator import OpenVocabInstanceEvaluator
 from .instances import InstanceMapper, InstanceSet
 from .mapper import SegmentationMapper
@@ -148,6 +149,7 @@ def train(cfg: DictConfig, segmentor: Model, resume: bool = False) -> None:
         background=class_set(cfg.data.train).background,
         names=segmentor.training_names,
         scenes={key: cfg.scenes[key] for key in ("base", "novel", "size", "seed")} if "scenes" in cfg else None,
+        **{"training data": data_fingerprint(cfg.data.train)},
     )
     optimizer = torch.optim.AdamW(parameter_groups(segmentor, cfg), lr=options.lr)
     trainer = SimpleTrainer(model, [], optimizer)

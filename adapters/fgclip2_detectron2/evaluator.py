@@ -26,7 +26,7 @@ class OpenVocabSemSegEvaluator(DatasetEvaluator):
 
     Figures are 0..100: ``mIoU_base``, ``mIoU_novel``, ``mIoU_all`` (classes with names), ``mIoU`` (the background too,
     where the data set has one), ``fwIoU``, ``pACC``, and ``IoU-NAME``. A class that no picture shows counts in none;
-    a group without classes is nan.
+    a group without classes is nan. ``classes_base``, ``classes_novel`` and ``classes_all`` are how many were judged.
 
     Args:
         dataset: name of the registered set.
@@ -94,6 +94,8 @@ class OpenVocabSemSegEvaluator(DatasetEvaluator):
         base = np.isin(np.arange(len(self.names)), self.data.base)
         groups = {"mIoU_base": base, "mIoU_novel": named & ~base, "mIoU_all": named, "mIoU": np.ones_like(named)}
         figures = {name: _mean(iou[chosen]) for name, chosen in groups.items()}
+        for group in ("base", "novel", "all"):
+            figures[f"classes_{group}"] = int((groups[f"mIoU_{group}"] & shown).sum())
         total = true.sum()
         figures["fwIoU"] = 100 * float(np.nansum(iou * true) / total) if total else float("nan")
         figures["pACC"] = 100 * float(hits.sum() / total) if total else float("nan")

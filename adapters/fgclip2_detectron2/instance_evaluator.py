@@ -23,10 +23,11 @@ class OpenVocabInstanceEvaluator(DatasetEvaluator):
 
     Figures are 0..100: ``mask_AP_all`` (IoU 0.50:0.95), ``mask_AP50_all``, the same of ``box``, and each also of
     ``base`` and ``novel`` classes. A class that no picture shows counts in none; a group without classes is nan.
+    ``classes_base``, ``classes_novel`` and ``classes_all`` are how many classes were judged.
 
     A set with LVIS's marks is evaluated by LVIS's protocol: the 300 best detections of a picture count, where their
     class was looked for. ``mask_APr``, ``mask_APc``, ``mask_APf`` and the same of ``box`` are then there too, the AP of
-    rare, common and frequent classes.
+    rare, common and frequent classes, and ``classes_APr``, ...
 
     Args:
         dataset: name of the registered set.
@@ -87,9 +88,13 @@ class OpenVocabInstanceEvaluator(DatasetEvaluator):
         truth = {"images": images, "annotations": annotations, "categories": categories}
         figures: dict[str, float] = {}
         for kind, masks in (("mask", True), ("box", False)):
-            every = evaluate_boxes(
-                truth, found, sorted(self.data.novel), federated=marks is not None, masks=masks
-            ).figures
+            evaluation = evaluate_boxes(truth, found, sorted(self.data.novel), federated=marks is not None, masks=masks)
+            every, judged = evaluation.figures, ~np.isnan(evaluation.table.by_class())
+            groups = {name: judged & chosen for name, chosen in evaluation.groups.items()}
+            if marks is not None:
+                by_label = np.array([marks.frequencies[label] for label in evaluation.table.category_ids])
+                groups |= {name: judged & (by_label == mark) for mark, name in FREQUENCIES.items()}
+            figures |= {f"classes_{name}": int(chosen.sum()) for name, chosen in groups.items()}
             for group in ("base", "novel", "all"):
                 figures |= {f"{kind}_{name}_{group}": every[f"{name}_{group}"] for name in ("AP", "AP50")}
             if marks is not None:

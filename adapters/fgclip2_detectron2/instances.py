@@ -213,13 +213,14 @@ class InstanceMapper(Mapper[list[Thing]]):
         """Read and prepare one record.
 
         Returns:
-            ``image_id``; ``image`` ``(3, h, w)`` uint8 RGB of whole patches; original ``height`` and ``width``; in
-            training ``instances`` with ``gt_boxes``, ``gt_classes`` and ``gt_masks`` of the image's size, without
-            crowds; otherwise the picture's ``things``.
+            ``file_name`` where there is one; ``image_id``; ``image`` ``(3, h, w)`` uint8 RGB of whole patches; original
+            ``height`` and ``width``; in training ``instances`` with ``gt_boxes``, ``gt_classes`` and ``gt_masks`` of
+            the image's size, without crowds; otherwise the picture's ``things``.
         """
         pixels, things = self.load(record)
         height, width = pixels.shape[:2]
-        prepared = {"image_id": record["image_id"], "height": height, "width": width}
+        named = {key: record[key] for key in ("file_name",) if key in record}
+        prepared = {**named, "image_id": record["image_id"], "height": height, "width": width}
         if not self.train:
             return {**prepared, "image": whole_patches(pixels, self.max_patches), "things": things}
         kept = [thing for thing in things if not thing.crowd]

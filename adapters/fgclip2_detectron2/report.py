@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ from PIL import Image
 from rich.table import Table
 
 from fgclip2.evaluation.average_precision import FREQUENCIES
+from fgclip2.files import set_aside
 from fgclip2.visualize import draw_masks, draw_segmentation
 
 from .checkpoint import Model
@@ -38,6 +39,8 @@ _SHOWN_SIDE: Final = 480  # pixels; letters on smaller pictures are hard to read
 def figures_table(dataset: str, figures: Mapping[str, Mapping[str, float]]) -> Table:
     """Mean IoU, or AP, of every vocabulary over all classes, and over base and novel ones where there are novel ones.
 
+    Heads count the classes that were judged: those that a picture shows.
+
     Args:
         dataset: for the numbers of classes.
         figures: vocabulary -> figure -> 0..100, of `fgclip2_detectron2.engine.evaluate`.
@@ -47,15 +50,17 @@ def figures_table(dataset: str, figures: Mapping[str, Mapping[str, float]]) -> T
     groups = {"base": base, "novel": novel, "all": base + novel} if novel else {"all": base}
     pixels = isinstance(data, SegmentationSet)
     kinds = {"mIoU": ""} if pixels else _INSTANCE_COLUMNS
+    judged = next(iter(figures.values()), {})
     columns = {
-        f"{kind}_{group}": f"{title} {group} ({count})".strip()
+        f"{kind}_{group}": f"{title} {group} ({_of(judged, group, count)})".strip()
         for kind, title in kinds.items()
         for group, count in groups.items()
     }
     marks = data.lvis if isinstance(data, InstanceSet) else None
     if marks is not None:
         columns |= {
-            f"mask_{name}": f"mask {name} ({marks.frequencies.count(mark)})" for mark, name in FREQUENCIES.items()
+            f"mask_{name}": f"mask {name} ({_of(judged, name, marks.frequencies.count(mark))})"
+            for mark, name in FREQUENCIES.items()
         }
     if pixels and data.background:
         columns["mIoU"] = "with background"
@@ -76,6 +81,12 @@ def figures_table(dataset: str, figures: Mapping[str, Mapping[str, float]]) -> T
     return table
 
 
+def _of(figures: Mapping[str, float], group: str, count: int) -> str:
+    """How many classes were judged, and of how many where some were not shown."""
+    judged = int(figures.get(f"classes_{group}", count))
+    return str(count) if judged == count else f"{judged} of {count}"
+
+
 @torch.no_grad()
 def draw_predictions(
     segmentor: Model, records: Iterable[Mapping[str, Any]], data: ClassSet, directory: Path
@@ -86,22 +97,34 @@ def draw_predictions(
         segmentor: with the vocabularies of ``data``.
         records: from the mapper of ``data``.
         data: names and truth's labels.
-        directory: for ``0.jpg``, ``1.jpg``, ...; made when missing.
+        directory: for one JPEG an image, called by its name (``0.jpg``, ``1.jpg``, ... of generated scenes); made when
+            missing. Drawings of an earlier run are moved into a folder of their own.
 
     Returns:
         The files.
     """
     directory.mkdir(parents=True, exist_ok=True)
+    set_aside(directory, ("*.jpg",))
     segmentor.eval()
-    files = []
+    files: list[Path] = []
     for index, record in enumerate(records):
         (found,) = segmentor([record])
         picture = Image.fromarray(record["image"].permute(1, 2, 0).numpy()).resize((record["width"], record["height"]))
         panels = _instance_panels if isinstance(data, InstanceSet) else _label_panels
-        file = directory / f"{index}.jpg"
+        file = _free(directory, Path(str(record.get("file_name", index))).stem, files)
         _beside(panels(picture, record, found, data)).save(file, quality=92)
         files.append(file)
     return files
+
+
+def _free(directory: Path, stem: str, taken: Sequence[Path]) -> Path:
+    """A place for a drawing that no other drawing has; names that differ in case are one on some disks."""
+    known = {path.name.lower() for path in taken}
+    file, number = directory / f"{stem}.jpg", 1
+    while file.name.lower() in known:
+        number += 1
+        file = directory / f"{stem}-{number}.jpg"
+    return file
 
 
 def _label_panels(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -120,8 +121,8 @@ def test_evaluation_takes_what_was_trained(tiny_dir: Path, tmp_path: Path, capsy
     made = small(tiny_dir, out, *SCENES, "model.train_classes=8", "train.iterations=1")
     assert train(*made, "--pictures", 0) == 0, capsys.readouterr().err
     shown = capsys.readouterr().out
-    assert "base (30)" in shown
-    assert "novel (10)" in shown
+    assert re.search(r"base \(\d+ of 30\)", shown)  # two scenes do not show all
+    assert re.search(r"novel \(\d+ of 10\)", shown)
     first = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
     evaluation = ["--eval-only", "--pictures", 0, f"train.output_dir={out}", *options]
     assert train(*evaluation, "data.train=unknown") == 0, capsys.readouterr().err
@@ -151,7 +152,7 @@ def test_evaluation_keeps_the_trainings_split(
     assert train(*evaluation) == 0, capsys.readouterr().err
     shown = capsys.readouterr().out
     assert "as in the training: data.test_max_patches=16 scenes.base=30 scenes.novel=10 scenes.size=96" in shown
-    assert "base (30)" in shown
+    assert re.search(r"base \(\d+ of 30\)", shown)
     assert json.loads((out / "metrics.json").read_text(encoding="utf-8"))["metrics"] == first
     assert train(*evaluation, *SCENES, "scenes.base=35", "data.test_max_patches=9") == 0, capsys.readouterr().err
     shown = capsys.readouterr().out
@@ -221,7 +222,7 @@ def test_instances_train_resume_and_evaluate(
     metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))["metrics"]["coco_val"]
     assert list(metrics) == ["en", "zh", "shuffled"]
     assert all(0 <= metrics[key]["mask_AP_all"] <= 100 for key in metrics)
-    assert (out / "predictions/0.jpg").is_file()
+    assert (out / "predictions/1.jpg").is_file()
     (out / "last_checkpoint").write_text("model_0000000.pth")
     assert train(*options, "--resume", "--pictures", 0) == 0, capsys.readouterr().err
     assert "1/2: loss" not in capsys.readouterr().out
@@ -254,7 +255,9 @@ def test_pictures_without_a_trained_object_are_left_out(
     content["annotations"][0]["iscrowd"] = 1
     (tmp_path / "train.json").write_text(json.dumps(content), encoding="utf-8")
     assert train(*options, "coco.novel=cat", f"train.output_dir={tmp_path / 'other'}") == 2
-    assert "none of the 3 pictures of 'coco_train' shows an object of the 1 classes" in capsys.readouterr().err
+    printed = capsys.readouterr().err
+    assert "none of the 3 pictures of coco.train shows an object of a class that is not novel" in printed
+    assert "coco.train: 1 of 2 classes have no object and so are novel: dog (crowds only)" in printed
     assert not (tmp_path / "other").exists()
 
 
@@ -281,20 +284,23 @@ def test_a_training_file_of_base_classes_only(
     assert train(*options) == 0, capsys.readouterr().err
     shown = capsys.readouterr().out
     assert "2 of 4 classes are not in coco.train and so are novel: cat, bird" in shown
-    assert "mask AP base (2)" in shown
+    assert "mask AP base (0 of 2)" in shown  # the evaluation file has no object of them
     assert class_set("coco_train").names == {"en": ("Dog", "fish"), "zh": ("狗", "鱼")}
     assert class_set("coco_val").names["zh"] == ("猫", "鸟", "狗", "鱼")
     assert (class_set("coco_train").base, class_set("coco_val").base) == ([0, 1], [2, 3])
     assert read_checkpoint(find_checkpoint(tmp_path / "out"))["fgclip2"]["names"]["zh"] == ["狗", "鱼"]
 
     cfg = load_config(config[1], [*data, "coco.novel=dog"])
-    assert register_data(cfg) == ["2 of 4 classes are not in coco.train and so are novel: cat, bird"]
+    unjudged = "2 of 4 classes have no object and are not judged: dog (nothing annotated), fish (nothing annotated)"
+    unseen = "2 of 4 classes are not in coco.train and so are novel: cat, bird"
+    assert register_data(cfg) == [f"coco.val: {unjudged}", unseen]
     assert (class_set("coco_train").base, class_set("coco_val").base) == ([1], [3])
     swapped = [*data[2:], *data[:2]]
     swapped = [text.replace("coco.val", "coco.x").replace("coco.train", "coco.val") for text in swapped]
     swapped = [text.replace("coco.x", "coco.train") for text in swapped]
     assert register_data(load_config(config[1], swapped)) == [
-        "2 classes of coco.train are trained and not evaluated: cat, bird"
+        f"coco.train: {unjudged.replace('are not judged', 'so are novel')}",
+        "2 classes of coco.train are trained and not evaluated: cat, bird",
     ]
     for override, said in (
         (f"coco.names_zh={tmp_path / 'zh.txt'}", "coco.names_zh has 4 names, .*train.json has 2 categories"),
@@ -335,7 +341,7 @@ def test_instances_of_scenes(tiny_dir: Path, tmp_path: Path, capsys: pytest.Capt
     options = [f"model.model={tiny_dir}", f"train.output_dir={out}", *DETECTOR, *SCENES]
     assert train(*config, *options, "--pictures", 1) == 0, capsys.readouterr().err
     shown = capsys.readouterr().out
-    assert "mask AP novel (10)" in shown
+    assert re.search(r"mask AP novel\s+\(\d+ of 10\)", shown)
     metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))["metrics"]
     assert list(metrics["openmoji_instances_val"]) == ["en", "zh", "shuffled"]
 
@@ -479,3 +485,58 @@ def test_learning_rate_and_decay_by_part(tiny_dir: Path) -> None:
     tower = {id(parameter) for parameter in segmentor.backbone.parameters() if parameter.requires_grad}
     assert {id(parameter) for key in groups for parameter in groups[key] if key[0] < 0.001} == tower
     assert torch.is_tensor(groups[0.01, 0.0][0])
+
+
+def test_masks_of_0_and_255_are_told_before_training_and_in_the_table(
+    tiny_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """255 is ignored, so one class of two is judged; with folders.values both are. Other masks are not resumed on."""
+    rng = np.random.default_rng(0)
+    for part in ("train", "val"):
+        for index in range(2):
+            save(tmp_path / part / "images" / f"{part}{index}.jpg", rng.integers(0, 256, (33, 50, 3)))
+            save(tmp_path / part / "masks" / f"{part}{index}.png", 255 * rng.integers(0, 2, (33, 50)))
+    (tmp_path / "names.txt").write_text("background\ncrack\n", encoding="utf-8")
+    data = [
+        f"folders.{part}.{kind}={tmp_path / part / kind}" for part in ("train", "val") for kind in ("images", "masks")
+    ]
+    options = ["--config", seg_train.CONFIGS / "folder.py", "--pictures", "1"]
+    options += small(tiny_dir, tmp_path / "out", f"folders.names={tmp_path / 'names.txt'}", *data)
+    assert train(*options) == 0, capsys.readouterr().err
+    before, _, after = capsys.readouterr().out.partition("for 2 iterations")
+    assert "folders.train: 1 of 2 classes have no pixel and so are novel: crack (value 1)" in before
+    assert 'value 255 is read as "ignore" (2 of 2 masks' in before
+    assert "folders.values=[0, 255]" in before
+    assert "all (1 of 2)" in after
+    assert "all (2)" not in after
+    assert train(*options, "folders.values=[0, 255]") == 0, capsys.readouterr().err
+    before, _, after = capsys.readouterr().out.partition("for 2 iterations")
+    assert "folders." not in before
+    assert "all (2)" in after
+    figures = json.loads((tmp_path / "out/metrics.json").read_text(encoding="utf-8"))["metrics"]["folder_val"]["names"]
+    assert (figures["classes_all"], figures["classes_base"], figures["classes_novel"]) == (2, 2, 0)
+    assert [path.name for path in (tmp_path / "out/predictions").glob("*.jpg")] == ["val0.jpg"]
+
+    save(tmp_path / "train/masks/train0.png", 255 * rng.integers(0, 2, (33, 50)))
+    assert train(*options, "folders.values=[0, 255]", "--resume") == 2
+    assert "is of another run: its training data differ" in capsys.readouterr().err
+
+
+def test_classes_without_objects_are_novel_and_named(tmp_path: Path) -> None:
+    """OV-COCO's files list novel classes and show none; crowds are no objects to learn from."""
+    data = coco_miniature(tmp_path)
+    content = json.loads((tmp_path / "train.json").read_text(encoding="utf-8"))
+    content["categories"] += [{"id": 3, "name": "bird"}, {"id": 4, "name": "人群"}]
+    content["annotations"].append({**content["annotations"][1], "id": 9, "category_id": 4, "iscrowd": 1})
+    (tmp_path / "train.json").write_text(json.dumps(content), encoding="utf-8")
+    other = json.loads((tmp_path / "val.json").read_text(encoding="utf-8"))
+    other["categories"] = content["categories"]
+    other["annotations"][0]["category_id"] = 3
+    (tmp_path / "val.json").write_text(json.dumps(other), encoding="utf-8")
+    notes = register_data(load_config(seg_train.CONFIGS / "instances.py", data))
+    assert notes == [
+        "coco.train: 2 of 4 classes have no object and so are novel: bird (nothing annotated), 人群 (crowds only)",
+        "coco.val: 1 of 4 classes have no object and are not judged: 人群 (nothing annotated)",
+    ]
+    assert class_set("coco_train").base == class_set("coco_val").base == [0, 1]
+    assert class_set("coco_val").novel == {"bird", "人群"}
