@@ -5,9 +5,10 @@ Rules, all decided before a pixel is decoded where the header allows it:
 * EXIF orientation is applied, to opened files and to ``PIL.Image`` objects alike, so that a picture gives the same
   features whichever way it is handed over. Boxes are in pixels of the upright picture.
 * Transparency (RGBA, LA, palettes and PNG colour keys) is composited on white.
-* 16-bit grey is scaled to 8 bit by 1/257 (65,535 -> 255), never clipped. Mode ``I`` counts as 16 bit when a value is
+* 16-bit grey is scaled to 8 bit by 1/257 (65,535 -> 255), never clipped. The log tells the first file whose values
+  fill 12 bit or fewer, since it becomes almost black. Mode ``I`` counts as 16 bit when a value is
   over 255; mode ``F`` is read as 0..1, 0..255 or 0..65,535, the smallest range that holds all values.
-* Of an animation the first frame is taken.
+* Of an animation the first frame is taken, and of a TIFF the first page; the log tells the first file that has more.
 * CMYK goes through Pillow's plain conversion; embedded colour profiles are not applied (as in the released code).
 """
 
@@ -43,7 +44,11 @@ _FORMATS: Final = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PCX", "PNG"
 
 # What Pillow's decoders are known to raise on damaged data, besides OSError.
 _DECODE_ERRORS: Final = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError,
-                         AttributeError, MemoryError, struct.error, zlib.error)  # fmt: skip
+                         AttributeError, MemoryError, RuntimeError, struct.error, zlib.error)  # fmt: skip
+
+_FEW_BITS: Final = 4095
+"""Largest value of a 16-bit grey picture that is likely to hold 12-bit data, or fewer."""
+_told: set[str] = set()  # what the log has said once
 
 _ORIENTATION_TAG: Final = 0x0112
 _UPRIGHT: Final = {
@@ -149,6 +154,7 @@ def _finish(image: Image.Image, label: str, max_pixels: int) -> Image.Image:
     if width == 0 or height == 0:
         raise Fgclip2Error(f"{label} has no pixels ({width} x {height}); give at least 1 x 1")
     try:
+        _tell_frames(image, label)
         image.load()
         orientation = _orientation(image, label)
         rgb = _to_rgb(image, label)
@@ -158,6 +164,15 @@ def _finish(image: Image.Image, label: str, max_pixels: int) -> Image.Image:
     except _DECODE_ERRORS as error:
         raise _damaged(label, error) from error
     return rgb
+
+
+def _tell_frames(image: Image.Image, label: str) -> None:
+    """Say once that a file has more than what is read; a photograph's MPO has previews, which nobody misses."""
+    if "frames" in _told or image.format not in ("GIF", "PNG", "TIFF", "WEBP", "AVIF") or image.tell() != 0:
+        return
+    if getattr(image, "is_animated", False):
+        _told.add("frames")
+        _log.warning("%s has several frames or pages, and the first is read (others like it are not named)", label)
 
 
 def _damaged(label: str, error: Exception) -> Fgclip2Error:
@@ -193,13 +208,25 @@ def _to_rgb(image: Image.Image, label: str) -> Image.Image:
 def _grey_to_8_bit(values: np.ndarray, label: str) -> np.ndarray:
     """(H, W) grey of 16 bits, 32 bits or floats -> (H, W) uint8 0..255."""
     low, high = float(values.min()), float(values.max())
-    if not (np.isfinite(low) and np.isfinite(high)) or low < 0 or high > 65_535:
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise Fgclip2Error(
+            f"{label} holds grey values that are not finite, such as NaN; replace them, then save it again"
+        )
+    if low < 0 or high > 65_535:
         raise Fgclip2Error(
             f"{label} holds grey values from {low:g} to {high:g}; allowed are 0..1 (floats), 0..255 and "
             "0..65535: scale it first"
         )
-    if values.dtype == np.uint16:  # a true 16-bit file: its range is known, whatever the values in it
+    if values.dtype.kind == "u" and values.dtype.itemsize == 2:  # a true 16-bit file, of either byte order
         scale = 1 / 257
+        if 0 < high <= _FEW_BITS and "few bits" not in _told:
+            _told.add("few bits")
+            _log.warning(
+                "%s has 16 bit, but no value over %d, so it is read as almost black; multiply such pictures to fill "
+                "0..65535 (others like it are not named)",
+                label,
+                int(high),
+            )
     elif values.dtype.kind == "f" and high <= 1:
         scale = 255.0
     else:

@@ -191,8 +191,34 @@ class TestOpenImage:
 
     @pytest.mark.parametrize("values", [[-1.0, 0.0], [0.0, 1e6], [0.0, float("nan")]])
     def test_float_grey_of_unknown_range_is_refused(self, values: list[float]):
-        with pytest.raises(Fgclip2Error, match="grey values from"):
+        with pytest.raises(Fgclip2Error, match="grey values (from|that are not finite)"):
             open_image(Image.fromarray(np.array([values], dtype=np.float32)))
+
+    @pytest.mark.parametrize("order", ["<u2", ">u2"])
+    def test_16_bit_grey_of_few_bits_is_told(
+        self, order: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ):
+        """Either byte order gives one picture; the second such picture is not named again."""
+        monkeypatch.setattr("fgclip2.images._told", set())
+        values = np.array([[0, 257, 4095]], dtype=order)
+        raw = Image.frombytes("I;16B" if order == ">u2" else "I;16", (3, 1), values.tobytes())
+        for _ in range(2):
+            assert np.asarray(open_image(encoded(raw, "TIFF")))[0, :, 0].tolist() == [0, 1, 16]
+        (record,) = caplog.records
+        assert "no value over 4095, so it is read as almost black" in record.message
+
+    @pytest.mark.parametrize("format", ["GIF", "TIFF", "WEBP"])
+    def test_further_frames_and_pages_are_told(
+        self, format: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setattr("fgclip2.images._told", set())
+        first, second = Image.new("RGB", (8, 8), RED), Image.new("RGB", (8, 8), GREEN)
+        expected = open_image(encoded(first, format)).getpixel((0, 0))
+        assert caplog.records == []
+        data = encoded(first, format, save_all=True, append_images=[second])
+        assert [open_image(data).getpixel((0, 0)) for _ in range(2)] == [expected] * 2
+        (record,) = caplog.records
+        assert "has several frames or pages, and the first is read" in record.message
 
     def test_32_bit_integer_grey(self):
         opened = open_image(Image.fromarray(np.array([[0, 65_535]], dtype=np.int32)))
