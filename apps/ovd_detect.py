@@ -112,6 +112,8 @@ class Arguments:
     contrast: bool = True
     """Let classes that you did not name compete, so that "dog" alone does not win every cat: those of the training, of
     a stock detector's checkpoint, or of --annotations. A zero-shot detector has none; name what else is to be seen."""
+    guess_translations: bool = False
+    """Where no table translates a name, take the nearest embedding for its translation; such guesses can be wrong."""
     every: int = 1
     """Look at every n-th frame of a video."""
     batch_size: int = 4
@@ -181,6 +183,7 @@ class Arguments:
             max_detections=self.max_detections,
             nms_iou=None if self.nms_iou == 1 else self.nms_iou,
             max_patches=self.max_patches,
+            guess_translations=self.guess_translations,
         )
 
     def tiling(self) -> Tiling | None:
@@ -258,7 +261,7 @@ def _trained_finder(arguments: Arguments, names: ClassNames | Vocabulary | None)
     if names is None:
         names = list(inferencer.classes)
         print(f"looking for the {len(names)} classes of the training; --classes names others")
-    others = inferencer.set_classes(names, contrast=arguments.contrast)
+    others = inferencer.set_classes(names, contrast=arguments.contrast, guess_translations=arguments.guess_translations)
     if others:
         print(f"{others} other classes of the training compete (--no-contrast leaves them out)")
     _say_same(inferencer.left_out, inferencer.classes)
@@ -306,7 +309,7 @@ def rescore(arguments: Arguments, names: ClassNames | Vocabulary | None) -> None
     if names:
         _say_contrast(len(rescorer.contrast), len(names))
         _say_same(rescorer.left_out, rescorer.vocabulary.names)
-    own = category_ids(rescorer.vocabulary, dataset.categories, predictor)
+    own = category_ids(rescorer.vocabulary, dataset.categories, predictor if arguments.guess_translations else None)
     ids, known = own.ids, bool(own.ids)
     fused: dict[int, list[dict[str, Any]]] = {}
     outside = cut = 0

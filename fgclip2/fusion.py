@@ -46,6 +46,8 @@ class FusionConfig:
     paper names no suppression; a detector that told classes apart may then have one thing twice under the new name."""
     max_patches: int | None = None
     """Patches of the dense map; without it as many as the picture's size asks for."""
+    guess_translations: bool = False
+    """Where no table translates a class, take the competing name with the nearest embedding for its translation."""
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.temperature) and self.temperature > 0):
@@ -165,7 +167,9 @@ class FusionRescorer:
         scored = self.vocabulary
         if contrast:
             known = Vocabulary.build(model, contrast, self.vocabulary.templates)
-            scored = scored.against(known, same_classes(self.vocabulary, known, model))
+            scored = scored.against(
+                known, same_classes(self.vocabulary, known, model, guess=self.config.guess_translations)
+            )
         self.contrast = scored.names[len(self.vocabulary) :]
         self.left_out = tuple(name for name in contrast if name not in self.contrast)
         self.texts = scored.embeddings.float()

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from fgclip2.errors import Fgclip2Error
 from fgclip2.files import write_atomically
+from fgclip2.glossary import match_names
 from fgclip2.names import (
     CJK,
     ClassNames,
@@ -25,7 +26,6 @@ from fgclip2.names import (
     load_classes,
     load_names,
     parse_names,
-    said,
     spoken,
 )
 from fgclip2.text_cache import TextCache, cache_dir
@@ -232,30 +232,51 @@ class Vocabulary:
         )
 
 
-def same_classes(wanted: Vocabulary, known: Vocabulary, model: FGCLIP2 | None = None) -> set[int]:
+def same_classes(
+    wanted: Vocabulary, known: Vocabulary, model: FGCLIP2 | None = None, *, guess: bool = False
+) -> set[int]:
     """Indices of the known classes that mean one of the wanted ones; see ``matches``."""
-    return set(matches(wanted, known, model))
+    return set(matches(wanted, known, model, guess=guess))
 
 
-def matches(wanted: Vocabulary, known: Vocabulary, model: FGCLIP2 | None = None) -> dict[int, int]:
+def matches(
+    wanted: Vocabulary, known: Vocabulary, model: FGCLIP2 | None = None, *, guess: bool = False
+) -> dict[int, int]:
     """Which known classes mean one of the wanted ones.
 
-    That is a name that is given again, also as a synonym and whatever its case, or its translation: a Chinese and a
-    non-Chinese name that are each other's nearest, nearer than any other known name, and of which neither is a kind of
-    the other, as "红色汽车" of "car", see `fgclip2.translations.are_translations`. Names in one script may be near
-    without meaning the same ("wolf", "dog"), so nearness alone does not count there.
+    A known class means a wanted one if a name or synonym is given again, or if a table of English and Chinese names
+    translates one into the other, see `fgclip2.glossary.match_names`.
 
     Args:
         wanted: W classes.
         known: K classes, embedded by the same model.
-        model: that model; ``None`` leaves out the last condition, for which parts of the names must be embedded.
+        model: that model, which only ``guess`` needs; without it `fgclip2.translations.are_translations` is not asked.
+        guess: also take the nearest embedding for a translation where no table has one. A model that does not know a
+            word guesses wrong: the toy model takes "人" for "merperson".
 
     Returns:
         Index into ``known`` -> the one into ``wanted`` of the class that it means.
+
+    Example:
+        >>> english, chinese = (Vocabulary.build(model, [name]) for name in ("person", "人"))
+        >>> matches(chinese, english)
+        {0: 0}
     """
-    given = {said(word): index for index, words in enumerate(wanted.synonyms) for word in words}
-    given |= {said(name): index for index, name in enumerate(wanted.names)}
-    same = {index: given[said(name)] for index, name in enumerate(known.names) if said(name) in given}
+    same = match_names(_words_of(wanted), known.names)
+    return same | _guessed(wanted, known, model, same) if guess else same
+
+
+def _words_of(vocabulary: Vocabulary) -> list[tuple[str, ...]]:
+    synonyms = vocabulary.synonyms or ((),) * len(vocabulary)
+    return [(name, *others) for name, others in zip(vocabulary.names, synonyms, strict=True)]
+
+
+def _guessed(wanted: Vocabulary, known: Vocabulary, model: FGCLIP2 | None, same: Mapping[int, int]) -> dict[int, int]:
+    """Translations by embeddings: a Chinese and a non-Chinese name that are each other's nearest.
+
+    They must be nearer than any other known name, and neither may be a kind of the other, as "红色汽车" of "car", see
+    `fgclip2.translations.are_translations`. Names in one script may be near without meaning the same ("wolf", "dog").
+    """
     count = len(known)
     texts = known.embeddings.to(wanted.embeddings)
     closest = texts.new_full((len(wanted),), -torch.inf)  # of every wanted class, the highest cosine and its class
@@ -280,7 +301,7 @@ def matches(wanted: Vocabulary, known: Vocabulary, model: FGCLIP2 | None = None)
         if index not in same and bool(CJK.search(wanted.names[column])) != bool(CJK.search(known.names[index]))
     ]
     meant = [True] * len(pairs) if model is None else are_translations(model, wanted, known, pairs)
-    return same | {index: column for (column, index), holds in zip(pairs, meant, strict=True) if holds}
+    return {index: column for (column, index), holds in zip(pairs, meant, strict=True) if holds}
 
 
 def load_templates(path: str | os.PathLike[str]) -> Templates:

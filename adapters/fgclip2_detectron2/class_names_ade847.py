@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from .class_names import read_table
+from fgclip2.glossary import read_table
 
 ADE_847: Final = read_table("""
 wall=墙; building=建筑; sky=天空; tree=树; road=道路; floor=地板; ceiling=天花板; bed=床; sidewalk=人行道; earth=土地

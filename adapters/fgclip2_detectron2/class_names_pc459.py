@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from .class_names import read_table
+from fgclip2.glossary import read_table
 
 PC_459: Final = read_table("""
 accordion=手风琴; aeroplane=飞机; airconditioner=空调; antenna=天线; artillery=火炮; ashtray=烟灰缸; atrium=中庭

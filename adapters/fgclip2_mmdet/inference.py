@@ -87,7 +87,9 @@ class OpenVocabInferencer:
         inferencer.classes = detector.trained_classes
         return inferencer
 
-    def set_classes(self, names: Vocabulary | ClassNames, *, contrast: bool = True) -> int:
+    def set_classes(
+        self, names: Vocabulary | ClassNames, *, contrast: bool = True, guess_translations: bool = False
+    ) -> int:
         """Choose what to look for.
 
         Args:
@@ -95,6 +97,7 @@ class OpenVocabInferencer:
             contrast: also score the classes of the training, whose detections are then dropped. Scores are shares
                 between classes: without something to lose against, "dog" alone would win every cat. Training classes
                 that mean one of ``names`` do not take part: `left_out`.
+            guess_translations: where no table translates a name, take the nearest embedding for its translation.
 
         Classes that mean a class of the training, by a name in any language, a synonym, or a translation (see
         `fgclip2.vocabulary.matches`), are scored as trained ones, all others as novel ones.
@@ -112,7 +115,9 @@ class OpenVocabInferencer:
             known = Vocabulary.build(predictor, trained, wanted.templates)
             same = self._by_word(wanted)
             named = set(same.values())  # a class that the training has by name needs no translation
-            same |= {k: w for k, w in matches(wanted, known, predictor).items() if w not in named}
+            same |= {
+                k: w for k, w in matches(wanted, known, predictor, guess=guess_translations).items() if w not in named
+            }
             scored = wanted.against(known, same) if contrast else wanted
         words = {word for of_class in self.detector.words.values() for word in of_class}.union(trained)
         novel = novel_flags(scored.names, words, None, scored.synonyms)

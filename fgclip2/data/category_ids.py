@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from fgclip2.data.coco import CocoCategory
+from fgclip2.glossary import match_names
 from fgclip2.names import said
 from fgclip2.vocabulary import Vocabulary, matches
 
@@ -49,17 +50,17 @@ class CategoryIds:
 
 
 def category_ids(
-    vocabulary: Vocabulary, categories: Sequence[CocoCategory], model: FGCLIP2 | None = None
+    vocabulary: Vocabulary, categories: Sequence[CocoCategory], guess_with: FGCLIP2 | None = None
 ) -> CategoryIds:
     """Find the category of every class.
 
     A class is the category whose ``name`` or ``name_zh`` is its name, else one of its synonyms, whatever their case and
-    whether blanks are underscores; else the one that it translates, see `fgclip2.vocabulary.matches`.
+    whether blanks are underscores. Else it is the one that a table translates, see `fgclip2.glossary.match_names`.
 
     Args:
         vocabulary: the classes.
         categories: of the file, with distinct names.
-        model: what embedded the vocabulary; without it nothing is translated.
+        guess_with: what embedded the vocabulary, to guess translations that no table has; ``None`` guesses none.
     """
     words = {said(category.name): category for category in categories}
     for category in categories:
@@ -76,9 +77,15 @@ def category_ids(
                 ids[name] = number
                 taken.add(number)
     translated: dict[str, str] = {}
-    if model is not None and len(ids) < len(vocabulary) and len(taken) < len(categories):
-        known_texts = Vocabulary.build(model, [category.name for category in categories], vocabulary.templates)
-        for index, label in matches(vocabulary, known_texts, model).items():
+    if len(ids) < len(vocabulary) and len(taken) < len(categories):
+        names = [category.name for category in categories]
+        if guess_with is None:
+            synonyms = vocabulary.synonyms or ((),) * len(vocabulary)
+            found_by = match_names([(n, *more) for n, more in zip(vocabulary.names, synonyms, strict=True)], names)
+        else:
+            known_texts = Vocabulary.build(guess_with, names, vocabulary.templates)
+            found_by = matches(vocabulary, known_texts, guess_with, guess=True)
+        for index, label in found_by.items():
             name, category = vocabulary.names[label], categories[index]
             if name not in ids and category.id not in taken:
                 ids[name], translated[name] = category.id, category.name

@@ -14,9 +14,10 @@ from PIL import Image
 from scipy.io import savemat
 
 from fgclip2.errors import Fgclip2Error
+from fgclip2.glossary import read_table
 from fgclip2.names import CJK, check_names
 from fgclip2_detectron2 import prepare, register_datasets
-from fgclip2_detectron2.class_names import ADE_150, PC_59, read_table
+from fgclip2_detectron2.class_names import ADE_150, PC_59
 from fgclip2_detectron2.class_names_ade847 import ADE_847, ADE_847_IDS
 from fgclip2_detectron2.class_names_pc459 import PC_459
 from fgclip2_detectron2.datasets import segmentation_set
