@@ -17,6 +17,7 @@ from torch import Tensor
 
 from fgclip2.errors import Fgclip2Error
 from fgclip2.features import Boxes, DenseFeatures
+from fgclip2.suppression import suppress
 from fgclip2.vocabulary import ClassNames, Vocabulary, same_classes
 
 if TYPE_CHECKING:
@@ -220,9 +221,7 @@ class FusionRescorer:
         scored, found, row = scored[wanted], found[wanted], row[wanted.cpu()]
         kept = clipped[source[row]].to(scored.device)
         if config.nms_iou is not None:
-            from torchvision.ops import batched_nms
-
-            left = batched_nms(kept, scored, found, config.nms_iou)
+            left = suppress(kept, scored, found, config.nms_iou)
             kept, scored, found, row = kept[left], scored[left], found[left], row[left.cpu()]
         top = slice(config.max_detections)
         return Rescored(

@@ -136,7 +136,8 @@ def merge_tiles(
         nms_iou: of boxes of one class that overlap more, only the best stays.
     """
     import torch
-    from torchvision.ops import batched_nms
+
+    from fgclip2.suppression import suppress
 
     moved = [
         item.boxes.reshape(-1, 4) + np.array([*window[:2]] * 2, dtype=np.float32)
@@ -149,7 +150,7 @@ def merge_tiles(
     classes = np.array([numbers[label] for label in labels], dtype=np.int64)
     cut = np.concatenate([_cut(own, window, size) for own, window in zip(moved, windows, strict=True)])
     left = np.flatnonzero(~_replaced(boxes, classes, cut))
-    kept = batched_nms(*(torch.from_numpy(values[left]) for values in (boxes, scores, classes)), nms_iou)
+    kept = suppress(*(torch.from_numpy(values[left]) for values in (boxes, scores, classes)), nms_iou)
     chosen = left[kept.numpy()]
     left_over = boxes[chosen], scores[chosen], tuple(labels[index] for index in chosen)
     outlined = [item for item in found if isinstance(item, MaskedDetections)]

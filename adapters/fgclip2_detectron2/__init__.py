@@ -23,6 +23,10 @@ try:
 except ImportError as error:
     raise Fgclip2Error(f"detectron2 cannot be imported ({error}); install it without compiling: {INSTALL}") from error
 
+from .exact_nms import install as _install_exact_nms  # noqa: E402
+
+_install_exact_nms()
+
 from .backbone import FGCLIP2Backbone  # noqa: E402
 from .datasets import SegmentationSet, register_datasets, register_folder  # noqa: E402
 from .evaluator import OpenVocabSemSegEvaluator  # noqa: E402

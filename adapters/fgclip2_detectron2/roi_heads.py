@@ -8,13 +8,14 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from detectron2.layers import ShapeSpec, batched_nms
+from detectron2.layers import ShapeSpec
 from detectron2.modeling.poolers import convert_boxes_to_pooler_format
 from detectron2.modeling.roi_heads import FastRCNNOutputLayers, StandardROIHeads
 from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
 
 from fgclip2.scoring import CHUNK, chunked_probabilities, geometric_ensemble, region_features
+from fgclip2.suppression import suppress
 
 from .backbone import DENSE
 
@@ -147,7 +148,7 @@ class TextRoIHeads(StandardROIHeads):
             start += chunk.shape[1]
         sure = best > predictor.test_score_thresh
         best, rows, labels = best[sure], rows[sure], labels[sure]
-        kept = batched_nms(boxes.tensor[rows], best, labels, predictor.test_nms_thresh)[: predictor.test_topk_per_image]
+        kept = suppress(boxes.tensor[rows], best, labels, predictor.test_nms_thresh)[: predictor.test_topk_per_image]
         instances = Instances(image_size)
         instances.pred_boxes = boxes[rows[kept]]
         instances.scores, instances.pred_classes = best[kept], labels[kept]

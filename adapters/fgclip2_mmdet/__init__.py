@@ -14,10 +14,11 @@ from fgclip2.opencv import require_opencv
 
 require_opencv()
 
-from . import ops  # noqa: E402
+from . import exact_nms, ops  # noqa: E402
 
 # Before the first mmdet import, which would otherwise bind placeholders in place of mmcv's operations.
 ops.install()
+exact_nms.install()
 with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
     # mmdet reports optional data sets that nobody asked for, and uses torch.jit in a deprecated way
     warnings.simplefilter("ignore", FutureWarning)

@@ -10,7 +10,6 @@ from typing import Any, Final
 import torch
 import torch.nn.functional as F
 from mmcv.cnn import Scale
-from mmcv.ops import batched_nms
 from mmdet.models.dense_heads import ATSSHead
 from mmdet.models.utils import multi_apply, unpack_gt_instances
 from mmdet.registry import MODELS
@@ -26,6 +25,7 @@ from fgclip2.scoring import CHUNK, chunked_probabilities, region_features
 
 from .bbox_head import MAX_SCALE
 from .ensemble import Regions, TextClassifier
+from .exact_nms import batched_nms
 from .vocabulary import ClassTexts
 
 _FREE: Final = 0.3  # a box that overlaps every object by less than this shows none of them

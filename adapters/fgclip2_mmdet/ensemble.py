@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
 import torch
-from mmcv.ops import batched_nms
 from mmdet.structures.bbox import scale_boxes
 from mmdet.utils import InstanceList
 from mmengine.structures import InstanceData
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from fgclip2.errors import Fgclip2Error
 from fgclip2.scoring import CHUNK, chunked_probabilities, geometric_ensemble
 
+from .exact_nms import batched_nms
 from .vocabulary import ClassTexts
 
 

@@ -420,3 +420,20 @@ def test_nothing_found_is_zero(tmp_path: Path) -> None:
 def test_config_defaults_are_detectron2s_sizes() -> None:
     config = MaskRCNNConfig()
     assert (config.channels, config.strides, config.most) == (256, (4, 8, 16, 32, 64), 100)
+
+
+def test_a_class_number_moves_no_box_in_nms() -> None:
+    """In detectron2's own code; our head's boxes go through the same function."""
+    from detectron2.modeling.proposal_generator import proposal_utils
+    from detectron2.modeling.roi_heads import fast_rcnn
+
+    from fgclip2_detectron2 import exact_nms
+
+    boxes = torch.tensor([[103, 100, 113, 110], [103, 100, 115, 110], [303, 300, 311, 308], [306, 301, 313, 309],
+                          [900, 600, 1000, 700]], dtype=torch.float32)  # fmt: skip
+    scores = torch.zeros(5, 20_001)
+    scores[:, 19_999] = torch.tensor([0.9, 0.8, 0.7, 0.6, 0.5])
+    (found,), _ = fast_rcnn.fast_rcnn_inference([boxes], [scores], [(1000, 1000)], 0.05, 0.7, 100)
+    assert found.pred_boxes.tensor.tolist() == boxes[[0, 2, 3, 4]].tolist()
+    assert found.pred_classes.tolist() == [19_999] * 4
+    assert proposal_utils.batched_nms is exact_nms.batched_nms
