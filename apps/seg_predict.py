@@ -28,6 +28,7 @@ from tqdm import tqdm
 
 import fgclip2
 from fgclip2.console import exit_code
+from fgclip2.data.finding import up_to_damage
 from fgclip2.data.media import VideoReader, VideoWriter
 from fgclip2.data.outputs import Results
 from fgclip2.data.sources import Sources, check_out
@@ -126,7 +127,7 @@ def run(arguments: Arguments) -> None:
             try:
                 image = open_image(path)
             except Fgclip2Error as error:
-                results.failures.append({"image": str(path), "error": str(error)})
+                results.fail(path, str(error))
                 continue
             _keep(results, path, name, image, segment(image))
         for video in sources.videos:
@@ -193,22 +194,35 @@ def _keep(results: Results, path: Path, name: Path, image: Image.Image, found: F
 
 
 def _segment_video(segment: Segmentor, path: Path, every: int, results: Results) -> None:
-    """One MP4 of overlays, and an entry and an index picture a frame."""
+    """One MP4 of overlays, and an entry and an index picture a frame; of a damaged video up to the damage."""
+    problems: list[Fgclip2Error] = []
+    before = len(results.entries)
+    try:
+        reader = VideoReader(path, every)
+    except Fgclip2Error as error:
+        results.fail(path, str(error))
+        return
     target, called = results.place(Path(path.name), (".mp4",), ".mp4")
+    masks = Path("masks") / Path(called).with_suffix("")  # not the video's own name, which another may have too
     with (
-        VideoReader(path, every) as reader,
+        reader,
         VideoWriter(target, reader.rate / every) as writer,
         tqdm(total=-(-reader.frames // every) or None, unit="frame", disable=None, file=sys.stderr) as progress,
     ):
-        for frame in reader:
+        for frame in up_to_damage(reader, problems):
             found = segment(frame.image)
             writer.add(_drawn(frame.image, found))
-            place, mask = results.place(Path("masks") / path.stem / f"{frame.index:06d}.png", (".png",), ".png")
+            place, mask = results.place(masks / f"{frame.index:06d}.png", (".png",), ".png")
             found.mask_image().save(place)
             where = {"image": str(path), "frame": frame.index, "time": round(frame.time, 3)}
             described = _described(frame.image, found, len(results.entries) + 1)
             results.entries.append({**where, **described, "picture": called, "mask": mask})
             progress.update()
+    count = len(results.entries) - before
+    if not count:
+        target.unlink(missing_ok=True)  # an MP4 without a frame
+    if problems:
+        results.fail(path, f"{problems[0]}; {count} frames could be read before that and are kept")
 
 
 def _drawn(image: Image.Image, found: Found) -> Image.Image:
@@ -233,9 +247,11 @@ def _report(results: Results, sources: Sources, written: list[Path], arguments: 
         print(f"{sources.ignored} other files in the folders were left alone")
     if results.failures:
         listing = arguments.out / "failures.jsonl"
-        print(
-            f"{len(results.failures)} pictures could not be read, see {listing}; first: {results.failures[0]['error']}"
-        )
+        named = {str(path) for path in sources.videos}
+        videos = sum(failure["image"] in named for failure in results.failures)
+        numbers = {"pictures could not be read": len(results.failures) - videos, "videos not to their end": videos}
+        counted = ", ".join(f"{number} {what}" for what, number in numbers.items() if number)
+        print(f"{counted}, see {listing}; first: {results.failures[0]['error']}")
     drawn = [path for path in written if path.suffix in (*_KEPT_SUFFIXES, ".mp4") and "masks" not in path.parts]
     things = results.listing == _THINGS
     print(f"{'things:  ' if things else 'areas:   '} {arguments.out / results.listing}")

@@ -67,7 +67,7 @@ def find_in_video(find: Finder, path: Path, every: int, results: Results, batch_
         VideoWriter(target, reader.rate / every) as writer,
         tqdm(total=-(-reader.frames // every) or None, unit="frame", disable=None, file=sys.stderr) as progress,
     ):
-        for frames in _batches(_up_to_damage(reader, problems), batch_size):
+        for frames in _batches(up_to_damage(reader, problems), batch_size):
             for frame, found in zip(frames, find([frame.image for frame in frames]), strict=True):
                 writer.add(_drawn(frame.image, found))
                 where = {"image": str(path), "frame": frame.index, "time": round(frame.time, 3)}
@@ -80,8 +80,8 @@ def find_in_video(find: Finder, path: Path, every: int, results: Results, batch_
     results.add(entries, key)
 
 
-def _up_to_damage(reader: VideoReader, problems: list[Fgclip2Error]) -> Iterator[Frame]:
-    """Frames until one cannot be read; why goes into ``problems``."""
+def up_to_damage(reader: VideoReader, problems: list[Fgclip2Error]) -> Iterator[Frame]:
+    """A video's frames until one cannot be read; why goes into ``problems``."""
     try:
         yield from reader
     except Fgclip2Error as error:

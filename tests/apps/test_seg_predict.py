@@ -276,3 +276,51 @@ def test_foreign_checkpoints_teach(trained: Path, tmp_path: Path, capsys: pytest
     for name, said in (("other.pth", "no checkpoint of seg_train.py"), ("broken.pth", "cannot be read")):
         assert predict(single, "--checkpoint", tmp_path / name, "--out", tmp_path / "out") == 2
         assert said in capsys.readouterr().err
+
+
+def test_names_that_inputs_share_keep_their_results_apart(tiny_dir: Path, tmp_path: Path) -> None:
+    """Pictures of one name from two folders, and videos that differ in folder or ending."""
+    places = [tmp_path / folder / "a.png" for folder in ("red", "blue")]
+    for seed, place in enumerate(places):
+        picture(place, (48 + 16 * seed, 32), seed)
+    clips = [tmp_path / "red/clip.mp4", tmp_path / "blue/clip.mp4", tmp_path / "blue/clip.mov"]
+    for seed, clip in enumerate(clips):
+        with VideoWriter(clip, 5) as writer:
+            writer.add(Image.open(picture(tmp_path / "frames/0.png", (48 + 16 * seed, 32), seed)))
+    out = tmp_path / "out"
+    options = ["--classes", "dog, 猫", "--model", tiny_dir, "--max-patches", 12, "--out", out]
+    assert predict(*places, *clips, *options) == 0
+    entries = json.loads((out / "segments.json").read_text(encoding="utf-8"))
+    assert [entry["image"] for entry in entries] == [str(path) for path in (*places, *clips)]
+    assert [entry["mask"] for entry in entries] == [
+        "masks/a.png", "masks/a-2.png", "masks/clip/000000.png", "masks/clip-2/000000.png",
+        "masks/clip.mov/000000.png",
+    ]  # fmt: skip
+    for entry in entries:
+        assert list(Image.open(out / entry["mask"]).size) == entry["size"]
+    assert len({entry["picture"] for entry in entries}) == 5
+
+
+def test_a_damaged_video_costs_only_what_is_damaged(
+    tiny_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good, bad, out = picture(tmp_path / "a.png"), tmp_path / "bad.mp4", tmp_path / "out"
+    rng = np.random.default_rng(0)
+    with VideoWriter(bad, 10) as writer:
+        for _ in range(60):
+            writer.add(Image.fromarray(rng.integers(0, 255, (96, 128, 3), dtype=np.uint8)))
+    content = bytearray(bad.read_bytes())
+    start, end = content.find(b"mdat") + 4, content.find(b"moov")
+    start += (end - start) // 3
+    content[start : end - 4] = bytes(end - 4 - start)
+    bad.write_bytes(content)
+    options = ["--classes", "dog, 猫", "--model", tiny_dir, "--max-patches", 12, "--out", out]
+    assert predict(good, bad, *options) == 0, capsys.readouterr().err
+    entries = json.loads((out / "segments.json").read_text(encoding="utf-8"))
+    readable = len(entries) - 1
+    assert [entry["image"] for entry in entries] == [str(good)] + [str(bad)] * readable
+    assert 0 < readable < 60
+    (failure,) = map(json.loads, (out / "failures.jsonl").read_text(encoding="utf-8").splitlines())
+    assert failure["image"] == str(bad)
+    assert f"{readable} frames could be read before that and are kept" in failure["error"]
+    assert "1 videos not to their end, see" in capsys.readouterr().out
