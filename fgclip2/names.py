@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
+from fgclip2.data.labelmap import labelmap_names
 from fgclip2.errors import Fgclip2Error
 
 ClassNames: TypeAlias = "Sequence[str] | Mapping[str, Sequence[str]]"
@@ -37,8 +38,9 @@ def load_classes(path: str | os.PathLike[str]) -> dict[str, tuple[str, ...]]:
     """Class names of a file, in its order, each with its synonyms.
 
     Args:
-        path: ``.txt`` with one name a line, or ``.json`` with a list of names or of ``{"name": "sofa", "synonyms":
-            ["couch", "沙发"]}``, or COCO's and LVIS's ``{"categories": [{"name": ...}]}``; synonyms may be missing.
+        path: ``.txt`` with one name a line, or CVAT's ``labelmap.txt``; or ``.json`` with a list of names or of
+            ``{"name": "sofa", "synonyms": ["couch", "沙发"]}``, or COCO's and LVIS's ``{"categories": [{"name":
+            ...}]}``; synonyms may be missing.
 
     Raises:
         Fgclip2Error: the file is missing, of another kind or form, or its names repeat.
@@ -48,7 +50,7 @@ def load_classes(path: str | os.PathLike[str]) -> dict[str, tuple[str, ...]]:
         raise Fgclip2Error(f"{file} is neither .txt (one class name a line) nor .json (a list of names, or COCO)")
     try:
         text = file.read_text(encoding="utf-8-sig")
-        content: Any = json.loads(text) if file.suffix.lower() == ".json" else text.splitlines()
+        content: Any = json.loads(text) if file.suffix.lower() == ".json" else labelmap_names(text) or text.splitlines()
     except FileNotFoundError as error:
         raise Fgclip2Error(f"class file {file} does not exist; give a .txt or .json file") from error
     except (OSError, ValueError) as error:

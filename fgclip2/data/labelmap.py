@@ -27,10 +27,11 @@ class LabelMap:
     colors: tuple[tuple[int, int, int], ...]
 
 
-def is_labelmap(text: str) -> bool:
-    """Whether every line of a text, comments aside, is ``name:R,G,B:parts:actions``."""
-    lines = _lines(text)
-    return bool(lines) and all(_LINE.fullmatch(line) for line in lines)
+def labelmap_names(text: str) -> list[str] | None:
+    """Class names where every line of a text, comments aside, is ``name:R,G,B:parts:actions``; else ``None``."""
+    matches = [_LINE.fullmatch(line) for line in _lines(text)]
+    names = [match["name"].strip() for match in matches if match is not None]
+    return names if names and len(names) == len(matches) else None
 
 
 def read_labelmap(path: str | os.PathLike[str]) -> LabelMap | None:
@@ -44,13 +45,13 @@ def read_labelmap(path: str | os.PathLike[str]) -> LabelMap | None:
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:
         raise Fgclip2Error(f"{file} cannot be read ({error}); give UTF-8 text, one class name a line") from error
-    if not is_labelmap(text):
+    named = labelmap_names(text)
+    if named is None:
         return None
-    names: list[str] = []
     colors: dict[tuple[int, int, int], str] = {}
     for line in _lines(text):
         match = _LINE.fullmatch(line)
-        assert match is not None  # `is_labelmap` has looked
+        assert match is not None  # `labelmap_names` has looked
         name = match["name"].strip()
         if match["color"] is None:
             raise Fgclip2Error(f"{file}: {name!r} has no colour; write {name}:R,G,B::")
@@ -62,8 +63,7 @@ def read_labelmap(path: str | os.PathLike[str]) -> LabelMap | None:
             raise Fgclip2Error(
                 f"{file}: {earlier!r} and {name!r} have one colour, {match['color']}; give each class its own"
             )
-        names.append(name)
-    return LabelMap(tuple(names), tuple(colors))
+    return LabelMap(tuple(named), tuple(colors))
 
 
 def _lines(text: str) -> list[str]:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from apps import seg_train
 from fgclip2.errors import Fgclip2Error
+from fgclip2.names import load_names
 from fgclip2_detectron2.config_data import register_data
 from fgclip2_detectron2.datasets import class_set, segmentation_set
 from fgclip2_detectron2.engine import load_config
@@ -292,6 +293,7 @@ def test_colour_masks_take_their_classes_from_a_label_map(tmp_path: Path) -> Non
     entered(overrides)
     assert class_set("folder_train").main == ("background", "猫", "dog")
     assert labels("folder_train") == [[2, 0, 1]]
+    assert load_names(tmp_path / "names.txt") == ["background", "猫", "dog"]  # for every other program
     entered(overrides, "folders.background=0")
     assert class_set("folder_train").main == ("猫", "dog")
     assert labels("folder_train") == [[1, 2, 0]]
