@@ -91,10 +91,9 @@ class Ways:
         self.model = model
         self.language, first = next(iter(names.items()))
         self.base = torch.tensor([first.index(name) for name in known])
-        self.detector.clear_vocabularies()
         self.detector.set_vocabulary(known, novel=(), name=_CLOSED)
         for language, every in names.items():
-            self.detector.set_vocabulary(every, [name not in known for name in first], language)
+            self.detector.add_vocabulary(language, every, [name not in known for name in first])
         self.rescorers = {language: FusionRescorer(model, every, self.fusion) for language, every in names.items()}
         self.control = FusionRescorer(model, shuffled(as_vocabulary(first, model)), self.fusion)
 

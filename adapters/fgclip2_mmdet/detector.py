@@ -83,11 +83,12 @@ class FGCLIP2Detector(OpenVocabDetector, TwoStageDetector):
     def predict(self, batch_inputs: Tensor, batch_data_samples: SampleList, rescale: bool = True) -> SampleList:
         """Detections: ``pred_instances`` for the first vocabulary, ``pred_<name>`` for each further one.
 
+        Where a call of mmdetection's inferencer gives ``texts``, these are the only classes, for that call.
         Those of a detector with a mask head have ``masks``, see `OpenVocabRoIHead.add_masks`.
         """
         maps, regions, _ = self._look(batch_inputs, batch_data_samples)
         metas = [sample.metainfo for sample in batch_data_samples]
-        found = self.roi_head.detect(regions, metas, rescale)
+        found = self.roi_head.detect(regions, metas, rescale, self.asked_texts(batch_data_samples))
         if self.with_mask:
             self.roi_head.add_masks(maps, metas, found, rescale)
         return self.add_vocabularies(batch_data_samples, found)

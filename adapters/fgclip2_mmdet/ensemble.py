@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, cast
+from typing import Any, Final, NamedTuple, cast
 
 import torch
 from mmdet.structures.bbox import scale_boxes
@@ -17,6 +17,9 @@ from fgclip2.scoring import CHUNK, chunked_probabilities, geometric_ensemble
 
 from .exact_nms import batched_nms
 from .vocabulary import ClassTexts
+
+ASKED: Final = "asked"
+"""The entry of `TextClassifier.detect` for classes that a call gives."""
 
 
 @dataclass(frozen=True)
@@ -92,9 +95,20 @@ class TextClassifier:
             yield joined
 
     def detect(
-        self, pictures: Sequence[Regions], batch_img_metas: Sequence[Mapping[str, Any]], rescale: bool = True
+        self,
+        pictures: Sequence[Regions],
+        batch_img_metas: Sequence[Mapping[str, Any]],
+        rescale: bool = True,
+        asked: Sequence[ClassTexts] | None = None,
     ) -> dict[str, InstanceList]:
         """Detections of every picture for every vocabulary.
+
+        Args:
+            pictures: regions of each.
+            batch_img_metas: of the same pictures.
+            rescale: boxes in pixels of the original picture.
+            asked: for each picture classes of its own, in place of the vocabularies; the result has one entry, whose
+                ``label_names`` are what mmdetection draws.
 
         Returns:
             For each vocabulary's name one ``InstanceData`` a picture: ``bboxes`` (K, 4) xyxy in pixels (of the original
@@ -103,9 +117,11 @@ class TextClassifier:
         Raises:
             Fgclip2Error: there is no vocabulary.
         """
+        factors = [meta["scale_factor"] if rescale else (1.0, 1.0) for meta in batch_img_metas]
+        if asked is not None:
+            return {ASKED: list(map(self._named, pictures, factors, asked))}
         if not len(self.test_texts):
             raise Fgclip2Error("the detector has no classes to look for; call detector.set_vocabulary(names) first")
-        factors = [meta["scale_factor"] if rescale else (1.0, 1.0) for meta in batch_img_metas]
         return {
             name: [
                 select_detections(_rescaled(regions.boxes, factor), self.scores(regions, texts), self.test_cfg)
@@ -113,6 +129,12 @@ class TextClassifier:
             ]
             for name, texts in cast("dict[str, ClassTexts]", self.test_texts).items()
         }
+
+    def _named(self, regions: Regions, factor: tuple[float, ...], texts: ClassTexts) -> InstanceData:
+        """Detections of one picture for its own classes."""
+        found = select_detections(_rescaled(regions.boxes, factor), self.scores(regions, texts), self.test_cfg)
+        found.label_names = [texts.names[label] for label in found.labels.tolist()]
+        return found
 
 
 def _rescaled(boxes: Tensor, factor: tuple[float, ...]) -> Tensor:

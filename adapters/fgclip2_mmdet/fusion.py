@@ -19,6 +19,7 @@ from fgclip2.images import open_image
 from fgclip2.predictor import FGCLIP2
 from fgclip2.vocabulary import ClassNames, Vocabulary
 
+from .asking import refuse_texts
 from .drawing import let_it_draw
 from .inference import open_config
 from .proposals import build_detector, load_detector
@@ -76,8 +77,28 @@ class FusionDetInferencer(DetInferencer):
         let_it_draw(self.classes)
         return len(self._rescorer.contrast)
 
+    def __call__(
+        self,
+        inputs: Any,
+        *args: Any,
+        texts: Any = None,
+        stuff_texts: Any = None,
+        custom_entities: bool = False,
+        tokens_positive: Any = None,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """Detect and name; arguments and result are those of mmdetection's ``DetInferencer``.
+
+        Raises:
+            Fgclip2Error: ``texts`` or what belongs to it: `set_classes` chooses the classes.
+        """
+        refuse_texts(texts, stuff_texts, custom_entities, tokens_positive)
+        return super().__call__(inputs, *args, **kwargs)
+
     def preprocess(self, inputs: Any, batch_size: int = 1, **kwargs: Any) -> Iterator[tuple[Any, dict[str, Any]]]:
         """mmdetection's batches, with the pictures that FG-CLIP 2 will look at."""
+        given = next((item for item in inputs if isinstance(item, dict) and "text" in item), {})
+        refuse_texts(given.get("text"), given.get("stuff_text"), False, None)
         for originals, data in super().preprocess(inputs, batch_size, **kwargs):
             yield originals, {**data, "pictures": [_picture(original) for original in originals]}
 

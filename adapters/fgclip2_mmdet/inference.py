@@ -123,7 +123,6 @@ class OpenVocabInferencer:
         novel = novel_flags(scored.names, words, None, scored.synonyms)
         for index in same.values():
             novel[index] = False
-        self.detector.clear_vocabularies()
         self.detector.set_vocabulary(scored, novel)
         self.classes = wanted.names
         self.left_out = tuple(trained[index] for index in sorted(same)) if contrast else ()

@@ -70,8 +70,9 @@ class FGCLIP2OneStageDetector(OpenVocabDetector):
         """Detections: ``pred_instances`` for the first vocabulary, ``pred_<name>`` for each further one."""
         x = self.extract_feat(batch_inputs, batch_data_samples)
         metas = [sample.metainfo for sample in batch_data_samples]
+        asked = self.asked_texts(batch_data_samples)
         return self.add_vocabularies(
-            batch_data_samples, self.bbox_head.detect(self.bbox_head.regions(x, metas), metas, rescale)
+            batch_data_samples, self.bbox_head.detect(self.bbox_head.regions(x, metas), metas, rescale, asked)
         )
 
     def _forward(self, batch_inputs: Tensor, batch_data_samples: SampleList | None = None) -> tuple[Any, ...]:

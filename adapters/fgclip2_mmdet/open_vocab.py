@@ -8,11 +8,13 @@ from typing import Any, cast
 from mmdet.models.detectors import BaseDetector
 from mmdet.structures import SampleList
 from mmdet.utils import InstanceList
+from mmengine.config import Config
 from torch import Tensor
 
 from fgclip2.errors import Fgclip2Error
 from fgclip2.vocabulary import ClassNames, Vocabulary
 
+from .asking import asked_names, let_texts_through
 from .backbone import FGCLIP2Backbone
 from .drawing import let_it_draw
 from .ensemble import TextClassifier
@@ -33,6 +35,7 @@ class OpenVocabDetector(BaseDetector):
 
     backbone: FGCLIP2Backbone
     templates: Sequence[str] | None = None
+    _cfg: Config | None = None
     words: Mapping[str, Collection[str]] = {}
     """Training classes with their words in all languages, see `trained_words`."""
 
@@ -65,10 +68,10 @@ class OpenVocabDetector(BaseDetector):
         if not test and not train:
             return
         for name, classes in named.items():
-            self.set_vocabulary(classes, vocabulary.get("novel"), name=name)
+            self.add_vocabulary(name, classes, vocabulary.get("novel"))
         if vocabulary.get("control"):
             first = as_vocabulary(next(iter(named.values())), self.backbone.predictor, self.templates)
-            self.set_vocabulary(shuffled(first), vocabulary.get("novel"), name=vocabulary["control"])
+            self.add_vocabulary(vocabulary["control"], shuffled(first), vocabulary.get("novel"))
 
     @property
     def trained_classes(self) -> tuple[str, ...]:
@@ -82,7 +85,7 @@ class OpenVocabDetector(BaseDetector):
         novel: Collection[str] | Sequence[bool] | None = None,
         name: str = MAIN,
     ) -> None:
-        """Choose what to look for; no training is needed.
+        """Choose what to look for, in place of every vocabulary so far; no training is needed.
 
         Args:
             vocabulary: class names, English or Chinese, with or without synonyms, or a ready
@@ -90,17 +93,70 @@ class OpenVocabDetector(BaseDetector):
             novel: names or flags of the classes that the detector was not trained on; ``None`` takes every class
                 that has no word, in any language, of a training class. They are scored with ``beta`` instead of
                 ``alpha``.
-            name: several vocabularies can be kept and are all scored in one pass. The first one fills
-                ``pred_instances``, the others ``pred_<name>``.
+            name: what `add_vocabulary` and ``text_head.test_texts`` call it.
 
         Raises:
             Fgclip2Error: empty, from another model, or with novel names that are not classes.
         """
+        texts = self._class_texts(vocabulary, novel)
+        self.text_head.test_texts.clear()
+        self.text_head.test_texts[name] = texts
+        self._tell_classes()
+
+    def add_vocabulary(
+        self,
+        name: str,
+        vocabulary: Vocabulary | ClassNames,
+        novel: Collection[str] | Sequence[bool] | None = None,
+    ) -> None:
+        """Look for a further vocabulary in the same pass; one of this name is replaced.
+
+        The first vocabulary fills ``pred_instances``, every further one ``pred_<name>``. Arguments and errors are
+        those of `set_vocabulary`.
+        """
+        self.text_head.test_texts[name] = self._class_texts(vocabulary, novel)
+        self._tell_classes()
+
+    def _class_texts(
+        self, vocabulary: Vocabulary | ClassNames, novel: Collection[str] | Sequence[bool] | None = None
+    ) -> ClassTexts:
         built = as_vocabulary(vocabulary, self.backbone.predictor, self.templates)
         known = {word for words in self.words.values() for word in words}.union(self.trained_classes)
         texts = ClassTexts(built, novel_flags(built.names, known, novel, built.synonyms))
-        self.text_head.test_texts[name] = texts.to(next(self.parameters()).device)
-        self._tell_classes()
+        return texts.to(next(self.parameters()).device)
+
+    @property
+    def cfg(self) -> Config | None:
+        """What mmdetection's ``init_detector`` and ``DetInferencer`` set: the config that the detector was built of.
+
+        When it is set, the test pipeline learns to hand on the texts of a call (``texts``, ``custom_entities``), which
+        it would drop in silence.
+        """
+        return self._cfg
+
+    @cfg.setter
+    def cfg(self, value: Config) -> None:
+        self._cfg = value
+        let_texts_through(value)
+
+    def asked_texts(self, samples: SampleList) -> list[ClassTexts] | None:
+        """The classes that a call of mmdetection's inferencer asks for, of each image; ``None`` where it asks for none.
+
+        Raises:
+            Fgclip2Error: texts that are not class names; see `fgclip2_mmdet.asking.asked_names`.
+        """
+        asked = [asked_names(sample.metainfo) for sample in samples]
+        if not any(asked):
+            return None
+        own = {names: self._class_texts(names) for names in dict.fromkeys(asked) if names}
+        if not all(asked) and not len(self.text_head.test_texts):
+            raise Fgclip2Error(
+                "texts are given for some images only; give texts for all, or call set_vocabulary(names)"
+            )
+        vocabularies = cast("dict[str, ClassTexts]", self.text_head.test_texts)
+        texts = [own[names] if names else next(iter(vocabularies.values())) for names in asked]
+        let_it_draw(name for item in texts for name in item.names)
+        return texts
 
     def clear_vocabularies(self) -> None:
         """Forget every test vocabulary."""

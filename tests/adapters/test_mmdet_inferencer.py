@@ -10,7 +10,7 @@ import mmdet
 import numpy as np
 import pytest
 import torch
-from mmdet.apis import DetInferencer
+from mmdet.apis import DetInferencer, inference_detector, init_detector
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
@@ -63,7 +63,6 @@ def test_a_trained_detector_in_mmdetections_inferencer(run: tuple[Path, Path], p
     config, weights = map(str, run)
     peer = DetInferencer(model=config, weights=weights, device="cpu", show_progress=False)
     assert list(peer.model.dataset_meta["classes"]) == ["狗", "猫", "红色汽车"]
-    peer.model.clear_vocabularies()
     peer.model.set_vocabulary(NAMES)
     assert list(peer.visualizer.dataset_meta["classes"]) == NAMES
     with warnings.catch_warnings(record=True) as told:
@@ -84,6 +83,82 @@ def test_a_trained_detector_in_mmdetections_inferencer(run: tuple[Path, Path], p
     (of_array, again) = peer([pixels, str(picture)], batch_size=2)["predictions"]
     np.testing.assert_allclose(of_array["scores"], found["scores"], rtol=1e-4)
     np.testing.assert_allclose(again["scores"], found["scores"], rtol=1e-4)
+
+
+def test_setting_classes_sets_them(run: tuple[Path, Path], picture: Path) -> None:
+    """A trained detector comes with vocabularies of its evaluation; what is set takes their place."""
+    config, weights = map(str, run)
+    detector = init_detector(config, weights, device="cpu")
+    detector.add_vocabulary("more", ["tree"])
+    detector.set_vocabulary(["lamp", "猫"])
+    assert list(detector.text_head.test_texts) == ["main"]
+    assert list(detector.dataset_meta["classes"]) == ["lamp", "猫"]
+    found = inference_detector(detector, str(picture)).pred_instances
+    expected = OpenVocabInferencer.from_checkpoint(weights, config=config, device="cpu")
+    expected.set_classes(["lamp", "猫"], contrast=False)
+    (own,) = expected([Image.open(picture).convert("RGB")], score_thr=0.0)
+    np.testing.assert_allclose(found.scores, own.scores, rtol=1e-5)
+    assert [["lamp", "猫"][label] for label in found.labels.tolist()] == list(own.labels)
+    detector.add_vocabulary("more", ["tree"])
+    sample = inference_detector(detector, str(picture))
+    assert sample.pred_more.labels.max() == 0
+    assert torch.equal(sample.pred_instances.labels, found.labels)
+
+
+@pytest.mark.parametrize(
+    ("texts", "custom_entities", "names"),
+    [
+        ("lamp . St. Bernard . 猫 .", True, ["lamp", "St. Bernard", "猫"]),
+        ("lamp. red car. 猫.", True, ["lamp", "red car", "猫"]),
+        ([["lamp", "1,000 people"]], False, ["lamp", "1,000 people"]),
+        ("lamp", True, ["lamp"]),
+    ],
+)
+def test_texts_of_a_call_are_the_classes_of_that_call(
+    run: tuple[Path, Path], picture: Path, tmp_path: Path, texts: object, custom_entities: bool, names: list[str]
+) -> None:
+    config, weights = map(str, run)
+    peer = DetInferencer(model=config, weights=weights, device="cpu", show_progress=False)
+    before = peer(str(picture))["predictions"][0]
+    called = {"texts": texts, "custom_entities": custom_entities, "return_datasamples": True, "out_dir": str(tmp_path)}
+    (sample,) = peer(str(picture), pred_score_thr=0.0, **called)["predictions"]
+    found = sample.pred_instances
+    ours = OpenVocabInferencer.from_checkpoint(weights, config=config, device="cpu")
+    ours.set_classes(names, contrast=False)
+    (expected,) = ours([Image.open(picture).convert("RGB")], score_thr=0.0)
+    np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-5)
+    assert [names[label] for label in found.labels.tolist()] == list(expected.labels) == found.label_names
+    assert peer(str(picture))["predictions"][0] == before  # for that call alone
+    other = inference_detector(peer.model, str(picture), text_prompt=" . ".join(names), custom_entities=True)
+    np.testing.assert_allclose(other.pred_instances.scores, found.scores, rtol=1e-5)
+
+
+def test_each_image_of_a_call_has_texts_of_its_own(run: tuple[Path, Path], picture: Path) -> None:
+    config, weights = map(str, run)
+    peer = DetInferencer(model=config, weights=weights, device="cpu", show_progress=False)
+    called = {"texts": [["lamp"], ["lamp", "猫"]], "return_datasamples": True, "batch_size": 2}
+    one, two = peer([str(picture)] * 2, **called)["predictions"]
+    assert set(one.pred_instances.label_names) == {"lamp"}
+    assert set(two.pred_instances.label_names) == {"lamp", "猫"}
+
+
+def test_texts_that_would_do_nothing_are_refused(
+    run: tuple[Path, Path], stock: tuple[Path, Path], tiny: fgclip2.FGCLIP2, picture: Path
+) -> None:
+    config, weights = map(str, run)
+    peer = DetInferencer(model=config, weights=weights, device="cpu", show_progress=False)
+    with pytest.raises(Fgclip2Error, match="captions are not parsed"):
+        peer(str(picture), texts="two dogs under a tree")
+    with pytest.raises(Fgclip2Error, match="tokens_positive would do nothing"):
+        peer(str(picture), texts="dog", custom_entities=True, tokens_positive=[[0, 3]])
+    with pytest.raises(Fgclip2Error, match="stuff_texts would do nothing"):
+        peer(str(picture), texts="dog", custom_entities=True, stuff_texts="sky")
+    with pytest.raises(Fgclip2Error, match="are the same"):
+        peer(str(picture), texts="dog . Dog", custom_entities=True)
+    fused = FusionDetInferencer(*stock, fgclip2=tiny, classes=NAMES, device="cpu", show_progress=False)
+    for option in ({"texts": "dog"}, {"custom_entities": True}, {"tokens_positive": [[0, 1]]}, {"stuff_texts": "sky"}):
+        with pytest.raises(Fgclip2Error, match=r"would do nothing.*set_classes"):
+            fused(str(picture), **option)
 
 
 @pytest.fixture(scope="module")
