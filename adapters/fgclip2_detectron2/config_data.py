@@ -16,9 +16,13 @@ from fgclip2.names import load_names, parse_names, said
 from .datasets import class_set, forget, segmentation_set, unseen_names
 from .folder_data import register_folders
 from .instances import InstanceSet, instance_set, register_coco_data
+from .masks import MaskFormat
 from .pairing import few
 from .scenes import ScenesConfig, register_scene_instances, register_scenes
+from .survey import survey
 
+SURVEYED: Final = 5000
+"""Masks of a benchmark that are read before training."""
 MASK_RCNN: Final = "fgclip2_detectron2.mask_rcnn.build_mask_rcnn"
 """The builder, as a config's ``model`` names it, of what takes instances."""
 _PARTS: Final = {"folders": ("images", "masks"), "coco": ("annotations", "images")}  # what each part names
@@ -104,6 +108,27 @@ def check_data(cfg: DictConfig, train: bool = True) -> None:
             raise Fgclip2Error(f"the data set {name!r} has no pictures")
     if train:
         training_records(cfg.data.train)
+
+
+def benchmark_notes(dataset: str) -> list[str]:
+    """Classes of a benchmark that its training masks do not show, from `SURVEYED` masks at most.
+
+    Masks of ``folders`` are read when they are entered; instances are counted in their file.
+
+    Raises:
+        Fgclip2Error: masks that cannot be used.
+    """
+    data = class_set(dataset)
+    form = getattr(getattr(data, "load", None), "form", None)
+    if not isinstance(form, MaskFormat) or dataset == "folder_train":
+        return []
+    records = DatasetCatalog.get(dataset)
+    chosen = records[:: -(-len(records) // SURVEYED)]
+    unshown = [data.main[label] for label in survey(chosen, form, dataset).unshown(form)]
+    some = "" if len(chosen) == len(records) else f" in {len(chosen):,} of its {len(records):,} masks"
+    return [f"{dataset}: {len(unshown)} of {len(data.main)} classes have no pixel{some}: {few(unshown)}"] * bool(
+        unshown
+    )
 
 
 def training_records(dataset: str) -> tuple[list[dict[str, Any]], int]:

@@ -379,6 +379,7 @@ def test_every_benchmark_config_runs(
     out = tmp_path / "out"
     config = seg_train.CONFIGS / "coco_stuff.py"
     assert train("--config", config, *small(tiny_dir, out), "--pictures", 0) == 0, capsys.readouterr().err
+    assert "coco_stuff_train: 168 of 171 classes have no pixel: car, " in capsys.readouterr().out
     metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))["metrics"]
     assert list(metrics) == ["ade847_val", "pc459_val", "ade150_val", "pc59_val", "voc20_val", "voc21_val"]
     assert all(list(figures) == ["en", "zh", "shuffled"] for figures in metrics.values())
