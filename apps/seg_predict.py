@@ -102,7 +102,11 @@ class Arguments:
         phrases = tuple(parse_names(self.background)) if self.background else ()
         threshold = None if self.checkpoint else self.threshold
         return SegmentationConfig(
-            self.max_patches or _PATCHES, tile=self.tile, threshold=threshold, background=phrases, refine=self.refine
+            _PATCHES if self.max_patches is None else self.max_patches,
+            tile=self.tile,
+            threshold=threshold,
+            background=phrases,
+            refine=self.refine,
         )
 
     def names(self) -> ClassNames | Vocabulary | None:

@@ -76,11 +76,11 @@ def run(arguments: Arguments) -> None:
     """Do what the command line says; see the module's text. Everything is checked before anything is written."""
     import fgclip2_detectron2  # noqa: F401  (seconds of imports, so only after the cheap checks)
     from fgclip2_detectron2.checkpoint import find_checkpoint
-    from fgclip2_detectron2.config_data import benchmark_notes
+    from fgclip2_detectron2.config_data import training_notes
 
     cfg, notes, unshown = _configured(arguments)
     if not arguments.eval_only:
-        notes += benchmark_notes(cfg.data.train)
+        notes += training_notes(cfg)
     work_dir = Path(cfg.train.output_dir)
     if arguments.resume or arguments.eval_only:
         find_checkpoint(work_dir)

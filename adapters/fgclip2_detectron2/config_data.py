@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, cast
@@ -12,10 +13,12 @@ from omegaconf import DictConfig, OmegaConf
 from fgclip2.data.coco import CocoDataset, load_coco
 from fgclip2.errors import Fgclip2Error
 from fgclip2.names import load_names, parse_names, said
+from fgclip2.processing import grid_size
+from fgclip2.tower import PATCH
 
 from .datasets import class_set, forget, segmentation_set, unseen_names
 from .folder_data import register_folders
-from .instances import InstanceSet, instance_set, register_coco_data
+from .instances import LEAST, InstanceSet, instance_set, register_coco_data
 from .masks import MaskFormat
 from .pairing import few
 from .scenes import ScenesConfig, register_scene_instances, register_scenes
@@ -110,15 +113,18 @@ def check_data(cfg: DictConfig, train: bool = True) -> None:
         training_records(cfg.data.train)
 
 
-def benchmark_notes(dataset: str) -> list[str]:
-    """Classes of a benchmark that its training masks do not show, from `SURVEYED` masks at most.
+def training_notes(cfg: DictConfig) -> list[str]:
+    """What of a config's training data can never be learned, a line each.
 
-    Masks of ``folders`` are read when they are entered; instances are counted in their file.
+    Classes of a benchmark that no mask shows, of `SURVEYED` masks at most; and objects that the size of training images
+    makes too small. Masks of ``folders`` are read when they are entered.
 
     Raises:
         Fgclip2Error: masks that cannot be used.
     """
-    data = class_set(dataset)
+    dataset, data = cfg.data.train, class_set(cfg.data.train)
+    if isinstance(data, InstanceSet):
+        return _too_small(dataset, data, cfg)
     form = getattr(getattr(data, "load", None), "form", None)
     if not isinstance(form, MaskFormat) or dataset == "folder_train":
         return []
@@ -129,6 +135,34 @@ def benchmark_notes(dataset: str) -> list[str]:
     return [f"{dataset}: {len(unshown)} of {len(data.main)} classes have no pixel{some}: {few(unshown)}"] * bool(
         unshown
     )
+
+
+def _too_small(dataset: str, data: InstanceSet, cfg: DictConfig) -> list[str]:
+    """Objects whose boxes have less than `LEAST` pixels in training images, however large a crop makes them."""
+    labels: dict[int, int] | None = getattr(data.load, "labels", None)
+    if labels is None:  # generated scenes
+        return []
+    small: Counter[str] = Counter()
+    every: Counter[str] = Counter()
+    for record in DatasetCatalog.get(dataset):
+        image = record["coco"]
+        rows, columns = grid_size(image.width, image.height, cfg.data.max_patches, PATCH)
+        scale = rows * columns * PATCH**2 / (image.width * image.height) / cfg.data.crop[0]
+        for thing in record["things"]:
+            if not thing.is_crowd:
+                x1, y1, x2, y2 = thing.box
+                name = data.main[labels[thing.category_id]]
+                every[name] += 1
+                small[name] += (x2 - x1) * (y2 - y1) * scale < LEAST
+    total = small.total()
+    if not total:
+        return []
+    whole = [name for name, count in small.items() if count == every[name]]  # each has an object
+    also = f"; of {few(whole)} none is trained" if whole else ""
+    return [
+        f"{dataset}: {total:,} of {every.total():,} objects have less than {LEAST} pixels in training images and are "
+        f"not trained{also}. Are their coordinates in pixels? More data.max_patches keep small ones"
+    ]
 
 
 def training_records(dataset: str) -> tuple[list[dict[str, Any]], int]:

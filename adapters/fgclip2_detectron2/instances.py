@@ -23,7 +23,8 @@ from .class_names import COCO_STUFF
 from .datasets import ClassSet, class_set, register
 from .mapper import Loader, Mapper, whole_patches
 
-_LEAST: Final = 4  # pixels of a training mask that a crop leaves; less says nothing about a thing
+LEAST: Final = 4
+"""Pixels of a training mask, at the least; fewer, as a crop may leave, say nothing about a thing."""
 
 
 @dataclass(frozen=True)
@@ -232,7 +233,7 @@ class InstanceMapper(Mapper[list[Thing]]):
 
 
 def _instances(things: Sequence[Thing], masks: Sequence[np.ndarray], size: tuple[int, int]) -> Instances:
-    left = [index for index, mask in enumerate(masks) if mask.sum() >= _LEAST]
+    left = [index for index, mask in enumerate(masks) if mask.sum() >= LEAST]
     stack = np.stack([masks[index] for index in left]) if left else np.zeros((0, *size), bool)
     instances = Instances(size)
     instances.gt_masks = BitMasks(stack)

@@ -247,6 +247,7 @@ def test_candidates_only_leave_out(trained: Path) -> None:
         (["a.png", "--classes", "nowhere.safetensors"], "does not exist"),
         (["a.png", "--classes", "dog, Dog"], "are the same"),
         (["a.png", "--classes", "dog", "--max-patches", "99999"], "max_patches 99999"),
+        (["a.png", "--classes", "dog", "--max-patches", "0"], "max_patches 0"),
         (["a.png", "--classes", "dog", "--tile", "3"], "tile 3"),
         (["a.png", "--checkpoint", "x", "--refine"], "--refine would do nothing"),
         (["a.png", "--checkpoint", "nowhere"], "no checkpoint in"),

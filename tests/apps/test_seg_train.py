@@ -17,7 +17,7 @@ from apps import seg_train
 from fgclip2.errors import Fgclip2Error
 from fgclip2_detectron2 import register_datasets
 from fgclip2_detectron2.checkpoint import find_checkpoint, load_segmentor, read_checkpoint, read_facts
-from fgclip2_detectron2.config_data import register_data, training_records
+from fgclip2_detectron2.config_data import register_data, training_notes, training_records
 from fgclip2_detectron2.datasets import class_set
 from fgclip2_detectron2.engine import load_config
 
@@ -541,3 +541,23 @@ def test_classes_without_objects_are_novel_and_named(tmp_path: Path) -> None:
     ]
     assert class_set("coco_train").base == class_set("coco_val").base == [0, 1]
     assert class_set("coco_val").novel == {"bird", "人群"}
+
+
+def test_objects_that_are_too_small_to_train_are_told(tmp_path: Path) -> None:
+    """Boxes in shares of the image, or things of two pixels: counted as objects, and never trained."""
+    data = coco_miniature(tmp_path)
+    content = json.loads((tmp_path / "train.json").read_text(encoding="utf-8"))
+    for item in content["annotations"]:
+        if item["category_id"] == 2:
+            item |= {"bbox": [20, 10, 2, 2], "segmentation": [[20, 10, 22, 10, 22, 12, 20, 12]]}
+    (tmp_path / "train.json").write_text(json.dumps(content), encoding="utf-8")
+    cfg = load_config(seg_train.CONFIGS / "instances.py", [*data, "data.max_patches=12", "data.crop=[1.0, 1.0]"])
+    register_data(cfg)
+    assert training_notes(cfg) == []  # images of 64 x 48 stay as they are, and four pixels are enough
+    cfg.data.max_patches = 6
+    assert training_notes(cfg) == [
+        "coco_train: 2 of 4 objects have less than 4 pixels in training images and are not trained; of cat none is "
+        "trained. Are their coordinates in pixels? More data.max_patches keep small ones"
+    ]
+    cfg.data.crop = [0.25, 1.0]  # a crop shows them four times as large
+    assert training_notes(cfg) == []
