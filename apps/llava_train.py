@@ -20,6 +20,7 @@ import tyro
 
 from fgclip2.console import RESUMABLE, exit_code
 from fgclip2.errors import Fgclip2Error
+from fgclip2.extras import need
 from fgclip2_llava.training import ProjectorConfig
 
 _TRIED = 32  # examples that a dry run reads
@@ -57,6 +58,7 @@ class Arguments:
 
 def run(arguments: Arguments) -> None:
     """Check everything, then train."""
+    need("train", "accelerate")
     from fgclip2_llava.data import LlavaDataset, read_examples
 
     config = arguments.config

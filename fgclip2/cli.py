@@ -19,7 +19,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -28,7 +27,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import tyro
 
-from fgclip2.console import load_model
+from fgclip2.console import exit_code, load_model
 from fgclip2.errors import Fgclip2Error
 from fgclip2.evaluation.arguments import EvalArguments
 from fgclip2.files import write_atomically
@@ -287,7 +286,8 @@ def _write(file: Path, tensors: dict[str, Tensor], meta: Mapping[str, object]) -
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run; 0, or 2 after an error that the user can mend."""
-    try:
+
+    def run() -> None:
         chosen = tyro.cli(
             Annotated[Info, tyro.conf.subcommand("info")]
             | Annotated[Embed, tyro.conf.subcommand("embed")]
@@ -303,7 +303,5 @@ def main(argv: Sequence[str] | None = None) -> int:
             description=__doc__,
         )
         chosen.run()
-    except Fgclip2Error as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+
+    return exit_code(run)

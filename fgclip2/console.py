@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from fgclip2.errors import Fgclip2Error
+from fgclip2.extras import missing_package
 
 if TYPE_CHECKING:
     from fgclip2.predictor import FGCLIP2
@@ -30,6 +31,12 @@ def exit_code(run: Callable[[], object], stopped: str | None = None) -> int:
     except Fgclip2Error as error:
         # torch wraps those of other processes into a traceback, which ends with the error's own text
         print(f"error: {str(error).rpartition('fgclip2.errors.Fgclip2Error: ')[2].strip()}", file=sys.stderr)
+        return 2
+    except ImportError as error:
+        told = missing_package(error)
+        if told is None:
+            raise
+        print(f"error: {told}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         if stopped is None:

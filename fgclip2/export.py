@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 
 from fgclip2.cpu import has_bf16
 from fgclip2.errors import Fgclip2Error
+from fgclip2.extras import need
 from fgclip2.files import flush_folder, write_atomically
 from fgclip2.graphs import HEADS, Head, TextGraph, VisionGraph
 from fgclip2.predictor import FGCLIP2
@@ -198,9 +198,7 @@ def _checked(model: FGCLIP2, format: Format, opset: int) -> Path:
         )
     if model.directory is None:
         raise Fgclip2Error("this model exists in memory only; save it and its tokenizer to a directory, and load that")
-    lacking = [package for package in ("onnx", "onnxscript") if find_spec(package) is None]
-    if lacking:
-        raise Fgclip2Error(f"exporting needs {' and '.join(lacking)}: pip install 'fgclip2[export]'")
+    need("export", "onnx", "onnxscript")
     require_runtime(format)
     return model.directory
 

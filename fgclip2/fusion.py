@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from fgclip2.errors import Fgclip2Error
+from fgclip2.extras import extras
 from fgclip2.features import Boxes, DenseFeatures
 from fgclip2.suppression import suppress
 from fgclip2.vocabulary import ClassNames, Vocabulary, same_classes
@@ -122,10 +123,8 @@ class Detections:
         Raises:
             Fgclip2Error: a label that is not among ``classes``, or supervision is not installed.
         """
-        try:
+        with extras():
             import supervision as sv
-        except ImportError as error:
-            raise Fgclip2Error("this form needs the package supervision: pip install supervision") from error
         order = {name: index for index, name in enumerate(dict.fromkeys(self.labels if classes is None else classes))}
         unknown = [label for label in self.labels if label not in order]
         if unknown:

@@ -142,7 +142,7 @@ def connected_regions(mask: Any, values: Any) -> list[Region]:
         raise Fgclip2Error(f"a mask of shape {inside.shape} and values of {numbers.shape}; give both as (H, W)")
     from fgclip2.opencv import require_opencv
 
-    require_opencv()
+    require_opencv("scenes")
     import cv2
 
     count, labels, stats, _ = cv2.connectedComponentsWithStats(inside.astype(np.uint8), connectivity=8)

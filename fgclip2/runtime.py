@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from fgclip2.errors import Fgclip2Error
+from fgclip2.extras import need
 from fgclip2.features import DenseFeatures, TextFeatures
 from fgclip2.graphs import HEADS, Head
 from fgclip2.images import ImageLike
@@ -357,11 +358,7 @@ def require_runtime(format: Format) -> None:
     Raises:
         Fgclip2Error: it is not; the message has the command that installs it.
     """
-    from importlib.util import find_spec
-
-    package = {"onnx": "onnxruntime", "openvino": "openvino"}[format]
-    if find_spec(package) is None:
-        raise Fgclip2Error(f"exports of format {format} are run by {package}: pip install 'fgclip2[export]'")
+    need("export", {"onnx": "onnxruntime", "openvino": "openvino"}[format])
 
 
 def _dtype_of(format: Format, dtype: str | torch.dtype) -> torch.dtype:

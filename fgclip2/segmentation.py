@@ -248,7 +248,7 @@ def guided_filter(guide: ImageLike, maps: Tensor, radius: int, epsilon: float) -
     """
     from fgclip2.opencv import require_opencv
 
-    require_opencv()
+    require_opencv("scenes")
     import cv2
 
     grey = np.asarray(open_image(guide).convert("L"), dtype=np.float32) / 255

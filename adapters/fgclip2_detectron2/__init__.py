@@ -17,7 +17,7 @@ INSTALL: Final = (
 )
 """The command that installs detectron2's Python where there is no wheel of it; upstream from source works too."""
 
-require_opencv()
+require_opencv("detectron2")
 try:
     import detectron2.modeling  # noqa: F401
 except ImportError as error:

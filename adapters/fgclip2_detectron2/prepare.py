@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from fgclip2.console import exit_code
 from fgclip2.errors import Fgclip2Error
+from fgclip2.extras import extras
 from fgclip2.files import write_atomically
 
 from .class_names_ade847 import ADE_847_IDS
@@ -141,11 +142,9 @@ def _smaller(picture: Path, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _matlab(path: Path) -> np.ndarray:
     """PASCAL Context's ``LabelMap``, ``(H, W)`` int64: 0 is unlabelled, classes are 1 to 459."""
-    try:
+    with extras("detectron2"):
         from scipy.io import loadmat
         from scipy.io.matlab import MatReadError
-    except ImportError as error:
-        raise Fgclip2Error(f"scipy, which reads MATLAB's files, is missing ({error}): pip install scipy") from error
     try:
         values = np.asarray(loadmat(path, variable_names=["LabelMap"])["LabelMap"])
     except (*_DAMAGED, MatReadError) as error:

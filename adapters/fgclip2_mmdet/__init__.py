@@ -10,8 +10,10 @@ import importlib
 import io
 import warnings
 
+from fgclip2.extras import need
 from fgclip2.opencv import require_opencv
 
+need("mmdet", "cv2", "mmengine", "mmcv", "mmdet", "pycocotools")
 require_opencv()
 
 from . import exact_nms, ops  # noqa: E402

@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from fgclip2.errors import Fgclip2Error
+from fgclip2.extras import extras
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -265,8 +266,6 @@ class VideoWriter:
 
 
 def _av() -> Any:
-    try:
+    with extras():
         import av
-    except ImportError as error:
-        raise Fgclip2Error("videos need the package av: pip install av") from error
     return av

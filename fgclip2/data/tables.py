@@ -12,6 +12,7 @@ import numpy as np
 from fgclip2.data.finehard import make_record
 from fgclip2.data.records import Record, RecordError, check_index
 from fgclip2.errors import Fgclip2Error
+from fgclip2.extras import extras
 
 _log = logging.getLogger(__name__)
 _COLUMNS: Final = ("f_path", "image", "caption", "short_caption", "short_caption_negs", "is_cn", "bbox_info")
@@ -93,9 +94,7 @@ class ParquetRecords:
 
 
 def _arrow() -> Any:
-    try:
+    with extras("train"):
         import pyarrow
         import pyarrow.parquet
-    except ImportError as error:
-        raise Fgclip2Error("Parquet files need the package pyarrow: pip install pyarrow") from error
     return pyarrow

@@ -20,6 +20,7 @@ from fgclip2.evaluation.records import Truth
 from fgclip2.evaluation.scores import Metric, Scores, Settings
 from fgclip2.evaluation.sharing import Outcome, digest_of, share
 from fgclip2.evaluation.templates import BARE, IMAGENET
+from fgclip2.extras import extras
 
 if TYPE_CHECKING:
     from fgclip2.evaluation.average_precision import Evaluation
@@ -166,10 +167,8 @@ def lvis_evaluation(truth: Mapping[str, Any], found: Mapping[int, ImageResults],
         Fgclip2Error: faster-coco-eval is not installed, an entry of the file lacks something, or a detection is of a
             class that the file does not have.
     """
-    try:
+    with extras("mmdet"):
         from fgclip2.evaluation.average_precision import evaluate_boxes
-    except ImportError as error:
-        raise Fgclip2Error("AP is computed by faster-coco-eval: pip install 'faster-coco-eval>=1.6'") from error
     for kind, keys in {
         "images": ("id",),
         "categories": ("id", "name", "frequency"),

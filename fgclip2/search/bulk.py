@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from fgclip2.errors import Fgclip2Error
+from fgclip2.extras import extras
 from fgclip2.search.config import BuildConfig, ClusterConfig
 from fgclip2.search.sources import Source, read_picture, span_of
 from fgclip2.search.units import Digests, Outcome, Task, embed_unit
@@ -305,8 +306,6 @@ def _connected(cluster: ClusterConfig) -> Iterator[None]:
 
 
 def _ray() -> Any:
-    try:
+    with extras("search"):
         importlib.import_module("ray.data")
         return importlib.import_module("ray")
-    except ImportError as error:
-        raise Fgclip2Error("--engine ray needs Ray: pip install 'fgclip2[search]'") from error

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
+from fgclip2.extras import extras
 from fgclip2.search.entries import Value
 from fgclip2.search.lists import SPAN, is_text
 from fgclip2.search.sources import Source
@@ -89,8 +90,9 @@ def _fitting(
 
 def _stored(table: Any) -> dict[str, _Column]:
     """The columns of a store that a list has given it."""
-    import pyarrow.compute
-    import pyarrow.types
+    with extras("search"):
+        import pyarrow.compute
+        import pyarrow.types
 
     columns: dict[str, _Column] = {}
     for name in table.column_names:

@@ -11,6 +11,7 @@ import tyro
 
 from fgclip2.console import load_model
 from fgclip2.errors import Fgclip2Error
+from fgclip2.extras import need
 from fgclip2.search.config import BuildConfig, ClusterConfig
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class IndexArguments:
 
     def run(self) -> None:
         """Index and say what was done."""
+        need("search", "faiss", "pyarrow", "filelock")
         from fgclip2.search import manifest
         from fgclip2.search.build import build_store
         from fgclip2.search.store import Store
@@ -108,6 +110,7 @@ class SearchArguments:
 
     def run(self) -> None:
         """Search, print and write."""
+        need("search", "faiss", "pyarrow", "filelock")
         from fgclip2.search.manifest import Manifest
         from fgclip2.search.query import Query
         from fgclip2.search.search import Index, parse_condition

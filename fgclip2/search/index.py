@@ -18,6 +18,7 @@ from typing import Any, Final, Literal, cast, get_args
 import numpy as np
 
 from fgclip2.errors import Fgclip2Error
+from fgclip2.extras import extras
 from fgclip2.search.manifest import IndexEntry
 from fgclip2.search.mapped import let_go
 from fgclip2.search.store import Space, Store
@@ -441,7 +442,5 @@ def _sample(count: int, size: int) -> np.ndarray:
 
 
 def _faiss() -> Any:  # its types are SWIG's, not those of its Python wrappers
-    try:
+    with extras("search"):
         return importlib.import_module("faiss")
-    except ImportError as error:
-        raise Fgclip2Error("search needs faiss: pip install 'fgclip2[search]'") from error

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fgclip2.errors import Fgclip2Error
+from fgclip2.extras import extras
 from fgclip2.search.entries import Value
 
 SPAN: Final = ("shard_start", "shard_bytes")
@@ -44,8 +45,9 @@ def read_list(path: Path) -> list[ListEntry]:
     suffix = path.suffix.lower()
     try:
         if suffix == ".parquet":
-            import pyarrow
-            import pyarrow.parquet
+            with extras("search"):
+                import pyarrow
+                import pyarrow.parquet
 
             try:
                 return _numbered(pyarrow.parquet.read_table(path).to_pylist())
@@ -70,8 +72,9 @@ def _numbered(entries: Iterable[Any]) -> list[ListEntry]:
 
 def _csv(path: Path) -> list[ListEntry]:
     """The lines of a table, its columns of numbers or truth values where all of their values are."""
-    import pyarrow
-    from pyarrow import csv
+    with extras("search"):
+        import pyarrow
+        from pyarrow import csv
 
     problems: list[ListEntry] = []
 

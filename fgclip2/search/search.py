@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from fgclip2.errors import Fgclip2Error
+from fgclip2.extras import extras, need
 from fgclip2.search.hits import Box, Hit, Hits
 from fgclip2.search.index import VectorIndex, open_index
 from fgclip2.search.problems import PictureError, QueryError
@@ -94,6 +95,7 @@ class Index:
         Raises:
             Fgclip2Error: no store, a damaged one, one of another model, or an empty one.
         """
+        need("search", "faiss", "pyarrow", "filelock")
         import fgclip2
         from fgclip2.search.manifest import Manifest
 
@@ -161,8 +163,9 @@ class Index:
         """(P,) bool: live pictures that meet the conditions."""
         if not where:
             return self.store.alive
-        import pyarrow
-        import pyarrow.parquet
+        with extras("search"):
+            import pyarrow
+            import pyarrow.parquet
 
         table = self.store.metadata
         unknown = [column for column, _, _ in where if column not in table.column_names]

@@ -18,6 +18,7 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from fgclip2.errors import Fgclip2Error
+from fgclip2.extras import extras
 from fgclip2.files import flush_folder, write_atomically
 from fgclip2.once import locked_property
 from fgclip2.search import manifest as manifests
@@ -48,7 +49,8 @@ class Store:
     offsets: np.ndarray
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
-        from filelock import FileLock
+        with extras("search"):
+            from filelock import FileLock
 
         self.folder = folder
         self._lock = FileLock(folder / ".lock", timeout=0)
@@ -169,7 +171,8 @@ class Store:
         Raises:
             Fgclip2Error: another process writes, or has written since this store was opened; or nobody may write here.
         """
-        from filelock import Timeout
+        with extras("search"):
+            from filelock import Timeout
 
         try:
             self._lock.acquire()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fgclip2.errors import Fgclip2Error
+from fgclip2.extras import extras
 from fgclip2.search.entries import Value
 
 OWN_COLUMNS: Final = ("name", "sha256", "width", "height", "boxes")
@@ -19,7 +20,8 @@ def make_table(facts: Sequence[Mapping[str, Value]]) -> Any:
     Raises:
         Fgclip2Error: values of one column differ in type, or cannot be stored.
     """
-    import pyarrow
+    with extras("search"):
+        import pyarrow
 
     columns = list(dict.fromkeys(key for fact in facts for key in fact))
     try:
@@ -33,8 +35,9 @@ def make_table(facts: Sequence[Mapping[str, Value]]) -> Any:
 
 def to_parquet(table: Any) -> bytes:
     """A table as a file."""
-    import pyarrow
-    import pyarrow.parquet
+    with extras("search"):
+        import pyarrow
+        import pyarrow.parquet
 
     stream = pyarrow.BufferOutputStream()
     pyarrow.parquet.write_table(table, stream)
@@ -48,8 +51,9 @@ def read_table(file: Path, rows: int) -> Any:
     Raises:
         Fgclip2Error: the file is gone or damaged, or is not of such a shard.
     """
-    import pyarrow
-    import pyarrow.parquet
+    with extras("search"):
+        import pyarrow
+        import pyarrow.parquet
 
     try:
         table = pyarrow.parquet.read_table(file, memory_map=True)
@@ -69,7 +73,8 @@ def joined(tables: Sequence[Any], folder: Path) -> Any:
     Raises:
         Fgclip2Error: a column has another type in one of them than in another.
     """
-    import pyarrow
+    with extras("search"):
+        import pyarrow
 
     if not tables:
         texts, numbers = (

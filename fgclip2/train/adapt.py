@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final, cast
 
-from fgclip2.errors import Fgclip2Error
+from fgclip2.extras import extras
 from fgclip2.modeling import Fgclip2Model
 from fgclip2.train.recipe import LoraConfig
 
@@ -22,10 +22,8 @@ def add_lora(model: Fgclip2Model, config: LoraConfig) -> Any:
     Raises:
         Fgclip2Error: peft is not installed.
     """
-    try:
+    with extras("train"):
         import peft
-    except ImportError as error:
-        raise Fgclip2Error("LoRA needs the package peft: pip install 'fgclip2[train]'") from error
     wrapped = peft.get_peft_model(
         model,
         peft.LoraConfig(r=config.rank, lora_alpha=config.alpha, lora_dropout=config.dropout, target_modules=_TARGETS),

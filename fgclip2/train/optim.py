@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from fgclip2.errors import Fgclip2Error
+from fgclip2.extras import extras
 from fgclip2.train.recipe import OptimConfig
 
 # What FG-CLIP 2 adds to SigLIP 2.
@@ -52,10 +53,8 @@ def build_optimizer(groups: list[dict[str, Any]], config: OptimConfig) -> torch.
     if config.muon_lr is None:
         fused = all(parameter.device.type in ("cpu", "cuda") for group in groups for parameter in group["params"])
         return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=fused)
-    try:
+    with extras("train"):
         from fgclip2.train.muon import Muon
-    except ImportError as error:
-        raise Fgclip2Error("muon_lr needs the package pytorch-optimizer: pip install 'fgclip2[train]'") from error
     for group in groups:
         group["use_muon"] = group["name"] == "muon"
         if group["use_muon"]:

@@ -76,6 +76,8 @@ class Recipe:
         return any(getattr(self.weights, name) for name in ("hard", "hard_itc", "rank"))
 
 
+TINY_STEPS: Final = (1200, 900, 800, 1000, 200, 300)
+"""Steps of each phase of the embedded model's curriculum, as it was trained."""
 _GLOBAL: Final = LossWeights()
 RECIPES: Final[dict[str, dict[int, Recipe]]] = {
     # Weights of the paper's section 4; where it has no formula, the released one.

@@ -22,6 +22,7 @@ from fgclip2.data.failures import Failure
 from fgclip2.data.records import LANGUAGES, RecordSource, open_records
 from fgclip2.data.sampler import LanguageBatchSampler
 from fgclip2.errors import Fgclip2Error
+from fgclip2.extras import need
 from fgclip2.modeling import Fgclip2Model
 from fgclip2.predictor import choose_dtype
 from fgclip2.pretrained import no_progress_bar, resolve
@@ -48,6 +49,7 @@ _PROCESSOR_FILES: Final = (
 
 def run(arguments: TrainArguments) -> None:
     """Do what the command line says."""
+    need("train", "accelerate")
     config = arguments.config()
     if os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true":
         if config.ema is not None or config.batch.full_batch or arguments.lora.rank or config.probe_every:

