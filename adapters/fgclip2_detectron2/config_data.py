@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import os
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, cast
@@ -10,7 +11,7 @@ from typing import Any, Final, cast
 from detectron2.data import DatasetCatalog
 from omegaconf import DictConfig, OmegaConf
 
-from fgclip2.data.coco import CocoDataset, load_coco
+from fgclip2.data.coco import CocoDataset, CocoImage, load_coco
 from fgclip2.errors import Fgclip2Error
 from fgclip2.names import load_names, parse_names, said
 from fgclip2.processing import grid_size
@@ -47,8 +48,8 @@ def register_data(
         trained: names of the classes that a checkpoint was trained on, in all its languages: what is evaluated and is
             not among them is novel, whatever the config says; only an override of ``novel`` can say otherwise.
         overrides: those of the config, which are known to be meant.
-        unshown: classes of ``folders`` without a pixel in training, where its masks were read before; ``None`` reads
-            all of them.
+        unshown: classes of ``folders`` without a pixel in training, where its masks and the sizes of ``coco``'s images
+            were read before; ``None`` reads all of them.
 
     Returns:
         What a user may not expect of the classes, a line each.
@@ -64,7 +65,7 @@ def register_data(
         register_scene_instances(scenes, trained)
     entered: dict[str, Callable[..., list[str]]] = {
         "folders": partial(register_folders, unshown=unshown),
-        "coco": _register_coco,
+        "coco": partial(_register_coco, check_sizes=unshown is None),
     }
     for key, enter in entered.items():
         if key in cfg:
@@ -190,16 +191,19 @@ def _lacking(given: Mapping[str, Any], what: str, parts: Sequence[str], kinds: S
     return [f"{what}.{part}.{kind}" for part in parts for kind in kinds if not given[part][kind]]
 
 
-def _register_coco(coco: DictConfig, parts: Sequence[str], known: Collection[str] | None) -> list[str]:
+def _register_coco(
+    coco: DictConfig, parts: Sequence[str], known: Collection[str] | None, check_sizes: bool = True
+) -> list[str]:
     """The evaluation file says which classes there are; of what the training file has no object is novel.
 
     So the files of OV-COCO work, whose training file has objects of the base categories only, whether it lists the
     others or not.
     """
-    files = {part: load_coco(coco[part].annotations, coco[part].images) for part in parts}
+    files = {part: load_coco(coco[part].annotations, coco[part].images, check_sizes=check_sizes) for part in parts}
+    shared = _shared_images(files)
     stated = _stated_novel(coco.novel, files) if known is None else []
     every, trained = files["val"].names, files.get("train", files["val"]).names
-    notes = [line for part, data in files.items() for line in _without_objects(data, f"coco.{part}", part)]
+    notes = shared + [line for part, data in files.items() for line in _without_objects(data, f"coco.{part}", part)]
     shown = {said(name) for name, count in files["train"].counts().items() if count} if "train" in files else None
     if shown is None:
         shown = {said(name) for name in every}
@@ -226,6 +230,43 @@ def _register_coco(coco: DictConfig, parts: Sequence[str], known: Collection[str
     if unasked:
         notes.append(f"{len(unasked)} classes of coco.train are trained and not evaluated: {few(unasked)}")
     return notes
+
+
+def _shared_images(files: Mapping[str, CocoDataset]) -> list[str]:
+    """A line where training and evaluation share images, whose annotations must then agree.
+
+    Raises:
+        Fgclip2Error: a class has other boxes in one file than in the other, so that one of them is of other images.
+    """
+    if len(files) < 2:
+        return []
+    train, val = files["train"], files["val"]
+    trained = {os.path.realpath(train.path(image)): image for image in train.images}
+    both = [(trained[file], image) for image in val.images if (file := os.path.realpath(val.path(image))) in trained]
+    for first, second in both:
+        one, other = _boxes(train, first), _boxes(val, second)
+        differing = [name for name in one if name in other and one[name] != other[name]]
+        if differing or (first.width, first.height) != (second.width, second.height):
+            what = f"other boxes of {differing[0]!r}" if differing else "another size"
+            raise Fgclip2Error(
+                f"{str(val.path(second))!r} has {what} in coco.train than in coco.val; one of the files is of other "
+                "images of the same names. Give each part its own folder"
+            )
+    if not both:
+        return []
+    return [
+        f"{len(both)} of {len(val)} pictures of coco.val are in training too, such as {both[0][1].file_name}: figures "
+        "say nothing about new pictures"
+    ]
+
+
+def _boxes(data: CocoDataset, image: CocoImage) -> dict[str, list[tuple[float, ...]]]:
+    """Class -> its boxes in one image, sorted."""
+    names = {category.id: said(category.name) for category in data.categories}
+    found: dict[str, list[tuple[float, ...]]] = defaultdict(list)
+    for item in data.by_image[image.id]:
+        found[names[item.category_id]].append(item.box)
+    return {name: sorted(boxes) for name, boxes in found.items()}
 
 
 def _without_objects(data: CocoDataset, what: str, part: str) -> list[str]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from omegaconf import DictConfig
 
@@ -16,6 +17,9 @@ from .datasets import forget, register_folder, unseen_names
 from .masks import MaskFormat
 from .pairing import Pairs, check_apart, few, pair_masks
 from .survey import describe, survey
+
+_NUMBERED: Final = re.compile(r"(\d+)\s*[:;,=\t]\s*\S")
+"""A class name with its mask value in front: ``0: sky``."""
 
 
 def register_folders(
@@ -41,7 +45,7 @@ def register_folders(
         Fgclip2Error: folders, masks, names or values are missing or wrong.
     """
     names, form = _names_and_values(folders)
-    chinese = load_names(folders.names_zh) if folders.names_zh else None
+    chinese = load_names(_path(folders, "names_zh")) if folders.names_zh else None
     check_names(names)
     pairs = {part: pair_masks(Path(folders[part].images), Path(folders[part].masks)) for part in parts}
     notes = check_apart({f"folders.{part}": found.records for part, found in pairs.items()})
@@ -66,8 +70,9 @@ def register_folders(
 def _names_and_values(folders: DictConfig) -> tuple[list[str], MaskFormat]:
     """Class names, and what mask values mean; a label map says both."""
     values, ignored = _numbers(folders, "values"), _numbers(folders, "ignored")
-    labels = read_labelmap(folders.names) if Path(folders.names).suffix.lower() == ".txt" else None
-    first, background = folders.get("first", 0), folders.get("background")
+    file = _path(folders, "names")
+    labels = read_labelmap(file) if file.suffix.lower() == ".txt" else None
+    first, background = _number(folders, "first") or 0, _number(folders, "background")
     if values is not None and first:
         raise Fgclip2Error("folders.first and folders.values were both given; give one of them")
     if labels is not None:
@@ -77,7 +82,8 @@ def _names_and_values(folders: DictConfig) -> tuple[list[str], MaskFormat]:
         values = [value for value in range(len(labels.names)) if value not in left_out]
         names = [labels.names[value] for value in values]
     else:
-        names = load_names(folders.names)
+        names = load_names(file)
+        _check_bare(names, file)
         values = list(range(first, first + len(names))) if values is None else values
     if len(values) != len(names):
         raise Fgclip2Error(
@@ -88,6 +94,34 @@ def _names_and_values(folders: DictConfig) -> tuple[list[str], MaskFormat]:
         values, background=background, ignored=ignored, colors=colors, setting="folders.ignored=..."
     )
     return names, form
+
+
+def _check_bare(names: Sequence[str], file: Path) -> None:
+    """Refuse lines that are more than names: a heading would move every class, a number would be read as text."""
+    if names[0].startswith("#"):
+        raise Fgclip2Error(f"{file} begins with {names[0]!r}, which would be the first class; leave out comments")
+    numbered = [_NUMBERED.match(name) for name in names]
+    if all(numbered) and len(names) > 1:
+        values = ", ".join(match[1] for match in numbered[:5] if match) + (", ..." if len(names) > 5 else "")
+        raise Fgclip2Error(
+            f"every line of {file} begins with a number, such as {names[0]!r}; give names alone, and numbers as "
+            f"folders.values=[{values}]"
+        )
+
+
+def _path(folders: DictConfig, key: str) -> Path:
+    given = folders[key]
+    if not isinstance(given, str):
+        raise Fgclip2Error(f"folders.{key} is {given}; give a .txt file with one class name a line, or .json")
+    return Path(given)
+
+
+def _number(folders: DictConfig, key: str) -> int | None:
+    """A setting that is one mask value."""
+    numbers = _numbers(folders, key)
+    if numbers is not None and len(numbers) != 1:
+        raise Fgclip2Error(f"folders.{key} is {folders[key]}; give one mask value, such as folders.{key}=0")
+    return None if numbers is None else numbers[0]
 
 
 def _numbers(folders: DictConfig, key: str) -> list[int] | None:
@@ -101,7 +135,11 @@ def _numbers(folders: DictConfig, key: str) -> list[int] | None:
     try:
         numbers = [int(str(item)) for item in items]
     except ValueError as error:
-        raise Fgclip2Error(f"folders.{key} is {given}; give mask values, such as folders.{key}=[0, 4]") from error
+        many = key in ("values", "ignored")
+        raise Fgclip2Error(
+            f"folders.{key} is {given}; give {'mask values' if many else 'a mask value'}, such as "
+            f"folders.{key}={'[0, 4]' if many else 0}"
+        ) from error
     return numbers
 
 

@@ -141,6 +141,23 @@ def test_values_without_a_meaning_name_the_setting(tmp_path: Path, settings: lis
         entered(overrides, *settings)
 
 
+@pytest.mark.parametrize(
+    ("settings", "names", "said"),
+    [
+        (["folders.first=x"], "a\nb\n", "folders.first is .*give a mask value, such as folders.first=0"),
+        (["folders.background=sky"], "a\nb\n", "folders.background is .*give a mask value"),
+        (["folders.background=[0, 1]"], "a\nb\n", "give one mask value, such as folders.background=0"),
+        (["folders.background=0"], "a\nb\n", "a value of its own"),
+        (["folders.names_zh=[a, b]"], "a\nb\n", "folders.names_zh is .*give a .txt file"),
+        ([], "# classes\na\nb\n", "begins with '# classes', which would be the first class"),
+        ([], "0: sky\n1: 猫\n", r"begins with a number, such as '0: sky'; .*folders.values=\[0, 1\]"),
+    ],
+)
+def test_settings_and_names_of_another_form_teach(tmp_path: Path, settings: list[str], names: str, said: str) -> None:
+    with pytest.raises(Fgclip2Error, match=said):
+        entered(folders(tmp_path, [[0, 1]], names=names), *settings)
+
+
 def test_every_wrong_mask_is_counted_before_training(tmp_path: Path) -> None:
     overrides = folders(tmp_path, [[0, 1]])
     for number, mask in enumerate(([[0, 7]], [[0, 8]], [[0, 1, 1]])):

@@ -523,6 +523,13 @@ def test_masks_of_0_and_255_are_told_before_training_and_in_the_table(
     assert "is of another run: its training data differ" in capsys.readouterr().err
 
 
+def test_sizes_are_compared_before_training(tmp_path: Path) -> None:
+    data = coco_miniature(tmp_path)
+    save(tmp_path / "train/2.jpg", np.zeros((64, 48, 3)))
+    with pytest.raises(Fgclip2Error, match=r"'2.jpg' is 48 x 64, not 64 x 48"):
+        register_data(load_config(seg_train.CONFIGS / "instances.py", data))
+
+
 def test_classes_without_objects_are_novel_and_named(tmp_path: Path) -> None:
     """OV-COCO's files list novel classes and show none; crowds are no objects to learn from."""
     data = coco_miniature(tmp_path)
@@ -561,3 +568,19 @@ def test_objects_that_are_too_small_to_train_are_told(tmp_path: Path) -> None:
     ]
     cfg.data.crop = [0.25, 1.0]  # a crop shows them four times as large
     assert training_notes(cfg) == []
+
+
+def test_annotations_of_other_images_of_the_same_names_are_refused(tmp_path: Path) -> None:
+    """Both files number their images alike, and one folder was given for both."""
+    data, config = coco_miniature(tmp_path), seg_train.CONFIGS / "instances.py"
+    shared = f"coco.val.images={tmp_path / 'train'}"
+    assert register_data(load_config(config, data)) == []
+    assert register_data(load_config(config, [*data, shared])) == [
+        "2 of 2 pictures of coco.val are in training too, such as 1.jpg: figures say nothing about new pictures"
+    ]
+    content = json.loads((tmp_path / "val.json").read_text(encoding="utf-8"))
+    content["annotations"][0] |= {"bbox": [3, 4, 30, 20]}
+    (tmp_path / "val.json").write_text(json.dumps(content), encoding="utf-8")
+    assert register_data(load_config(config, data)) == []
+    with pytest.raises(Fgclip2Error, match=r"train/1.jpg' has other boxes of 'dog' in coco.train than in coco.val"):
+        register_data(load_config(config, [*data, shared]))
