@@ -87,7 +87,7 @@ class Arguments:
             return MMDetProposals(*self.detector, self.device, max_boxes=self.max_boxes)
         from fgclip2.zero_shot import ZeroShotProposals
 
-        asked = parse_names(self.ask_for) if self.ask_for else [spoken(name) for name in names]
+        asked = parse_names(self.ask_for, names) if self.ask_for else [spoken(name) for name in names]
         return ZeroShotProposals(self.detector[0], asked, self.device, self.threshold, self.max_boxes)
 
 

@@ -28,7 +28,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -50,8 +50,9 @@ from fgclip2.errors import Fgclip2Error
 from fgclip2.files import write_atomically
 from fgclip2.fusion import FusionConfig, FusionInferencer, FusionRescorer
 from fgclip2.images import open_image
-from fgclip2.names import said
+from fgclip2.names import FILES, said
 from fgclip2.pretrained import DEFAULT_MODEL, ENVIRONMENT_VARIABLE
+from fgclip2.splitting import split_names
 from fgclip2.tiles import TiledFinder, Tiling
 from fgclip2.vocabulary import Vocabulary, load_classes, parse_names
 
@@ -73,10 +74,11 @@ class Arguments:
     """Pictures, folders (searched with their subfolders) and videos. A picture that you name must be readable; bad ones
     in a folder are counted and listed in failures.jsonl. With --detections one folder, of --annotations' pictures."""
     classes: str = ""
-    """What to look for, separated by commas: "dog, 红色汽车"; or a .safetensors file that `fgclip2 vocabulary` made."""
+    """What to look for, separated by commas: "dog, 红色汽车"; quotes keep a comma in a name. Or a .safetensors file
+    that `fgclip2 vocabulary` made."""
     classes_file: Path | None = None
-    """The same from a file: .txt with one name a line, or .json with a list of names, of {"name": "sofa", "synonyms":
-    ["couch", "沙发"]}, or COCO's categories."""
+    """The same from a file: .txt with one name a line, .json with a list of names, of {"name": "sofa", "synonyms":
+    ["couch", "沙发"]}, or COCO's categories, or YOLO's data.yaml."""
     checkpoint: Path = Path("work_dirs/ovd")
     """A work directory of ovd_train.py (its newest checkpoint is taken), or an epoch_N.pth."""
     config: Path | None = None
@@ -206,33 +208,46 @@ class Arguments:
             found["model"] = identity(self.model or os.environ.get(ENVIRONMENT_VARIABLE) or DEFAULT_MODEL)
         return found
 
-    def names(self) -> ClassNames | Vocabulary | None:
-        """The classes that were asked for, or ``None`` for those of the training."""
+    def names(self, known: Iterable[str] = ()) -> ClassNames | Vocabulary | None:
+        """The classes that were asked for, or ``None`` for those of the training.
+
+        Args:
+            known: names of the training or of an annotation file, whose commas do not cut.
+        """
         if self.classes_file:
             return load_classes(self.classes_file)
         if not self.classes:
             return None
         if self.classes.lower().endswith(".safetensors"):
             return Vocabulary.load(self.classes)
-        if self.classes.lower().endswith((".txt", ".json")):
+        if self.classes.lower().endswith(FILES):
             raise Fgclip2Error(f"--classes {self.classes!r} looks like a file; give it as --classes-file")
-        return parse_names(self.classes)
+        return parse_names(self.classes, known)
+
+    def check_names(self) -> None:
+        """Refuse what no known name could mend, before anything is loaded."""
+        if (
+            self.classes_file
+            or not split_names(self.classes)
+            or self.classes.lower().endswith((".safetensors", *FILES))
+        ):
+            self.names()
 
 
 def run(arguments: Arguments) -> None:
     """Do what the command line says; see the module's text."""
-    names = arguments.names()
+    arguments.check_names()
     check_out(arguments.out, arguments.inputs)
     if arguments.detections:
-        rescore(arguments, names)
+        rescore(arguments)
         return
     sources = Sources.collect(arguments.inputs, arguments.out, arguments.every)
     fusion = None
     find: Finder
     if arguments.detector:
-        find, fusion = _stock_finder(arguments, names)
+        find, fusion = _stock_finder(arguments)
     else:
-        find = _trained_finder(arguments, names)
+        find = _trained_finder(arguments)
     tiled: TiledFinder | None = None
     if tiling := arguments.tiling():
         find = tiled = TiledFinder(find, tiling, arguments.batch_size)
@@ -251,13 +266,14 @@ def run(arguments: Arguments) -> None:
         _say_left_out(fusion.outside, fusion.cut + (tiled.cut if tiled else 0), arguments.max_detections)
 
 
-def _trained_finder(arguments: Arguments, names: ClassNames | Vocabulary | None) -> Finder:
+def _trained_finder(arguments: Arguments) -> Finder:
     from fgclip2_mmdet.inference import OpenVocabInferencer
 
     inferencer = OpenVocabInferencer.from_checkpoint(
         arguments.checkpoint, config=arguments.config, model=arguments.model, device=arguments.device
     )
     _say_what_it_knows(inferencer.detector.backbone.predictor)
+    names = arguments.names(inferencer.classes)
     if names is None:
         names = list(inferencer.classes)
         print(f"looking for the {len(names)} classes of the training; --classes names others")
@@ -268,8 +284,8 @@ def _trained_finder(arguments: Arguments, names: ClassNames | Vocabulary | None)
     return lambda images: inferencer(images, arguments.score_thr)
 
 
-def _stock_finder(arguments: Arguments, names: ClassNames | Vocabulary | None) -> tuple[Finder, FusionInferencer]:
-    if names is None:
+def _stock_finder(arguments: Arguments) -> tuple[Finder, FusionInferencer]:
+    if not (arguments.classes or arguments.classes_file):
         raise Fgclip2Error("--detector needs --classes or --classes-file: its own classes are not looked at")
     for file in arguments.detector if len(arguments.detector) == 2 else ():
         if not Path(file).is_file():
@@ -282,13 +298,16 @@ def _stock_finder(arguments: Arguments, names: ClassNames | Vocabulary | None) -
         config, checkpoint = arguments.detector
         proposals = MMDetProposals(config, checkpoint, arguments.device)
         others: Sequence[str] = proposals.classes
+        names = arguments.names(others)
     else:
         from fgclip2.zero_shot import ZeroShotProposals
 
-        own = list(names.names if isinstance(names, Vocabulary) else names)
-        asked = parse_names(arguments.ask_for) if arguments.ask_for else own
+        names = arguments.names()
+        own = list(names.names if isinstance(names, Vocabulary) else names or ())
+        asked = parse_names(arguments.ask_for, own) if arguments.ask_for else own
         proposals = ZeroShotProposals(arguments.detector[0], asked, arguments.device)
         others = ()  # what it was asked for may be general: "animal" must not win the dogs
+    assert names is not None
     inferencer = FusionInferencer(proposals, predictor, arguments.fusion())
     _say_what_it_knows(predictor)
     _say_contrast(inferencer.set_classes(names, others if arguments.contrast else ()), len(names))
@@ -296,11 +315,12 @@ def _stock_finder(arguments: Arguments, names: ClassNames | Vocabulary | None) -
     return (lambda images: inferencer(images, arguments.score_thr)), inferencer
 
 
-def rescore(arguments: Arguments, names: ClassNames | Vocabulary | None) -> None:
+def rescore(arguments: Arguments) -> None:
     """Name the boxes of a results file; without names, by the classes of the annotation file."""
     assert arguments.detections is not None
     assert arguments.annotations is not None
     dataset = load_coco(arguments.annotations, arguments.inputs[0], check_sizes=True, need_objects=False)
+    names = arguments.names(dataset.names)
     given = load_results(arguments.detections, dataset)
     predictor = fgclip2.load(arguments.model, device=arguments.device)
     _say_what_it_knows(predictor)

@@ -63,10 +63,10 @@ def run(arguments: Arguments) -> None:
 
     from fgclip2.evaluation.average_precision import evaluate_boxes, is_lvis
     from fgclip2_mmdet.experiment import DetectionData
-    from fgclip2_mmdet.report import figures_table, write_metrics, write_reports
+    from fgclip2_mmdet.report import figures_table, judged_classes, write_metrics, write_reports
 
     federated = is_lvis(truth)
-    novel = list(dataset.checked_names(parse_names(arguments.novel))) if arguments.novel else None
+    novel = list(dataset.checked_names(parse_names(arguments.novel, dataset.names))) if arguments.novel else None
     evaluations = {
         name: evaluate_boxes(
             truth, [item for item in entries if item["image_id"] in chosen], novel, federated=federated
@@ -87,7 +87,8 @@ def run(arguments: Arguments) -> None:
     reports = write_reports(evaluations, data, arguments.out, titles={})
     figures = {name: evaluation.figures for name, evaluation in evaluations.items()}
     write_metrics(arguments.out / "metrics.json", {"metrics": figures})
-    Console(width=120 if federated else 100).print(figures_table(figures, data, titles={}))
+    judged = judged_classes(next(iter(evaluations.values())))
+    Console(width=120 if federated else 100).print(figures_table(figures, data, titles={}, judged=judged))
     print(f"report: {arguments.out}{os.sep} (metrics.json, {', '.join(file.name for file in reports)})")
 
 

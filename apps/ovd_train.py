@@ -33,7 +33,6 @@ import tyro
 from fgclip2.console import RESUMABLE, exit_code
 from fgclip2.errors import Fgclip2Error
 from fgclip2.files import set_aside
-from fgclip2.names import parse_names
 from fgclip2.pretrained import resolve
 from fgclip2.threads import wait_briefly
 
@@ -77,7 +76,8 @@ class Arguments:
     val_ann: str = ""
     """COCO instance JSON to evaluate on, with the same categories."""
     novel: str = ""
-    """Classes to keep out of training, separated by commas: "cat,umbrella"."""
+    """Classes to keep out of training, separated by commas: "cat,umbrella". A comma in a name of your files does not
+    cut it."""
     names: Path | None = None
     """What your categories are called in texts: .txt with a name a line in the categories' order, or .json with a list
     of {"name": "sofa", "synonyms": ["couch", "沙发"]}. Where all have English and Chinese names, here or as name_zh in
@@ -177,8 +177,7 @@ def _read_user_data(arguments: Arguments) -> UserData | None:
 
     if arguments.data_root is None:
         return None
-    novel = parse_names(arguments.novel) if arguments.novel else []
-    return read_user_data(arguments.data_root, arguments.train_ann, arguments.val_ann, novel, arguments.names)
+    return read_user_data(arguments.data_root, arguments.train_ann, arguments.val_ann, arguments.novel, arguments.names)
 
 
 def _read_benchmark(arguments: Arguments, cfg: Config) -> UserData | DetectionData | None:
@@ -310,7 +309,7 @@ def _train_and_evaluate(arguments: Arguments, cfg: Config, data: DetectionData) 
     from fgclip2_mmdet import FGCLIP2Runner, OpenVocabCocoMetric
     from fgclip2_mmdet.experiment import fill_config, fit_warm_up, further_metrics, summary
     from fgclip2_mmdet.forgetting import forgetting_table, write_mixed
-    from fgclip2_mmdet.report import draw_predictions, figures_tables, write_metrics, write_reports
+    from fgclip2_mmdet.report import draw_predictions, figures_tables, judged_classes, write_metrics, write_reports
     from fgclip2_mmdet.runner import checkpoints, unwrapped
 
     work_dir = arguments.work_dir
@@ -351,7 +350,9 @@ def _train_and_evaluate(arguments: Arguments, cfg: Config, data: DetectionData) 
         **({"towers": {f"{share:g} released": each for share, each in others.items()}} if others else {}),
     }
     write_metrics(work_dir / "metrics.json", {**content, "seconds": _seconds(arguments._started, times)})
-    Console(width=100).print(*figures_tables(figures, data), sep="\n")
+    evaluations = {metric.prefix: metric.evaluation for metric in metrics if metric.evaluation is not None}
+    judged = judged_classes(next(iter(evaluations.values()))) if evaluations else None
+    Console(width=100).print(*figures_tables(figures, data, judged=judged), sep="\n")
     if others:
         Console(width=100).print(forgetting_table({**others, 0.0: figures}))
     for name, value in further.items():
@@ -359,7 +360,6 @@ def _train_and_evaluate(arguments: Arguments, cfg: Config, data: DetectionData) 
     drawn = draw_predictions(
         unwrapped(runner.model), runner.test_dataloader.dataset, data, work_dir / "predictions", arguments.pictures
     )
-    evaluations = {metric.prefix: metric.evaluation for metric in metrics if metric.evaluation is not None}
     reports = write_reports(evaluations, data, work_dir / "report")
     times["reports"] = time.monotonic()
     write_metrics(work_dir / "metrics.json", {**content, "seconds": _seconds(arguments._started, times)})

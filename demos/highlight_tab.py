@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -20,7 +19,8 @@ from demos.limits import PHRASES, Picture, Refusal, check_number, check_text, cl
 from demos.search_tab import MODEL
 from fgclip2.features import DenseFeatures
 from fgclip2.highlight import Highlights, highlight, patch_box, self_similarity
-from fgclip2.names import parse_names, said
+from fgclip2.names import said
+from fgclip2.splitting import split_names
 from fgclip2.visualize import draw_boxes, draw_masks, heat_map, shrunk
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ VIEWS: Final = ("heat", "mask", "boxes")
 PATCHES: Final = ("auto", "256", "400", "576", "1024", "2048", "4096")
 _EMBEDDED_PATCHES: Final = "400"  # most that the embedded model has seen of a picture; "auto" takes up to 1,024
 SIDE: Final = 640  # px, longest side of what is drawn
-_SEPARATORS: Final = re.compile(r"[,，、;；\n]")  # those of parse_names
 _REMEMBERED: Final = 8  # pictures whose features stay
 
 Items = list[tuple[Image.Image, str]]
@@ -129,17 +128,16 @@ def parse_phrases(phrases: str) -> list[str]:
         Refusal: there is none, one repeats, or they are more than ``PHRASES``.
     """
     checked = check_text(phrases)
-    given = [phrase.strip() for phrase in _SEPARATORS.split(checked) if phrase.strip()]
+    given = split_names(checked)
     if not given:
         raise Refusal("no_phrases")
     texts = [said(phrase) for phrase in given]
     repeated = next((phrase for phrase, what in zip(given, texts, strict=True) if texts.count(what) > 1), None)
     if repeated is not None:
         raise Refusal("repeated", phrase=repr(repeated[:60]))
-    names = parse_names(checked)
-    if len(names) > PHRASES:
-        raise Refusal("too_many", count=len(names), most=PHRASES)
-    return names
+    if len(given) > PHRASES:
+        raise Refusal("too_many", count=len(given), most=PHRASES)
+    return given
 
 
 def draw(found: Highlights, small: Image.Image, view: str, opacity: float, threshold: float) -> list[Image.Image]:

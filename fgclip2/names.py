@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,22 +12,40 @@ from typing import Any, Final, TypeAlias
 
 from fgclip2.data.labelmap import labelmap_names
 from fgclip2.errors import Fgclip2Error
+from fgclip2.splitting import split_names
 
 ClassNames: TypeAlias = "Sequence[str] | Mapping[str, Sequence[str]]"
 """Names in class order; a mapping gives every name its synonyms."""
 
 CJK: Final = re.compile("[\u3400-\u9fff]")
 """A Chinese character."""
-_SEPARATORS: Final = re.compile(r"[,，、;；\n]")
+
+_log = logging.getLogger(__name__)
 
 
-def parse_names(text: str) -> list[str]:
+def parse_names(text: str, known: Iterable[str] = ()) -> list[str]:
     """Split ``"dog, 红色汽车、猫"`` at commas, semicolons and line ends, half- or full-width.
+
+    Quotes keep a name whole (``'"red car, blue roof"'``), and so do brackets and numbers ("1,000 people"); see
+    `fgclip2.splitting.split_names`. A JSON list of names is read as one.
+
+    Args:
+        text: the names.
+        known: names that have a list of their own, such as an annotation file's: where one of them has a comma
+            (``"Bow (weapon), toy"``), it is matched before commas cut. They are compared as `said`.
 
     Raises:
         Fgclip2Error: no name, or one that repeats.
     """
-    return list(check_names([name.strip() for name in _SEPARATORS.split(text) if name.strip()]))
+    if text.lstrip().startswith("["):
+        try:
+            listed = json.loads(text)
+        except ValueError:
+            listed = None
+        if isinstance(listed, list) and all(isinstance(name, str) for name in listed):
+            return list(check_names([name.strip() for name in listed if name.strip()]))
+    names = {said(name) for name in known}
+    return list(check_names(split_names(text, (lambda part: said(part) in names) if names else None)))
 
 
 def load_names(path: str | os.PathLike[str]) -> list[str]:
@@ -34,31 +53,44 @@ def load_names(path: str | os.PathLike[str]) -> list[str]:
     return list(load_classes(path))
 
 
+FILES: Final = (".txt", ".names", ".json", ".yaml", ".yml")
+"""Endings of files that `load_classes` reads."""
+
+
 def load_classes(path: str | os.PathLike[str]) -> dict[str, tuple[str, ...]]:
     """Class names of a file, in its order, each with its synonyms.
 
     Args:
-        path: ``.txt`` with one name a line, or CVAT's ``labelmap.txt``; or ``.json`` with a list of names or of
-            ``{"name": "sofa", "synonyms": ["couch", "沙发"]}``, or COCO's and LVIS's ``{"categories": [{"name":
-            ...}]}``; synonyms may be missing.
+        path: one of these:
+
+            - ``.txt`` or ``.names`` with one name a line, or CVAT's ``labelmap.txt``. Lines that begin with ``# `` are
+              comments.
+            - ``.json`` with a list of names or of ``{"name": "sofa", "synonyms": ["couch", "沙发"]}``, with names and
+              their synonyms (``{"sofa": ["couch"]}``), with numbers and their names (``{"0": "sofa"}``, or the other
+              way round), or COCO's and LVIS's ``{"categories": [{"name": ...}]}``. Synonyms may be missing.
+            - ``.yaml`` as YOLO's ``data.yaml``: ``names`` as a list or by number.
 
     Raises:
         Fgclip2Error: the file is missing, of another kind or form, or its names repeat.
     """
     file = Path(path)
-    if file.suffix.lower() not in (".txt", ".json"):
-        raise Fgclip2Error(f"{file} is neither .txt (one class name a line) nor .json (a list of names, or COCO)")
+    kind = file.suffix.lower()
+    if kind not in FILES:
+        raise Fgclip2Error(
+            f"{file} is neither .txt (one class name a line) nor .json (a list of names, or COCO) nor .yaml (YOLO's)"
+        )
     try:
         text = file.read_text(encoding="utf-8-sig")
-        content: Any = json.loads(text) if file.suffix.lower() == ".json" else labelmap_names(text) or text.splitlines()
+        content: Any = _parsed(text, kind, file)
     except FileNotFoundError as error:
         raise Fgclip2Error(f"class file {file} does not exist; give a .txt or .json file") from error
     except (OSError, ValueError) as error:
         raise Fgclip2Error(f"class file {file} cannot be read ({error}); it must be UTF-8 text or JSON") from error
-    if isinstance(content, dict):
-        content = content.get("categories")
-    if not isinstance(content, list):
-        raise Fgclip2Error(f"{file} has no class names; allowed are a list of names, or COCO's 'categories'")
+    content = _listed(content)
+    if content is None:
+        raise Fgclip2Error(
+            f"{file} has no class names; allowed are a list of names, names by number, or COCO's 'categories'"
+        )
     entries: list[Any] = [entry if isinstance(entry, dict) else {"name": entry} for entry in content]
     wrong = [entry.get("name") for entry in entries if not isinstance(entry.get("name"), str)]
     if wrong:
@@ -69,6 +101,47 @@ def load_classes(path: str | os.PathLike[str]) -> dict[str, tuple[str, ...]]:
         return check_classes(dict(named))
     except Fgclip2Error as error:
         raise Fgclip2Error(f"{file}: {error}") from error
+
+
+def _parsed(text: str, kind: str, file: Path) -> Any:
+    """The content of a file of names: lines, or what its JSON or YAML holds."""
+    if kind == ".json":
+        return json.loads(text)
+    if kind in (".yaml", ".yml"):
+        import yaml
+
+        try:
+            return yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ValueError(" ".join(str(error).split())) from error
+    named = labelmap_names(text)
+    if named:
+        return named
+    # Not `splitlines`, which also cuts at characters that may stand within a line, such as U+2028.
+    lines = [line.strip() for line in text.split("\n")]
+    names = [line for line in lines if line != "#" and not line.startswith("# ")]
+    if len(names) < len(lines):
+        _log.warning("%s: %d lines that begin with '# ' are comments", file, len(lines) - len(names))
+    return names
+
+
+def _listed(content: Any) -> list[Any] | None:
+    """A list of names, or of objects with a name, of any of the forms that `load_classes` takes."""
+    if not isinstance(content, dict):
+        return content if isinstance(content, list) else None
+    for key in ("categories", "names", "id2label"):
+        if isinstance(content.get(key), (list, dict)):
+            return _listed(content[key])
+    keys, values = list(content), list(content.values())
+    if not content:
+        return None
+    if all(isinstance(value, str) for value in values) and all(str(key).isdecimal() for key in keys):
+        return [content[key] for key in sorted(keys, key=int)]
+    if sorted(map(str, values)) == sorted(map(str, range(len(values)))) and all(isinstance(key, str) for key in keys):
+        return sorted(keys, key=lambda key: int(content[key]))
+    if all(isinstance(value, list) for value in values) and not any(str(key).isdecimal() for key in keys):
+        return [{"name": name, "synonyms": words} for name, words in content.items()]
+    return None
 
 
 def check_names(names: Iterable[str]) -> tuple[str, ...]:

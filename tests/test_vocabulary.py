@@ -286,6 +286,89 @@ class TestNames:
             parse_names(text)
 
     @pytest.mark.parametrize(
+        ("text", "names"),
+        [
+            ('"red car, blue roof", dog', ["red car, blue roof", "dog"]),
+            ("“红色汽车，蓝顶”、狗", ["红色汽车，蓝顶", "狗"]),
+            ("「弓，玩具」,'cup; blue'", ["弓，玩具", "cup; blue"]),
+            ("Bow (weapon, old), 碗（大，白）、dog", ["Bow (weapon, old)", "碗（大，白）", "dog"]),
+            ("1,000 people, room 1,200,dog", ["1,000 people", "room 1,200", "dog"]),
+            ("1,000; 5,000, 10,000,000", ["1,000", "5,000", "10,000,000"]),
+            ("100,200,300", ["100", "200", "300"]),  # numbers as names: nothing says that it is one
+            ("1,2,3", ["1", "2", "3"]),
+            ("dog (small, cat", ["dog (small", "cat"]),  # never closed
+            (":), cat", [":)", "cat"]),
+            ('6" nail, 12" nail', ['6" nail', '12" nail']),
+            ('"STOP" sign, car', ['"STOP" sign', "car"]),
+            ("women's shoe, men's shoe", ["women's shoe", "men's shoe"]),
+            ("'n' roll, dog", ["'n' roll", "dog"]),
+            ('["dog", "bow, toy"]', ["dog", "bow, toy"]),
+            ("[dog, cat]", ["[dog, cat]"]),
+            ("a (b [c, d), e", ["a (b [c, d)", "e"]),
+        ],
+    )
+    def test_commas_inside_names_do_not_cut(self, text: str, names: list[str]):
+        assert parse_names(text) == names
+
+    @pytest.mark.parametrize(
+        ("text", "known", "names"),
+        [
+            ("Bow (weapon), toy", ["Bow (weapon), toy", "dog"], ["Bow (weapon), toy"]),
+            ("Bow (weapon), toy", ["Bow (weapon)", "toy"], ["Bow (weapon)", "toy"]),
+            ("dog, bow (Weapon), Toy, cat", ["Bow_(weapon), toy", "cat", "dog"], ["dog", "bow (Weapon), Toy", "cat"]),
+            ("bow, toy", ["bow", "toy", "bow, toy"], ["bow, toy"]),  # the longest
+            ('"bow", toy', ["bow", "toy", "bow, toy"], ["bow", "toy"]),
+            ("帽子，红色、狗", ["帽子，红色", "狗"], ["帽子，红色", "狗"]),
+            ("1,000 people", ["1", "000 people"], ["1", "000 people"]),
+            ("a, b, c, d, e, f, g, h, i, j", ["a, b, c"], ["a, b, c", *"defghij"]),
+            ("cat, no such, thing", ["cat", "no such"], ["cat", "no such", "thing"]),
+            ('6" nail, "dog"', ['6" nail', "dog"], ['6" nail', "dog"]),
+        ],
+    )
+    def test_known_names_are_matched_before_commas_cut(self, text: str, known: list[str], names: list[str]):
+        assert parse_names(text, known) == names
+
+    @pytest.mark.parametrize(
+        ("name", "content"),
+        [
+            ("voc.names", "dog\n红色汽车\n黑猫"),
+            ("comments.txt", "# my classes\ndog\n#\n红色汽车\n黑猫"),
+            ("by_number.json", json.dumps({"10": "黑猫", "2": "红色汽车", "0": "dog"})),
+            ("to_number.json", json.dumps({"黑猫": 2, "dog": 0, "红色汽车": 1})),
+            ("config.json", json.dumps({"id2label": {"0": "dog", "1": "红色汽车", "2": "黑猫"}, "model_type": "x"})),
+            ("synonyms.json", json.dumps({"dog": [], "红色汽车": [], "黑猫": []})),
+            ("data.yaml", "train: images/train\nnc: 3\nnames: [dog, 红色汽车, 黑猫]\n"),
+            ("coco8.yml", "path: coco8\nnames:\n  0: dog\n  2: 黑猫\n  1: 红色汽车\n"),
+            ("category.json", json.dumps({"categories": {"0": "dog", "1": "红色汽车", "2": "黑猫"}})),
+        ],
+    )
+    def test_files_of_other_tools(self, tmp_path: Path, name: str, content: str):
+        (tmp_path / name).write_text(content, encoding="utf-8")
+        assert load_names(tmp_path / name) == NAMES
+
+    def test_lines_end_at_line_ends_alone(self, tmp_path: Path):
+        (tmp_path / "a.txt").write_text("dog\u2028house\r\n#1 hat\r\n猫\x0b狗\r\n", encoding="utf-8", newline="")
+        assert load_names(tmp_path / "a.txt") == ["dog\u2028house", "#1 hat", "猫\x0b狗"]
+
+    @pytest.mark.parametrize(
+        ("name", "content"),
+        [
+            ("a.json", '{"dog": 1, "cat": 3}'),
+            ("b.json", '{"0": ["n02", "dog"]}'),
+            ("c.yaml", "nc: 3\n"),
+            ("d.yaml", "just a text"),
+            ("e.json", "{}"),
+        ],
+    )
+    def test_what_is_no_list_of_names_is_told(self, tmp_path: Path, name: str, content: str):
+        (tmp_path / name).write_text(content)
+        with pytest.raises(Fgclip2Error, match="no class names"):
+            load_names(tmp_path / name)
+        (tmp_path / "broken.yaml").write_text("names: [dog")
+        with pytest.raises(Fgclip2Error, match=r"broken.yaml cannot be read"):
+            load_names(tmp_path / "broken.yaml")
+
+    @pytest.mark.parametrize(
         ("name", "content"),
         [
             ("a.txt", "dog\n红色汽车\n\n黑猫\n"),

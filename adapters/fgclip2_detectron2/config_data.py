@@ -291,7 +291,7 @@ def _stated_novel(text: str, files: Mapping[str, CocoDataset]) -> list[str]:
         if not rare:
             raise Fgclip2Error("coco.novel=rare: no category has frequency r, as LVIS's have; name the novel classes")
         return rare
-    names = parse_names(text)
+    names = parse_names(text, categories)
     unknown = [name for name in names if said(name) not in categories]
     if unknown:
         raise Fgclip2Error(f"novel classes that the data set does not have: {few(unknown)}")

@@ -57,7 +57,7 @@ def register_folders(
         effects = {"train": "so are novel", "val": "are not judged"}
         for part, seen in found.items():
             notes += describe(seen, names, form, f"folders.{part}", effects[part], stated)
-    novel = list(dict.fromkeys([*(parse_names(folders.novel) if folders.novel else []), *unshown]))
+    novel = list(dict.fromkeys([*(parse_names(folders.novel, names) if folders.novel else []), *unshown]))
     if known is not None:
         novel = unseen_names({"own": names, **({} if chinese is None else {"zh": chinese})}, known)
     for part, matched in pairs.items():

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -39,16 +40,19 @@ _SHOWN_SCORE: Final = 0.3
 
 
 def figures_tables(
-    figures: Mapping[str, Mapping[str, float]], data: DetectionData, titles: Mapping[str, str] = TITLES
+    figures: Mapping[str, Mapping[str, float]],
+    data: DetectionData,
+    titles: Mapping[str, str] = TITLES,
+    judged: Collection[str] | None = None,
 ) -> list[Table]:
     """`figures_table` of boxes, and of masks where the detector gives them; arguments are the same."""
     of_masks = {
         vocabulary: {name.removeprefix(MASK): value for name, value in values.items() if name.startswith(MASK)}
         for vocabulary, values in figures.items()
     }
-    tables = [figures_table(figures, data, titles)]
+    tables = [figures_table(figures, data, titles, judged=judged)]
     if any(of_masks.values()):
-        tables.append(figures_table(of_masks, data, titles, "Masks"))
+        tables.append(figures_table(of_masks, data, titles, "Masks", judged))
     return tables
 
 
@@ -57,6 +61,7 @@ def figures_table(
     data: DetectionData,
     titles: Mapping[str, str] = TITLES,
     what: str = "Detection",
+    judged: Collection[str] | None = None,
 ) -> Table:
     """AP of every vocabulary over base, novel and all classes, and of LVIS's rare, common and frequent ones.
 
@@ -65,11 +70,13 @@ def figures_table(
         data: for the numbers of classes.
         titles: what some of them are called; none are for results that people named.
         what: what they are figures of.
+        judged: classes that figures are means over, see `judged_classes`; ``None`` for all of ``data``.
     """
     table = Table(title=f"{what} on the held-out pictures: AP50, and AP over 0.50:0.95, in %")
     table.add_column("vocabulary")
-    base, novel = len(data.base), len(data.novel)
-    headings = (f"base ({base})", f"novel ({novel})", f"all ({base + novel})", f"under {SMALL_SIDE} px")
+    groups = {"base": data.base, "novel": data.novel, "all": data.classes}
+    counts = (f"{name} ({_count(classes, judged)})" for name, classes in groups.items())
+    headings = (*counts, f"under {SMALL_SIDE} px")
     frequencies = [name for name in FREQUENCIES.values() if any(name in values for values in figures.values())]
     for title in (*headings, "AP base", "AP all", *frequencies):
         table.add_column(title, justify="right")
@@ -82,6 +89,22 @@ def figures_table(
             titles.get(vocabulary, vocabulary), *("-" if math.isnan(cell) else f"{cell:.1f}" for cell in cells)
         )
     return table
+
+
+def _count(classes: Sequence[str], judged: Collection[str] | None) -> str:
+    """How many classes a figure is a mean over, and of how many where some are not judged."""
+    count = len(classes) if judged is None else sum(name in judged for name in classes)
+    return str(count) if count == len(classes) else f"{count} of {len(classes)}"
+
+
+def judged_classes(evaluation: Evaluation) -> frozenset[str]:
+    """Names of the classes that have objects in an evaluation; the others have no AP. Crowds are none."""
+    shown = {
+        item["category_id"]
+        for item in evaluation.truth["annotations"]
+        if not item.get("iscrowd") and not item.get("ignore")
+    }
+    return frozenset(category["name"] for category in evaluation.truth["categories"] if category["id"] in shown)
 
 
 def write_metrics(file: Path, content: Mapping[str, Any]) -> None:
@@ -148,7 +171,8 @@ def draw_predictions(detector: Any, dataset: Any, data: DetectionData, directory
         detector: an `OpenVocabDetector` with the vocabularies of ``data``.
         dataset: mmdetection's, in test mode.
         data: names for the labels.
-        directory: for ``0.jpg``, ``1.jpg``, ...; made when missing.
+        directory: for the drawings, which are called as the pictures are (``street.jpg``; of two of one name the second
+            is ``street-1.jpg``); made when missing.
         count: how many pictures.
 
     Returns:
@@ -156,7 +180,7 @@ def draw_predictions(detector: Any, dataset: Any, data: DetectionData, directory
     """
     directory.mkdir(parents=True, exist_ok=True)
     detector.eval()
-    files = []
+    files: list[Path] = []
     for index in range(min(count, len(dataset))):
         (sample,) = detector.test_step(pseudo_collate([dataset[index]]))
         picture = open_image(sample.img_path)
@@ -164,7 +188,9 @@ def draw_predictions(detector: Any, dataset: Any, data: DetectionData, directory
         for position, (vocabulary, names) in enumerate(data.vocabularies.items()):
             found = sample.pred_instances if position == 0 else getattr(sample, f"pred_{vocabulary}")
             panels.append(_panel(picture, found, names))
-        file = directory / f"{index}.jpg"
+        stem = Path(sample.img_path).stem
+        names_left = (f"{stem}-{number}.jpg" if number else f"{stem}.jpg" for number in itertools.count())
+        file = next(place for name in names_left if (place := directory / name) not in files)
         _beside(panels).save(file, quality=92)
         files.append(file)
     return files

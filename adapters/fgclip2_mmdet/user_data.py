@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from tqdm import tqdm
 
@@ -16,10 +16,14 @@ from fgclip2.errors import Fgclip2Error
 from fgclip2.evaluation.average_precision import LVIS_FIELDS, check_lvis, is_lvis
 from fgclip2.files import write_atomically
 from fgclip2.masks import run_lengths
-from fgclip2.names import check_names
+from fgclip2.names import check_names, parse_names, said
 
 from .class_words import class_words
 from .experiment import DetectionData
+
+_BACKGROUND: Final = "background"
+"""What LabelMe (``_background_``) and others call the class of what is none, as `said`."""
+_NAMED: Final = 5
 
 
 @dataclass(frozen=True)
@@ -49,21 +53,24 @@ class UserData:
     """Sentences for the person who started the run."""
 
 
-def read_user_data(root: Path, train: str, val: str, novel: Sequence[str], names: Path | None = None) -> UserData:
+def read_user_data(root: Path, train: str, val: str, novel: str | Sequence[str], names: Path | None = None) -> UserData:
     """Check a user's COCO JSON files and pictures; nothing is written.
 
-    Where every category has names in English and Chinese, the run is evaluated with both, see `class_words`.
+    Where every category has names in English and Chinese, the run is evaluated with both, see `class_words`. Classes
+    that the training file never shows are novel, whether it lists them or not. Categories that only group others
+    (Roboflow's first one) or stand for the background, and have no object in either file, are left out.
 
     Args:
         root: folder of the data.
         train: training annotation file, relative to ``root`` or a path of its own.
         val: validation annotation file.
-        novel: names of the classes to keep out of training, as the annotation files have them.
+        novel: names of the classes to keep out of training, as the annotation files have them: a list, or one text
+            with commas between them, which do not cut a name of the files that has a comma.
         names: file with names and synonyms for the categories, English or Chinese; ``None`` takes the categories' own.
 
     Raises:
         Fgclip2Error: from `fgclip2.data.coco.load_coco`; names that no file has; nothing left to train on; classes
-            of the training file that the validation file does not have; an LVIS file with fields missing; names
+            of the training file that an LVIS validation file does not have; an LVIS file with fields missing; names
             that are the same in a text; names that do not fit the categories.
     """
     if not root.is_dir():
@@ -71,19 +78,20 @@ def read_user_data(root: Path, train: str, val: str, novel: Sequence[str], names
     train_set, val_set = (_load(root, name) for name in (train, val))
     for data in (train_set, val_set):
         check_class_names(data.names, data.annotation_file)
+    lvis = _lvis_fields(val_set.annotation_file)
+    train_set, val_set, notes = _agreed(train_set, val_set, bool(lvis))
     classes = list(val_set.names)
-    lacking = [name for name in train_set.names if name not in classes]
-    if lacking:
-        raise Fgclip2Error(
-            f"{val_set.annotation_file} lacks classes of the training file: {', '.join(lacking[:5])}; "
-            "give both files the same categories"
-        )
+    text = novel.strip() if isinstance(novel, str) else ""
+    stated = parse_names(text, classes) if text else [] if isinstance(novel, str) else list(novel)
+    stated = list(val_set.checked_names(stated)) if stated else []
     unseen = [name for name in classes if name not in train_set.names]
-    chosen = list(dict.fromkeys([*(val_set.checked_names(novel) if novel else ()), *unseen]))
     counts = train_set.counts()
+    unshown = [name for name in train_set.names if not counts[name]]
+    chosen = list(dict.fromkeys([*stated, *unseen, *unshown]))
     if not any(counts[name] for name in train_set.names if name not in chosen):
-        without = " without the novel classes" if chosen else ": it has no annotations"
+        without = " without the novel classes" if any(counts.values()) else ": it has no annotations"
         raise Fgclip2Error(f"{train_set.annotation_file}: nothing to train on is left{without}")
+    notes += _without_objects(train_set, val_set, stated)
     own = {category.name: category for category in train_set.categories}
     words = class_words(
         [_filled(each, own.get(each.name)) for each in val_set.categories], val_set.annotation_file, names
@@ -95,11 +103,75 @@ def read_user_data(root: Path, train: str, val: str, novel: Sequence[str], names
         val_set,
         classes,
         chosen,
-        _lvis_fields(val_set.annotation_file),
+        lvis,
         words.vocabularies,
         synonyms=words.synonyms,
-        notes=words.notes,
+        notes=[*notes, *words.notes],
     )
+
+
+def _agreed(train: CocoDataset, val: CocoDataset, lvis: bool) -> tuple[CocoDataset, CocoDataset, list[str]]:
+    """Both files with the classes of either, without categories that are none, and sentences that say so."""
+    notes = []
+    empty = {name for data in (train, val) for name in data.names}
+    empty -= {name for data in (train, val) for name, count in data.counts().items() if count}
+    empty -= {name for data in (train, val) for name in _crowded(data)}
+    groups = {name for data in (train, val) for name in _groups(data.annotation_file)}
+    none = [name for name in dict.fromkeys([*train.names, *val.names]) if name in empty]
+    none = [name for name in none if name in groups or said(name) == _BACKGROUND]
+    if none and not lvis:
+        train, val = (data.subset([name for name in data.names if name not in none]) for data in (train, val))
+        what = "group others or are the background" if len(none) > 1 else "groups others or is the background"
+        notes.append(f"left out: {_few(none)}, without objects; {what}")
+    lacking = [category for category in train.categories if category.name not in val.names]
+    if lacking and lvis:
+        raise Fgclip2Error(
+            f"{val.annotation_file} lacks classes of the training file: {_few([item.name for item in lacking])}; "
+            "give both files the same categories, which LVIS's protocol needs"
+        )
+    if lacking:
+        free = max(category.id for category in val.categories) + 1
+        more = tuple(replace(category, id=free + place) for place, category in enumerate(lacking))
+        val = replace(val, categories=(*val.categories, *more))
+        notes.append(
+            f"{len(lacking)} classes of {train.annotation_file.name} are not listed in {val.annotation_file.name}: "
+            f"they are trained and not judged: {_few([item.name for item in lacking])}"
+        )
+    return train, val, notes
+
+
+def _groups(file: Path) -> set[str]:
+    """Names that other categories of a file give as what they are kinds of."""
+    entries = [entry for entry in read_annotation_file(file)["categories"] if isinstance(entry, dict)]
+    above = [(entry.get("supercategory"), entry.get("name")) for entry in entries]
+    return {upper for upper, name in above if isinstance(upper, str) and upper != name}
+
+
+def _crowded(data: CocoDataset) -> set[str]:
+    """Classes with annotated crowds."""
+    names = {category.id: category.name for category in data.categories}
+    return {names[item.category_id] for item in data.annotations if item.is_crowd}
+
+
+def _without_objects(train: CocoDataset, val: CocoDataset, stated: Sequence[str]) -> list[str]:
+    """Sentences on classes that a file never shows, with the reason."""
+    notes = []
+    unlisted = [name for name in val.names if name not in train.names and name not in stated]
+    if unlisted:
+        notes.append(f"{len(unlisted)} classes are not in {train.annotation_file.name} and so novel: {_few(unlisted)}")
+    for data in (train, val):
+        counts, crowds = data.counts(), _crowded(data)
+        empty = [name for name in data.names if not counts[name] and (data is val or name not in stated)]
+        reasons = [f"{name} ({'crowds only' if name in crowds else 'nothing annotated'})" for name in empty]
+        if reasons:
+            effect = "not judged" if data is val else "so novel"
+            some = f"{len(empty)} of {len(data.names)} classes have no object and are {effect}"
+            notes.append(f"{data.annotation_file.name}: {some}: {_few(reasons)}")
+    return notes
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
 
 
 def _filled(category: CocoCategory, other: CocoCategory | None) -> CocoCategory:

@@ -8,6 +8,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from mmengine.config import Config
 from PIL import Image
@@ -25,7 +26,8 @@ from fgclip2_mmdet.experiment import (
     from_embedded,
     summary,
 )
-from fgclip2_mmdet.report import figures_table, write_metrics
+from fgclip2_mmdet.metric import OpenVocabCocoMetric
+from fgclip2_mmdet.report import figures_table, judged_classes, write_metrics
 from fgclip2_mmdet.user_data import read_user_data, write_user_data
 
 SMALL = EmbeddedConfig(train=5, val=3, base=30, novel=10, size=96)
@@ -142,6 +144,101 @@ def test_novel_labels_leave_the_training_file(tmp_path: Path) -> None:
     assert [item["category_id"] for item in val["annotations"]] == [2, 9]
     assert data.train_images == root / "images"
     assert "2 objects of 1 novel classes and 1 pictures" in data.notes[0]
+
+
+def changed(file: Path, **lists: list[dict[str, Any]]) -> None:
+    """Write other lists into an annotation file."""
+    content = json.loads(file.read_text(encoding="utf-8"))
+    file.write_text(json.dumps({**content, **lists}, ensure_ascii=False), encoding="utf-8")
+
+
+def test_a_class_that_training_never_shows_is_novel_and_named(tmp_path: Path) -> None:
+    """Listed without an object, as crowds only, or not at all: none of these is a base class."""
+    root = user_files(tmp_path / "mine")
+    listed = [{"id": 4, "name": "dog"}, {"id": 2, "name": "猫"}, {"id": 9, "name": "bus"}, {"id": 5, "name": "toy"}]
+    objects = [
+        {"id": 1, "image_id": 1, "category_id": 4, "bbox": [1, 2, 10, 12]},
+        {"id": 2, "image_id": 2, "category_id": 2, "bbox": [1, 2, 10, 12], "iscrowd": 1},
+    ]
+    changed(root / "train.json", categories=listed, annotations=objects)
+    changed(root / "val.json", categories=[*listed, {"id": 6, "name": "kite"}])
+    user = read_user_data(root, "train.json", "val.json", "")
+    data = write_user_data(user, tmp_path / "run")
+    assert data.base == ["dog"]
+    assert data.novel == ["kite", "猫", "bus", "toy"]
+    notes = "\n".join(data.notes)
+    assert (
+        "train.json: 3 of 4 classes have no object and are so novel: "
+        "猫 (crowds only), bus (nothing annotated), toy (nothing annotated)" in notes
+    )
+    assert "1 classes are not in train.json and so novel: kite" in notes
+    assert (
+        "val.json: 3 of 5 classes have no object and are not judged: "
+        "dog (nothing annotated), toy (nothing annotated), kite (nothing annotated)" in notes
+    )
+    trained = json.loads(data.train_annotations.read_text(encoding="utf-8"))
+    assert [item["name"] for item in trained["categories"]] == ["dog"]
+
+
+def test_a_validation_file_may_list_fewer_categories(tmp_path: Path) -> None:
+    root = user_files(tmp_path / "mine")
+    changed(root / "val.json", categories=[{"id": 2, "name": "猫"}, {"id": 9, "name": "bus"}])
+    data = write_user_data(read_user_data(root, "train.json", "val.json", "猫"), tmp_path / "run")
+    assert data.classes == ["猫", "bus", "dog"]
+    assert data.base == ["bus", "dog"]
+    assert "1 classes of train.json are not listed in val.json: they are trained and not judged: dog" in data.notes
+    content = json.loads(data.val_annotations.read_text(encoding="utf-8"))
+    assert {item["name"]: item["id"] for item in content["categories"]} == {"猫": 2, "bus": 9, "dog": 10}
+    assert [item["category_id"] for item in content["annotations"]] == [2, 9]
+
+
+def test_categories_that_group_others_are_left_out(tmp_path: Path) -> None:
+    """Roboflow lists the project as category 0, which all others are kinds of; LabelMe has ``_background_``."""
+    root = user_files(tmp_path / "mine")
+    own = [{"id": 0, "name": "animals-v2", "supercategory": "none"}, {"id": 1, "name": "_background_"}]
+    own += [{"id": i, "name": n, "supercategory": "animals-v2"} for i, n in ((4, "dog"), (2, "猫"), (9, "bus"))]
+    for part in ("train", "val"):
+        changed(root / f"{part}.json", categories=own)
+    data = write_user_data(read_user_data(root, "train.json", "val.json", "猫"), tmp_path / "run")
+    assert data.classes == ["dog", "猫", "bus"]
+    assert data.base == ["dog", "bus"]
+    assert any("left out: animals-v2, _background_, without objects" in note for note in data.notes)
+    # One that has objects is a class as any other.
+    shown = [{"id": 1, "image_id": 1, "category_id": i, "bbox": [1, 2, 10, 12]} for i in (0,)]
+    changed(root / "train.json", annotations=shown)
+    assert read_user_data(root, "train.json", "val.json", "").classes == ["animals-v2", "dog", "猫", "bus"]
+
+
+def test_names_with_commas_are_kept_out_of_training(tmp_path: Path) -> None:
+    root = user_files(tmp_path / "mine")
+    names = [{"id": 4, "name": "Bow (weapon), toy"}, {"id": 2, "name": "toy"}, {"id": 9, "name": "红，帽子"}]
+    for part in ("train", "val"):
+        changed(root / f"{part}.json", categories=names)
+    for text, novel in {
+        "Bow (weapon), toy": ["Bow (weapon), toy"],
+        "toy, 红，帽子": ["toy", "红，帽子"],
+        '"toy"、"Bow (weapon), toy"': ["toy", "Bow (weapon), toy"],
+    }.items():
+        assert read_user_data(root, "train.json", "val.json", text).novel == novel
+    with pytest.raises(Fgclip2Error, match=r"has no class Bow \(weapon\); did you mean"):
+        read_user_data(root, "train.json", "val.json", "Bow (weapon); toy")
+
+
+def test_the_table_counts_the_classes_that_were_judged(tmp_path: Path) -> None:
+    root = user_files(tmp_path / "mine")
+    data = write_user_data(read_user_data(root, "train.json", "val.json", "猫"), tmp_path / "run")
+    metric = OpenVocabCocoMetric(str(data.val_annotations), novel=data.novel, prefix="names")
+    metric.dataset_meta = {"classes": data.classes}
+    empty = {"bboxes": np.zeros((0, 4)), "scores": np.zeros(0), "labels": np.zeros(0, np.int64)}
+    figures = metric.compute_metrics([{"img_id": 7, **empty}])
+    assert metric.evaluation is not None
+    assert judged_classes(metric.evaluation) == {"猫", "bus"}
+    console = Console(record=True, width=120)
+    console.print(figures_table({"names": figures}, data, judged=judged_classes(metric.evaluation)))
+    text = console.export_text()
+    assert "base (1 of 2)" in text
+    assert "novel (1)" in text
+    assert "all (2 of 3)" in text
 
 
 def test_user_mistakes_are_told_before_anything_is_written(tmp_path: Path) -> None:

@@ -1,0 +1,98 @@
+"""Names in one text, cut at commas, but not inside quotes, brackets, numbers or known names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Final
+
+SEPARATORS: Final = re.compile(r"[,，、;；\n]")
+"""What stands between names, half- or full-width."""
+
+_QUOTES: Final = {'"': '"', "'": "'", "“": "”", "‘": "’", "「": "」", "『": "』", "《": "》"}
+_BRACKETS: Final = {"(": ")", "（": "）", "[": "]", "【": "】"}
+_NUMBER: Final = re.compile(r"(?<![\w.,])\d{1,3}(?:,\d{3})+(?!\d|,\d)")
+_LETTER: Final = re.compile(r"[^\W\d_]")
+_PIECES: Final = 8  # of a known name, at most
+
+
+def split_names(text: str, is_known: Callable[[str], bool] | None = None) -> list[str]:
+    """Cut a text into names; empty ones are left out.
+
+    A name in quotes is taken whole, without them. Commas in brackets and in numbers ("1,000 people") do not cut. Where
+    names are known, the longest known name that begins at a place is taken first, whatever commas it has.
+
+    Args:
+        text: names with commas, semicolons or line ends between them.
+        is_known: whether a text is one of the known names; ``None`` where there are none.
+
+    Example:
+        >>> split_names('bow (weapon, toy), "red car, blue roof", 1,000 people')
+        ['bow (weapon, toy)', 'red car, blue roof', '1,000 people']
+    """
+    names: list[str] = []
+    start = 0
+    while start < len(text):
+        if text[start].isspace() or SEPARATORS.match(text, start):
+            start += 1
+            continue
+        name, start = _next(text, start, is_known)
+        if name:
+            names.append(name)
+    return names
+
+
+def _next(text: str, start: int, is_known: Callable[[str], bool] | None) -> tuple[str, int]:
+    """The name that begins at a place, and where it ends."""
+    line = text.find("\n", start)
+    line = len(text) if line < 0 else line
+    ends = [found.start() for found in SEPARATORS.finditer(text, start, line)][: _PIECES - 1]
+    if is_known is not None:
+        for end in reversed([*ends, line] if len(ends) < _PIECES - 1 else ends):
+            if is_known(text[start:end].strip()):
+                return text[start:end].strip(), end
+    quoted = _quoted(text, start, line)
+    if quoted is not None:
+        return quoted
+    covered = [*_bracketed(text, start, line), *_numbers(text, start, line)]
+    for found in SEPARATORS.finditer(text, start, line):
+        if not any(low <= found.start() < high for low, high in covered):
+            return text[start : found.start()].strip(), found.start()
+    return text[start:line].strip(), line
+
+
+def _quoted(text: str, start: int, line: int) -> tuple[str, int] | None:
+    """A name that is quoted as a whole, and where its closing quote ends."""
+    closing = _QUOTES.get(text[start])
+    end = text.find(closing, start + 1, line) if closing else -1
+    if end < 0 or not text[start + 1 : end].strip():
+        return None
+    rest = text[end + 1 : line].lstrip()
+    return None if rest and not SEPARATORS.match(rest) else (text[start + 1 : end].strip(), end + 1)
+
+
+def _bracketed(text: str, start: int, line: int) -> list[tuple[int, int]]:
+    """Where closed brackets are; one that is never closed is a character like any other."""
+    spans: list[tuple[int, int]] = []
+    open_at: list[int] = []
+    for place in range(start, line):
+        if text[place] in _BRACKETS:
+            open_at.append(place)
+        while open_at and text[place] in _BRACKETS.values():
+            low = open_at.pop()
+            if _BRACKETS[text[low]] == text[place]:
+                spans.append((low, place + 1))
+                break
+    return spans
+
+
+def _numbers(text: str, start: int, line: int) -> list[tuple[int, int]]:
+    """Where numbers with commas between thousands are; digits alone may as well be several names, such as 100,200."""
+    spans = []
+    for found in _NUMBER.finditer(text, start, line):
+        before = SEPARATORS.split(text[start : found.start()])[-1]
+        after = SEPARATORS.split(text[found.end() : line])[0]
+        zeros = any(group.startswith("0") for group in found[0].split(",")[1:])
+        if zeros or _LETTER.search(before + after):
+            spans.append(found.span())
+    return spans
