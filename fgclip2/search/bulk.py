@@ -26,6 +26,7 @@ import numpy as np
 from fgclip2.errors import Fgclip2Error
 from fgclip2.extras import extras
 from fgclip2.search.config import BuildConfig, ClusterConfig
+from fgclip2.search.mapped import to_safetensors
 from fgclip2.search.sources import Source, read_picture, span_of
 from fgclip2.search.units import Digests, Outcome, Task, embed_unit
 
@@ -220,8 +221,6 @@ def check_contents(
 
 def pack(outcomes: Sequence[Outcome]) -> bytes:
     """Outcomes as one .safetensors file: vectors in the float16 of a store, the rest as JSON in its metadata."""
-    from safetensors.numpy import save
-
     facts: list[dict[str, Any]] = []
     tensors: dict[str, np.ndarray] = {}
     for number, outcome in enumerate(outcomes):
@@ -234,7 +233,7 @@ def pack(outcomes: Sequence[Outcome]) -> bytes:
                 f"{number} regions": regions.astype(np.float16),
                 f"{number} boxes": boxes.astype(np.float32),
             }
-    return save(tensors, metadata={"outcomes": json.dumps(facts)})
+    return to_safetensors(tensors, {"outcomes": json.dumps(facts)})
 
 
 def unpack(data: bytes) -> list[Outcome]:

@@ -44,6 +44,18 @@ def map_tensors(file: Path) -> dict[str, np.ndarray]:
         raise Fgclip2Error(f"{file} cannot be read ({error}); index again with --repair") from error
 
 
+def to_safetensors(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> bytes:
+    """Arrays as a ``.safetensors`` file, whatever their order in memory.
+
+    safetensors' own writer for numpy stores memory as it lies, so a transposed array would come back scrambled.
+    """
+    from safetensors.numpy import save
+
+    rows = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    data: bytes = save(rows, metadata=None if metadata is None else dict(metadata))
+    return data
+
+
 def let_go(array: np.ndarray) -> None:
     """Take the pages of a mapped array out of this process's memory, where they count as long as they are mapped.
 

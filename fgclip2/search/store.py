@@ -24,7 +24,7 @@ from fgclip2.once import locked_property
 from fgclip2.search import manifest as manifests
 from fgclip2.search.entries import Entry, Value, stacked
 from fgclip2.search.manifest import FileEntry, IndexEntry, Manifest, Shard
-from fgclip2.search.mapped import let_go, map_tensors
+from fgclip2.search.mapped import let_go, map_tensors, to_safetensors
 from fgclip2.search.tables import OWN_COLUMNS, joined, make_table, read_table, to_parquet
 
 Space = Literal["pictures", "regions"]
@@ -362,12 +362,10 @@ class Store:
     def _write_shard(
         self, number: int, arrays: Mapping[str, np.ndarray], facts: Sequence[Mapping[str, Value]]
     ) -> Shard:
-        from safetensors.numpy import save
-
         name = f"{number:06d}"
         table = make_table(facts)
         joined([*map(self._table, self.manifest.shards), table], self.folder)  # a type that does not fit shows here
-        parts = {f"vectors-{name}.safetensors": save(dict(arrays)),
+        parts = {f"vectors-{name}.safetensors": to_safetensors(arrays),
                  f"metadata-{name}.parquet": to_parquet(table)}  # fmt: skip
         files = []
         for file, data in parts.items():
@@ -383,8 +381,6 @@ class Store:
         serial: int | None = None,
     ) -> None:
         """Write the marks of deleted pictures, where there are any, and then the manifest."""
-        from safetensors.numpy import save
-
         serial = self.manifest.serial + 1 if serial is None else serial
         marks: dict[str, np.ndarray] = {}
         start = 0
@@ -395,7 +391,7 @@ class Store:
                 marks[shard.name] = mark.astype(np.uint8)
         deleted = None
         if marks:
-            data = save(marks)
+            data = to_safetensors(marks)
             deleted = FileEntry(f"deleted-{serial:06d}.safetensors", len(data), hashlib.sha256(data).hexdigest())
             write_atomically(self.folder / deleted.name, data)
         maps = [self._maps.get(shard.name) or self._map(shard) for shard in shards]

@@ -35,6 +35,7 @@ SIZE = 15  # of a shard: 72 scenes are five of them
 
 def test_outcomes_survive_the_way_back() -> None:
     arrays = np.ones(3, np.float32) / 3, np.ones((2, 3), np.float32) / 7, np.array([[0, 1, 2, 3.3]] * 2, np.float32)
+    arrays = arrays[0], np.asfortranarray(arrays[1]), np.array([[0, 5], [1, 6], [2, 7], [3.3, 8]], np.float32).T
     given = [
         Outcome("failed", problem="坏"),
         Outcome("embedded", "a" * 64, (3, 4), 1, arrays),

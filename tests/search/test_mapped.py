@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from fgclip2.search.mapped import let_go, map_tensors
+from fgclip2.search.mapped import let_go, map_tensors, to_safetensors
 from tests.search.synthetic import entry, new_store
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads Linux' account of a process's memory")
@@ -58,3 +58,11 @@ def test_rows_of_a_store_leave_no_pages_behind(tmp_path: Path):
     assert any(resident(file) for file in files)
     np.testing.assert_array_equal(store.vectors("regions", rows), expected)
     assert [resident(file) for file in files] == [0, 0]
+
+
+def test_arrays_in_any_memory_order_come_back_as_they_were(tmp_path: Path) -> None:
+    columns = np.arange(12, dtype=np.float32).reshape(4, 3)
+    given = {"columns": columns.T, "steps": columns[:, ::2], "back": columns[::-1], "none": columns[:0].T}
+    (tmp_path / "a").write_bytes(to_safetensors(given))
+    for name, array in map_tensors(tmp_path / "a").items():
+        np.testing.assert_array_equal(array, given[name])

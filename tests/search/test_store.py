@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -345,3 +346,17 @@ def test_only_an_empty_folder_becomes_a_store(tmp_path: Path) -> None:
         new_store(tmp_path)
     with pytest.raises(Fgclip2Error, match="holds no search store"):
         Store.open(tmp_path)
+
+
+def test_transposed_arrays_are_stored_as_they_read(tmp_path: Path) -> None:
+    store = new_store(tmp_path / "store")
+    plain = entry("a", 1, regions=2)
+    boxes = np.array([[1.0, 20.0], [2.0, 21.0], [30.0, 40.0], [31.0, 45.0]], np.float32).T  # as [x1, y1, x2, y2]).T
+    given = replace(plain, boxes=boxes, regions=np.asfortranarray(plain.regions))
+    store.append([given])
+    store.append([replace(given, name="b")])
+    store.compact()
+    opened = Store.open(tmp_path / "store")
+    expected = [[1, 2, 30, 31], [20, 21, 40, 45]]
+    assert opened.boxes(np.arange(4)).tolist() == expected * 2
+    np.testing.assert_allclose(opened.vectors("regions", np.arange(2)), plain.regions, atol=1e-3)
