@@ -118,7 +118,7 @@ class Searcher:
 
 def conditions(filters: str) -> list[Condition]:
     """The conditions of a text with one a line, or between semicolons."""
-    lines = check_text(filters).replace("；", "\n").replace(";", "\n").splitlines()
+    lines = check_text(filters).replace("；", "\n").replace(";", "\n").split("\n")
     return [parse_condition(line) for line in lines if line.strip()]
 
 

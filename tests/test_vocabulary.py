@@ -386,6 +386,10 @@ class TestNames:
         (tmp_path / "a.txt").write_text("bow, of a ribbon\ndog")
         assert load_names(tmp_path / "a.txt") == ["bow, of a ribbon", "dog"]
 
+    def test_line_separators_inside_a_name_do_not_tear_it(self, tmp_path: Path):
+        (tmp_path / "a.txt").write_bytes("ice\u2028cream\r\n冰\x0b\x0c\u0085棒\n".encode())
+        assert list(load_names(tmp_path / "a.txt")) == ["ice\u2028cream", "冰\x0b\x0c\u0085棒"]
+
     @pytest.mark.parametrize(
         ("name", "content", "message"),
         [

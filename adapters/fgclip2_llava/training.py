@@ -150,7 +150,7 @@ class ProjectorTrainer(Trainer):
         """Of ``metrics.jsonl`` those up to a step; a killed run went further, and its last line may be cut short."""
         file = self.directory / "metrics.jsonl"
         if self.is_world_process_zero() and file.exists():
-            lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
+            lines = [line for line in file.read_text(encoding="utf-8").split("\n") if line.endswith("}")]
             kept = [line for line in lines if json.loads(line)["step"] <= step]
             write_atomically(file, "".join(f"{line}\n" for line in kept).encode())
 

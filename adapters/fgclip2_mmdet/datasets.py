@@ -240,7 +240,7 @@ def read_voc(lists: Sequence[str | Path], root: str | Path, classes: Sequence[st
     annotations: list[CocoAnnotation] = []
     for file in map(Path, lists):
         year = file.parents[2]
-        for line in file.read_text(encoding="utf-8").splitlines():
+        for line in file.read_text(encoding="utf-8").split("\n"):
             if not line.strip():
                 continue
             name = line.split()[0]

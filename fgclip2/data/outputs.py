@@ -245,7 +245,7 @@ def _line(entry: Mapping[str, Any]) -> str:
 
 
 def _lines(file: Path) -> list[dict[str, Any]]:
-    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    lines = file.read_text(encoding="utf-8").split("\n") if file.is_file() else []
     return [content for line in lines if (content := _parsed(line)) is not None]
 
 

@@ -56,7 +56,7 @@ def read_list(path: Path) -> list[ListEntry]:
         text = path.read_text(encoding="utf-8-sig")
         if suffix == ".csv":
             return _csv(path)
-        lines = [(f"line {number}", line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+        lines = [(f"line {number}", line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
         if suffix == ".txt":
             return [ListEntry(place, {"image": line.strip()}) for place, line in lines]
         if suffix == ".jsonl" or not text.lstrip().startswith(("[", "{")):

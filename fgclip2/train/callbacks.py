@@ -144,7 +144,7 @@ class Progress(TrainerCallback):
         """Of ``metrics.jsonl`` those up to a step; a last line may have been cut short."""
         if not self._file.exists():
             return
-        lines = self._file.read_text(encoding="utf-8").splitlines()
+        lines = self._file.read_text(encoding="utf-8").split("\n")
         kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
         write_atomically(self._file, "".join(f"{line}\n" for line in kept).encode())
 

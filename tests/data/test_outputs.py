@@ -142,3 +142,13 @@ def test_files_count_with_their_content(tmp_path: Path) -> None:
     )
     assert identity("猫, " * 2000) == "猫, " * 2000  # no file system has such a name
     assert (identity(None), identity(0.5), identity(Path("nowhere")), identity("")) == (None, 0.5, "nowhere", "")
+
+
+def test_line_separators_inside_a_text_do_not_tear_a_line(tmp_path: Path) -> None:
+    name = "猫\u2028狗\u0085\u2029.png"
+    with pytest.raises(KeyboardInterrupt):
+        run(Results(tmp_path / "out", SETTINGS), [name], KeyboardInterrupt)
+    with Results(tmp_path / "out", SETTINGS) as results:
+        assert results.done == {f"photos/{name}"}
+        results.commit()
+    assert listed(tmp_path / "out") == [f"photos/{name}"]

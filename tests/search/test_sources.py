@@ -331,3 +331,15 @@ def test_what_is_no_collection_is_refused(tmp_path: Path) -> None:
         (tmp_path / name).write_text(content, encoding="utf-8")
         with pytest.raises(Fgclip2Error, match=message):
             list_sources(tmp_path / name)
+
+
+def test_line_separators_inside_a_text_do_not_tear_a_line(folder: Path) -> None:
+    said = "前\u2028后\u2029\u0085"
+    lines = [json.dumps({"image": name, "说明": said}, ensure_ascii=False) for name in ("a.png", "猫/b.png")]
+    (folder / "list.jsonl").write_bytes("\r\n".join(lines).encode())
+    sources = list_sources(folder / "list.jsonl")[1]
+    assert [(source.name, dict(source.extra), source.problem) for source in sources] == [
+        ("a.png", {"说明": said}, ""), ("猫/b.png", {"说明": said}, ""),
+    ]  # fmt: skip
+    (folder / "list.txt").write_text("a\u2028b.png\n", encoding="utf-8")
+    assert [source.name for source in list_sources(folder / "list.txt")[1]] == ["a\u2028b.png"]
