@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -40,9 +41,14 @@ class SegmentorCheckpointer(Checkpointer):
         self.facts = facts
 
     def save(self, name: str, **kwargs: Any) -> None:
-        """Write ``NAME.pth`` and make it the newest."""
+        """Write ``NAME.pth`` and make it the newest.
+
+        Raises:
+            Fgclip2Error: a weight is NaN or infinite.
+        """
         if not self.save_dir or not self.save_to_disk:
             return
+        _check_finite(self.model.state_dict(), f"{name}.pth is not written")
         content = {"model": self.model.state_dict(), _FACTS: self.facts, **kwargs}
         content |= {key: item.state_dict() for key, item in self.checkpointables.items()}
         buffer = io.BytesIO()
@@ -64,6 +70,19 @@ class SegmentorCheckpointer(Checkpointer):
                 "new run in another folder"
             )
         return content
+
+
+def _check_finite(state: Mapping[str, Any], what: str) -> None:
+    wrong = [
+        name
+        for name, value in state.items()
+        if isinstance(value, torch.Tensor) and value.is_floating_point() and not bool(torch.isfinite(value).all())
+    ]
+    if wrong:
+        raise Fgclip2Error(
+            f"{what}: {len(wrong)} of {len(state)} weights are NaN or infinite, such as {wrong[0]}; take an earlier "
+            "checkpoint, or train with a lower train.lr"
+        )
 
 
 def facts_of(model: Model, **more: Any) -> dict[str, Any]:
@@ -125,8 +144,8 @@ def load_model(
         The model in evaluation mode, and the checkpoint's facts.
 
     Raises:
-        Fgclip2Error: no such checkpoint, another FG-CLIP 2 than it was trained on, or ``changed`` that its weights do
-            not fit.
+        Fgclip2Error: no such checkpoint, another FG-CLIP 2 than it was trained on, weights that are not finite, or
+            ``changed`` that its weights do not fit.
     """
     file = find_checkpoint(path)
     content = read_checkpoint(file)
@@ -143,6 +162,7 @@ def load_model(
             f"{file} was trained on FG-CLIP 2 {facts['options']['model']!r} (hash {facts['hash'][:12]}), but "
             f"{built.options['model']!r} has hash {built.backbone.weights_hash[:12]}; name the right one"
         )
+    _check_finite(content["model"], f"{file} is of no use")
     try:
         built.load_state_dict(content["model"])
     except RuntimeError as error:

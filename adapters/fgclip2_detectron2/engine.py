@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, cast
@@ -12,7 +11,7 @@ import torch
 from detectron2.config import LazyConfig, instantiate
 from detectron2.data import DatasetCatalog, build_detection_test_loader, build_detection_train_loader
 from detectron2.data.samplers import TrainingSampler
-from detectron2.engine import HookBase, SimpleTrainer, create_ddp_model, hooks
+from detectron2.engine import SimpleTrainer, create_ddp_model, hooks
 from detectron2.evaluation import DatasetEvaluators, inference_on_dataset
 from detectron2.solver import WarmupParamScheduler
 from detectron2.utils import comm
@@ -36,6 +35,7 @@ from .instances import InstanceMapper, InstanceSet
 from .mapper import SegmentationMapper
 from .mask_rcnn import OpenVocabMaskRCNN
 from .predictions import PredictionWriter
+from .training_hooks import FiniteGradients, Progress, not_finite
 
 CONTROL: Final = "shuffled"
 """The vocabulary that gives every class the name of another."""
@@ -137,6 +137,9 @@ def train(cfg: DictConfig, segmentor: Model, resume: bool = False) -> None:
     """Train to ``train.iterations``, with checkpoints in ``train.output_dir``; on all ranks.
 
     Data are drawn anew from (seed, first iteration), so a resumed run is not the uninterrupted one bit for bit.
+
+    Raises:
+        Fgclip2Error: a loss or a gradient is not finite; no weight was changed by it.
     """
     options = cfg.train
     set_training(segmentor, cfg.data.train)
@@ -159,11 +162,11 @@ def train(cfg: DictConfig, segmentor: Model, resume: bool = False) -> None:
     warm_up = min(options.warm_up, options.iterations // 4) / options.iterations
     schedule = WarmupParamScheduler(CosineParamScheduler(1, 0.01), 0.01, warm_up)
     trainer.register_hooks([
-        _ClipGradients(options.clip),
+        FiniteGradients(options.clip),
         hooks.LRScheduler(scheduler=schedule),
         hooks.PeriodicCheckpointer(checkpointer, options.checkpoint_every, max_to_keep=2)
         if comm.is_main_process() else None,
-        _Progress(options.log_every) if comm.is_main_process() else None,
+        Progress(options.log_every) if comm.is_main_process() else None,
     ])  # fmt: skip
     start = 0
     if resume:
@@ -172,7 +175,10 @@ def train(cfg: DictConfig, segmentor: Model, resume: bool = False) -> None:
     if start >= options.iterations:
         return
     trainer.data_loader = train_loader(cfg, start)
-    trainer.train(start, options.iterations)
+    try:
+        trainer.train(start, options.iterations)
+    except FloatingPointError as error:  # detectron2's, of losses and of boxes
+        raise not_finite(trainer.iter + 1, str(error).partition("\n")[0]) from error
 
 
 def train_loader(cfg: DictConfig, start: int = 0) -> Any:
@@ -309,36 +315,6 @@ def _mapper(dataset: str) -> type[SegmentationMapper] | type[InstanceMapper]:
 def _plain(node: Any) -> dict[str, Any]:
     """A config's part without omegaconf's types."""
     return cast("dict[str, Any]", OmegaConf.to_container(node))
-
-
-class _ClipGradients(HookBase):
-    def __init__(self, limit: float) -> None:
-        self.limit = limit
-
-    def after_backward(self) -> None:
-        nn.utils.clip_grad_norm_(self.trainer.model.parameters(), self.limit)
-
-
-class _Progress(HookBase):
-    """A line now and then: loss, speed, time left."""
-
-    def __init__(self, every: int) -> None:
-        self.every = every
-        self.since = 0.0
-        self.done = 0
-
-    def before_train(self) -> None:
-        self.since, self.done = time.monotonic(), 0
-
-    def after_step(self) -> None:
-        self.done += 1
-        iteration, last = self.trainer.iter + 1, self.trainer.max_iter
-        if iteration % self.every and iteration != last:
-            return
-        loss = self.trainer.storage.history("total_loss").median(self.every)
-        speed = (time.monotonic() - self.since) / self.done
-        left = speed * (last - iteration) / 60
-        print(f"  {iteration}/{last}: loss {loss:.4f}, {speed:.2f} s an iteration, {left:.1f} min left", flush=True)
 
 
 def shown_records(cfg: DictConfig, dataset: str, count: int) -> Iterator[dict[str, Any]]:

@@ -16,10 +16,18 @@ from PIL import Image
 from apps import seg_train
 from fgclip2.errors import Fgclip2Error
 from fgclip2_detectron2 import register_datasets
-from fgclip2_detectron2.checkpoint import find_checkpoint, load_segmentor, read_checkpoint, read_facts
+from fgclip2_detectron2.checkpoint import (
+    SegmentorCheckpointer,
+    facts_of,
+    find_checkpoint,
+    load_segmentor,
+    read_checkpoint,
+    read_facts,
+)
 from fgclip2_detectron2.config_data import register_data, training_notes, training_records
 from fgclip2_detectron2.datasets import class_set
 from fgclip2_detectron2.engine import load_config
+from fgclip2_detectron2.segmentor import build_segmentor
 
 SMALL = [
     "model.head.hidden=8", "model.head.heads=2", "model.head.window=4", "model.head.guidance=8",
@@ -584,3 +592,37 @@ def test_annotations_of_other_images_of_the_same_names_are_refused(tmp_path: Pat
     assert register_data(load_config(config, data)) == []
     with pytest.raises(Fgclip2Error, match=r"train/1.jpg' has other boxes of 'dog' in coco.train than in coco.val"):
         register_data(load_config(config, [*data, shared]))
+
+
+@pytest.mark.parametrize("config", ["openmoji_tiny.py", "instances_tiny.py"])
+def test_a_training_that_diverges_stops_before_its_weights_are_useless(
+    config: str, tiny_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, options = tmp_path / "out", SMALL if config.startswith("open") else DETECTOR
+    options = [f"model.model={tiny_dir}", f"train.output_dir={out}", *options, *SCENES, "train.iterations=5"]
+    assert train("--config", seg_train.CONFIGS / config, *options, "train.lr=1e30", "train.clip=1e30") == 2
+    printed = capsys.readouterr().err.strip().splitlines()[-1]
+    assert re.match(r"error: iteration \d is not finite \(.*\); checkpoints of earlier iterations are kept", printed)
+    assert not (out / "metrics.json").exists()
+    assert not (out / "model_final.pth").exists()
+    kept = read_checkpoint(find_checkpoint(out))["model"]
+    assert all(bool(torch.isfinite(value).all()) for value in kept.values() if value.is_floating_point())
+
+
+def test_weights_that_are_not_finite_are_neither_saved_nor_loaded(tiny_dir: Path, tmp_path: Path) -> None:
+    segmentor = build_segmentor(str(tiny_dir), backbone={"dtype": "float32"}, head={
+        "hidden": 8, "layers": 1, "window": 4, "heads": 2, "guidance": 8, "decoder": [6, 4], "decoder_guidance": [4, 2]
+    })  # fmt: skip
+    facts = facts_of(segmentor, max_patches=16, background=True, names={"en": ["dog"]})
+    checkpointer = SegmentorCheckpointer(segmentor, tmp_path, facts)
+    checkpointer.save("good")
+    content = torch.load(tmp_path / "good.pth", weights_only=True)
+    name = next(key for key, value in content["model"].items() if value.is_floating_point())
+    content["model"][name].view(-1)[0] = float("nan")
+    torch.save(content, tmp_path / "bad.pth")
+    with pytest.raises(Fgclip2Error, match=f"bad.pth is of no use: 1 of .* such as {re.escape(name)}"):
+        load_segmentor(tmp_path / "bad.pth")
+    segmentor.load_state_dict(content["model"])
+    with pytest.raises(Fgclip2Error, match="final.pth is not written: 1 of"):
+        checkpointer.save("final")
+    assert find_checkpoint(tmp_path).name == "good.pth"
