@@ -80,7 +80,13 @@ def _outline(
 
 
 def draw_masks(
-    image: ImageLike, masks: Any, labels: Sequence[str], *, opacity: float = 0.5, font_size: int | None = None
+    image: ImageLike,
+    masks: Any,
+    labels: Sequence[str],
+    *,
+    names: Sequence[str] = (),
+    opacity: float = 0.5,
+    font_size: int | None = None,
 ) -> Image.Image:
     """Masks as coloured areas with labels at their middles, on a copy of the picture; one colour a label.
 
@@ -88,6 +94,7 @@ def draw_masks(
         image: anything ``open_image`` takes.
         masks: (M, H, W) bool at the picture's size; later ones lie on top. M may be 0.
         labels: M texts, English or Chinese.
+        names: all labels that several pictures may have, so that one has the same colour in each of them.
         opacity: 0..1 of the colour.
         font_size: height of the letters in pixels; ``None`` fits the picture.
 
@@ -101,7 +108,7 @@ def draw_masks(
             f"masks of shape {stack.shape} and {len(labels)} labels for a picture of height {base.height} and width "
             f"{base.width}; give (M, {base.height}, {base.width}) and M labels"
         )
-    pixels, colours = np.array(base, dtype=np.float32), label_colours(labels)
+    pixels, colours = np.array(base, dtype=np.float32), label_colours([*names, *labels])
     for mask, label in zip(stack, labels, strict=True):
         pixels[mask] = (1 - opacity) * pixels[mask] + opacity * np.array(colours[label], dtype=np.float32)
     canvas = Image.fromarray(np.rint(pixels).astype(np.uint8))

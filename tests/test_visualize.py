@@ -195,3 +195,14 @@ def test_segments_are_painted_and_listed() -> None:
         draw_segmentation(image, np.full((60, 60), 3), names)
     with pytest.raises(Fgclip2Error, match="labels of shape"):
         draw_segmentation(image, labels[:5], names)
+
+
+def test_a_label_has_one_colour_in_all_pictures(picture: Image.Image) -> None:
+    """With the list of names colours do not follow what a picture shows first."""
+    mask = np.zeros((1, 240, 320), bool)
+    mask[:, 200:, 300:] = True
+    names = ["dog", "cat", "bird"]
+    colours = label_colours(names)
+    for name in names:
+        drawn = draw_masks(picture, mask, [name], names=names, opacity=1.0)
+        assert drawn.getpixel((319, 239)) == colours[name]

@@ -140,21 +140,22 @@ def _instance_panels(
     picture: Image.Image, record: Mapping[str, Any], found: Mapping[str, Any], data: ClassSet
 ) -> list[Image.Image]:
     things = record["things"]
-    panels = [_masks_panel(picture, [thing.mask for thing in things], [data.main[thing.label] for thing in things])]
+    labels = [data.main[thing.label] for thing in things]
+    panels = [_masks_panel(picture, [thing.mask for thing in things], labels, data.main)]
     for key, names in data.names.items():
         sure = found["instances"][key].to("cpu")
         sure = sure[sure.scores >= SURE]
         panels.append(
-            _masks_panel(picture, list(sure.pred_masks.numpy()), [names[k] for k in sure.pred_classes.tolist()])
+            _masks_panel(picture, list(sure.pred_masks.numpy()), [names[k] for k in sure.pred_classes.tolist()], names)
         )
     return panels
 
 
-def _masks_panel(picture: Image.Image, masks: list[np.ndarray], labels: list[str]) -> Image.Image:
+def _masks_panel(picture: Image.Image, masks: list[np.ndarray], labels: list[str], names: Sequence[str]) -> Image.Image:
     scale = max(1, round(_SHOWN_SIDE / max(picture.size)))
     large = picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.BICUBIC)
     enlarged = np.stack([mask.repeat(scale, 0).repeat(scale, 1) for mask in masks]) if masks else np.zeros((0, 1, 1))
-    return draw_masks(large, enlarged, labels)
+    return draw_masks(large, enlarged, labels, names=names)
 
 
 def _panel(picture: Image.Image, labels: np.ndarray, names: tuple[str, ...]) -> Image.Image:

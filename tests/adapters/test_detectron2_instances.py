@@ -26,7 +26,7 @@ from fgclip2_detectron2 import InstanceMapper, OpenVocabInstanceEvaluator, build
 from fgclip2_detectron2.datasets import class_set, forget, segmentation_set
 from fgclip2_detectron2.instances import instance_set
 from fgclip2_detectron2.mask_rcnn import MaskRCNNConfig, OpenVocabMaskRCNN
-from fgclip2_detectron2.report import figures_table
+from fgclip2_detectron2.report import _instance_panels, figures_table
 from fgclip2_detectron2.roi_heads import TextBoxPredictor
 from fgclip2_detectron2.scenes import ScenesConfig, register_scene_instances
 
@@ -437,3 +437,22 @@ def test_a_class_number_moves_no_box_in_nms() -> None:
     assert found.pred_boxes.tensor.tolist() == boxes[[0, 2, 3, 4]].tolist()
     assert found.pred_classes.tolist() == [19_999] * 4
     assert proposal_utils.batched_nms is exact_nms.batched_nms
+
+
+def test_a_class_has_one_colour_in_all_panels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Truth and predictions show different things first; colours go by the list of names."""
+    register_coco("things", coco_file(tmp_path, 1), tmp_path)
+    item = InstanceMapper("things", 24)(DatasetCatalog.get("things")[0])
+    item["things"] = item["things"][1:2]  # only a "red car", the second class
+    seen: list[tuple[list[str], list[str]]] = []
+
+    def drawn(image: Image.Image, masks: Any, labels: list[str], *, names: Any) -> Image.Image:
+        seen.append((list(labels), list(names)))
+        return image
+
+    monkeypatch.setattr("fgclip2_detectron2.report.draw_masks", drawn)
+    found = Instances((64, 96))
+    found.pred_masks, found.pred_boxes = torch.ones(1, 64, 96, dtype=torch.bool), Boxes(torch.zeros(1, 4))
+    found.scores, found.pred_classes = torch.ones(1), torch.tensor([2])
+    _instance_panels(Image.new("RGB", (96, 64)), item, {"instances": {"names": found}}, class_set("things"))
+    assert seen == [(["red car"], NAMES), (["cat"], NAMES)]
