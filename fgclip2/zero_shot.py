@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from torch import Tensor
@@ -17,12 +18,16 @@ from fgclip2.vocabulary import CJK, check_names
 if TYPE_CHECKING:
     from PIL import Image
 
+_STOPS: Final = re.compile(r"[.?。？．]")
+"""Ends of names in Grounding DINO's texts, and what tokenizers make them of."""
+
 
 class ZeroShotProposals:
     """A zero-shot detector asked for things in its own language, English; what it calls them is not looked at.
 
-    Detectors that read all names in one prompt hold few (256 tokens in Grounding DINO), so names are asked for in
-    several prompts; boxes that more than one of them finds are kept once.
+    Grounding DINO's kind takes full stops and question marks for ends of names, so it is asked for "st bernard" where
+    the name is "St. Bernard". Detectors that read all names in one prompt hold few (256 tokens in Grounding DINO), so
+    names are asked for in several prompts; boxes that more than one of them finds are kept once.
 
     Args:
         detector: directory or hub id.
@@ -34,7 +39,7 @@ class ZeroShotProposals:
         nms_iou: with several prompts, boxes that overlap a better one by more than this are the same.
 
     Raises:
-        Fgclip2Error: no such detector, no names, or numbers out of range.
+        Fgclip2Error: no such detector, no names, a name longer than the detector reads, or numbers out of range.
     """
 
     def __init__(
@@ -101,12 +106,26 @@ class ZeroShotProposals:
 
 
 def _prompts(names: Sequence[str], most: int, tokenizer: Any, config: Any) -> list[list[str]]:
-    """Names in groups of at most ``most``, and of no more tokens than the model reads where it reads them as one."""
+    """Names in groups of at most ``most``, and of no more tokens than the model reads where it reads them as one.
+
+    Raises:
+        Fgclip2Error: names with nothing to ask for, or longer than the model reads.
+    """
     limit = getattr(config, "max_text_len", None)
+    asked = list(names) if limit is None else _without_stops(names)
+    lengths = [len(tokenizer(name if limit is None else f"{name}.")["input_ids"]) for name in asked]
+    read = getattr(getattr(config, "text_config", None), "max_position_embeddings", None)
+    longest = min((number for number in (limit, read) if number is not None), default=None)
+    long = [(name, length) for name, length in zip(asked, lengths, strict=True) if longest and length > longest]
+    if long:
+        name, length = long[0]
+        raise Fgclip2Error(
+            f"{len(long)} of {len(asked)} names are longer than the detector reads, such as {name!r:.60} ({length} "
+            f"tokens, at most {longest}); ask for something shorter (--ask-for)"
+        )
     prompts: list[list[str]] = []
     used = 0
-    for name in names:
-        tokens = len(tokenizer(f"{name.lower()}.")["input_ids"])  # with begin and end, so rather too many
+    for name, tokens in zip(asked, lengths, strict=True):  # with begin and end, so rather too many
         full = limit is not None and used + tokens > limit
         if not prompts or len(prompts[-1]) == most or full:
             prompts.append([])
@@ -114,6 +133,18 @@ def _prompts(names: Sequence[str], most: int, tokenizer: Any, config: Any) -> li
         prompts[-1].append(name)
         used += tokens
     return prompts
+
+
+def _without_stops(names: Sequence[str]) -> list[str]:
+    """Names as Grounding DINO reads them, each once: it ends a name at a full stop or question mark.
+
+    A name that keeps its stop would even make transformers' processor tokenize the first two names as a pair.
+    """
+    spoken = [" ".join(_STOPS.sub(" ", name).lower().split()) for name in names]
+    empty = [name for name, left in zip(names, spoken, strict=True) if not left]
+    if empty:
+        raise Fgclip2Error(f"the name {empty[0]!r} has no word to ask a detector for; leave it out")
+    return list(dict.fromkeys(spoken))
 
 
 def _load(name: str) -> tuple[Any, Any]:

@@ -94,6 +94,36 @@ def test_a_prompt_holds_no_more_tokens_than_the_model_reads(dino: Path) -> None:
     assert max(map(len, prompts)) <= 32 // 5
 
 
+def test_a_stop_inside_a_name_does_not_end_it(dino: Path, pictures: list[Image.Image]) -> None:
+    """Nor makes it the processor tokenize a pair of names; names that become one are asked for once."""
+    proposals = ZeroShotProposals(
+        dino, ["St. Bernard", "st bernard", "cat", "U.S. car", "red?", "Cat."], device="cpu", threshold=0.0
+    )
+    assert proposals.prompts == [["st bernard", "cat", "u s car", "red"]]
+    text = proposals.processor(images=pictures[:1], text=proposals.prompts, return_tensors="pt")
+    tokenizer = proposals.processor.tokenizer
+    plain = tokenizer("st bernard. cat. u s car. red.")["input_ids"]
+    assert text["input_ids"][0].tolist() == plain
+    assert not text["token_type_ids"].any()
+    (found,) = proposals(pictures[:1])
+    (same,) = ZeroShotProposals(dino, ["st bernard", "cat", "u s car", "red"], device="cpu", threshold=0.0)(
+        pictures[:1]
+    )
+    assert torch.equal(found[0], same[0])
+    assert torch.equal(found[1], same[1])
+    with pytest.raises(Fgclip2Error, match=r"the name '\?' has no word"):
+        ZeroShotProposals(dino, ["cat", "?"])
+
+
+def test_names_longer_than_the_detector_reads_are_told(owl: Path, dino: Path) -> None:
+    long = "a small red car beside the old bus and the cat that sits on the roof of a house"
+    with pytest.raises(Fgclip2Error, match=r"1 of 2 names.*'a small red car.*at most 16\); ask for something shorter"):
+        ZeroShotProposals(owl, ["cat", long], device="cpu")
+    with pytest.raises(Fgclip2Error, match=r"1 of 1 names.*at most 32\)"):
+        ZeroShotProposals(dino, ["cat " * 40], device="cpu")
+    assert ZeroShotProposals(owl, ["cat.", "St. Bernard"], device="cpu").prompts == [["cat.", "St. Bernard"]]
+
+
 def test_bad_settings_are_named(owl: Path, tmp_path: Path) -> None:
     with pytest.raises(Fgclip2Error, match="no zero-shot detector"):
         ZeroShotProposals(tmp_path, NAMES)
