@@ -53,6 +53,7 @@ def load_names(path: str | os.PathLike[str]) -> list[str]:
     return list(load_classes(path))
 
 
+_HOLDERS: Final = ("categories", "names", "id2label")  # where a JSON object keeps its names
 FILES: Final = (".txt", ".names", ".json", ".yaml", ".yml")
 """Endings of files that `load_classes` reads."""
 
@@ -103,6 +104,34 @@ def load_classes(path: str | os.PathLike[str]) -> dict[str, tuple[str, ...]]:
         raise Fgclip2Error(f"{file}: {error}") from error
 
 
+def load_numbers(path: str | os.PathLike[str], ids: bool = False) -> list[int] | None:
+    """The numbers that a file gives its class names, such as ``{"7": "road", "11": "sky"}``, in their order.
+
+    Args:
+        path: a file that `load_classes` has read.
+        ids: take those of COCO's ``{"id": 7, "name": "road"}`` instead.
+
+    Returns:
+        One a name; ``None`` where the file has none.
+    """
+    file = Path(path)
+    kind = file.suffix.lower()
+    content = None if kind in (".txt", ".names") else _parsed(file.read_text(encoding="utf-8-sig"), kind, file)
+    while isinstance(content, dict):
+        inner = next((content[key] for key in _HOLDERS if isinstance(content.get(key), (list, dict))), None)
+        if inner is None:
+            break
+        content = inner
+    if ids:
+        entries = [entry for entry in content if isinstance(entry, dict)] if isinstance(content, list) else []
+        found = [entry["id"] for entry in entries if type(entry.get("id")) is int]
+        return found if found and len(found) == len(entries) else None
+    if not isinstance(content, dict):
+        return None
+    keys = content if all(str(key).isdecimal() for key in content) else content.values()
+    return sorted(int(key) for key in keys) if all(str(key).isdecimal() for key in keys) else None
+
+
 def _parsed(text: str, kind: str, file: Path) -> Any:
     """The content of a file of names: lines, or what its JSON or YAML holds."""
     if kind == ".json":
@@ -129,7 +158,7 @@ def _listed(content: Any) -> list[Any] | None:
     """A list of names, or of objects with a name, of any of the forms that `load_classes` takes."""
     if not isinstance(content, dict):
         return content if isinstance(content, list) else None
-    for key in ("categories", "names", "id2label"):
+    for key in _HOLDERS:
         if isinstance(content.get(key), (list, dict)):
             return _listed(content[key])
     keys, values = list(content), list(content.values())

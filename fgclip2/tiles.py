@@ -150,7 +150,8 @@ def merge_tiles(
     classes = np.array([numbers[label] for label in labels], dtype=np.int64)
     cut = np.concatenate([_cut(own, window, size) for own, window in zip(moved, windows, strict=True)])
     left = np.flatnonzero(~_replaced(boxes, classes, cut))
-    kept = suppress(*(torch.from_numpy(values[left]) for values in (boxes, scores, classes)), nms_iou)
+    own, sure, of = (torch.from_numpy(values[left]) for values in (boxes, scores, classes))
+    kept = suppress(own, sure, of, nms_iou)
     chosen = left[kept.numpy()]
     left_over = boxes[chosen], scores[chosen], tuple(labels[index] for index in chosen)
     outlined = [item for item in found if isinstance(item, MaskedDetections)]

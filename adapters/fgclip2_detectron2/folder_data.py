@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from fgclip2.data.labelmap import read_labelmap
 from fgclip2.errors import Fgclip2Error
-from fgclip2.names import check_names, load_names, parse_names
+from fgclip2.names import check_names, load_names, load_numbers, parse_names
 
 from .datasets import forget, register_folder, unseen_names
 from .masks import MaskFormat
@@ -49,7 +49,7 @@ def register_folders(
     check_names(names)
     pairs = {part: pair_masks(Path(folders[part].images), Path(folders[part].masks)) for part in parts}
     notes = check_apart({f"folders.{part}": found.records for part, found in pairs.items()})
-    notes += _unused(pairs)
+    notes += _unused(pairs) + _other_ids(folders, form)
     if unshown is None:
         found = {part: survey(pairs[part].records, form, f"folders.{part}") for part in parts}
         unshown = [names[label] for label in found["train"].unshown(form)] if "train" in found else []
@@ -68,7 +68,7 @@ def register_folders(
 
 
 def _names_and_values(folders: DictConfig) -> tuple[list[str], MaskFormat]:
-    """Class names, and what mask values mean; a label map says both."""
+    """Class names, and what mask values mean; a label map and names by number say both."""
     values, ignored = _numbers(folders, "values"), _numbers(folders, "ignored")
     file = _path(folders, "names")
     labels = read_labelmap(file) if file.suffix.lower() == ".txt" else None
@@ -84,6 +84,8 @@ def _names_and_values(folders: DictConfig) -> tuple[list[str], MaskFormat]:
     else:
         names = load_names(file)
         _check_bare(names, file)
+        if values is None and not first:
+            values = load_numbers(file)
         values = list(range(first, first + len(names))) if values is None else values
     if len(values) != len(names):
         raise Fgclip2Error(
@@ -94,6 +96,19 @@ def _names_and_values(folders: DictConfig) -> tuple[list[str], MaskFormat]:
         values, background=background, ignored=ignored, colors=colors, setting="folders.ignored=..."
     )
     return names, form
+
+
+def _other_ids(folders: DictConfig, form: MaskFormat) -> list[str]:
+    """A line where a file of names has ids that are not the values that masks are read with."""
+    if form.colors is not None or _numbers(folders, "values") is not None:
+        return []
+    ids = load_numbers(folders.names, ids=True)
+    if ids is None or ids == list(form.values):
+        return []
+    return [
+        f"{folders.names} has ids {few(ids)}; masks are read with the values {few(form.values)}. If masks hold the "
+        f"ids, give folders.values=[{', '.join(map(str, ids[:8]))}{', ...' if len(ids) > 8 else ''}]"
+    ]
 
 
 def _check_bare(names: Sequence[str], file: Path) -> None:

@@ -149,7 +149,7 @@ def test_values_without_a_meaning_name_the_setting(tmp_path: Path, settings: lis
         (["folders.background=[0, 1]"], "a\nb\n", "give one mask value, such as folders.background=0"),
         (["folders.background=0"], "a\nb\n", "a value of its own"),
         (["folders.names_zh=[a, b]"], "a\nb\n", "folders.names_zh is .*give a .txt file"),
-        ([], "# classes\na\nb\n", "begins with '# classes', which would be the first class"),
+        ([], "#classes\na\nb\n", "begins with '#classes', which would be the first class"),
         ([], "0: sky\n1: 猫\n", r"begins with a number, such as '0: sky'; .*folders.values=\[0, 1\]"),
     ],
 )
@@ -374,3 +374,31 @@ def test_the_fingerprint_of_data_is_its_contents(tmp_path: Path) -> None:
     (tmp_path / "one/names.txt").write_text("crack\nbackground\n", encoding="utf-8")
     entered(overrides)
     assert data_fingerprint("folder_train") != first
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("names.json", '{"11": "天空", "7": "road"}'),
+        ("names.json", '{"id2label": {"7": "road", "11": "天空"}}'),
+        ("names.yaml", "names:\n  7: road\n  11: 天空\n"),
+    ],
+)
+def test_names_by_number_are_mask_values(tmp_path: Path, name: str, text: str) -> None:
+    """Numbers of a names file are the values of its classes, in a row or not."""
+    overrides = folders(tmp_path, [[7, 11, 255]])[1:]
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    entered(overrides, f"folders.names={tmp_path / name}")
+    assert class_set("folder_train").main == ("road", "天空")
+    assert labels("folder_train") == [[0, 1, IGNORE]]
+
+
+def test_ids_that_are_no_mask_values_are_told(tmp_path: Path) -> None:
+    overrides = folders(tmp_path, [[0, 1]])[1:]
+    file = tmp_path / "names.json"
+    file.write_text('{"categories": [{"id": 1, "name": "road"}, {"id": 2, "name": "天空"}]}', encoding="utf-8")
+    _, notes = entered(overrides, f"folders.names={file}")
+    assert notes == [
+        f"{file} has ids 1, 2; masks are read with the values 0, 1. If masks hold the ids, give folders.values=[1, 2]"
+    ]
+    assert entered([*overrides, f"folders.names={file}", "folders.first=0"], "folders.values=[0, 1]")[1] == []
