@@ -37,7 +37,9 @@ def main() -> None:
     for language in ("en", "zh"):
         detector.set_classes(list(dict.fromkeys(item.names[language] for item in scene.objects)))
         [detections] = detector([picture])
-        found.append(fgclip2.draw_boxes(picture, detections.boxes, detections.labels, detections.scores))
+        found.append(
+            fgclip2.draw_boxes(picture, detections.boxes, detections.labels, detections.scores, names=detections.names)
+        )
     in_a_row([picture, *found], IMAGES / "detection.png")
 
     model = fgclip2.load("tiny", dtype="float32")

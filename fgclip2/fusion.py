@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
@@ -93,7 +93,7 @@ class Rescored:
         """Those with at least this score, by name."""
         kept = self.scores >= score_thr
         labels = tuple(self.names[label] for label in self.labels[kept].tolist())
-        return Detections(self.boxes[kept].cpu().numpy(), self.scores[kept].cpu().numpy(), labels)
+        return Detections(self.boxes[kept].cpu().numpy(), self.scores[kept].cpu().numpy(), labels, names=self.names)
 
 
 @dataclass(frozen=True)
@@ -104,11 +104,13 @@ class Detections:
         boxes: (K, 4) float32, x1, y1, x2, y2 in pixels of the picture.
         scores: (K,) float32, 0..1.
         labels: K class names, as given.
+        names: all names that were looked for, in their order; empty where these are unknown.
     """
 
     boxes: np.ndarray
     scores: np.ndarray
     labels: tuple[str, ...]
+    names: tuple[str, ...] = field(default=(), kw_only=True, repr=False)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -117,15 +119,16 @@ class Detections:
         """For the package supervision: ``class_id`` (K,) indexes ``classes``, ``data["class_name"]`` has the names.
 
         Args:
-            classes: all names that are looked for; without them labels are numbered in the order they come in, which
-                differs from picture to picture.
+            classes: all names that are looked for; without them ``names``. Where these are unknown too, labels are
+                numbered in the order they come in, which differs from picture to picture.
 
         Raises:
             Fgclip2Error: a label that is not among ``classes``, or supervision is not installed.
         """
         with extras():
             import supervision as sv
-        order = {name: index for index, name in enumerate(dict.fromkeys(self.labels if classes is None else classes))}
+        given = (self.names or self.labels) if classes is None else classes
+        order = {name: index for index, name in enumerate(dict.fromkeys(given))}
         unknown = [label for label in self.labels if label not in order]
         if unknown:
             raise Fgclip2Error(f"{unknown[0]!r} was found, but is not among the {len(order)} classes that are given")
@@ -160,9 +163,9 @@ class FusionRescorer:
     ) -> None:
         if isinstance(vocabulary, Vocabulary):
             vocabulary.require(model)
-            self.vocabulary = vocabulary.to(model.device)
+            self._vocabulary = vocabulary.to(model.device)
         else:
-            self.vocabulary = Vocabulary.build(model, vocabulary)
+            self._vocabulary = Vocabulary.build(model, vocabulary)
         self.model, self.config = model, config or FusionConfig()
         scored = self.vocabulary
         if contrast:
@@ -170,9 +173,19 @@ class FusionRescorer:
             scored = scored.against(
                 known, same_classes(self.vocabulary, known, model, guess=self.config.guess_translations)
             )
-        self.contrast = scored.names[len(self.vocabulary) :]
+        self._contrast = scored.names[len(self.vocabulary) :]
         self.left_out = tuple(name for name in contrast if name not in self.contrast)
         self.texts = scored.embeddings.float()
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The classes; another rescorer has others."""
+        return self._vocabulary
+
+    @property
+    def contrast(self) -> tuple[str, ...]:
+        """Names that compete, without those that mean a class."""
+        return self._contrast
 
     @torch.inference_mode()
     def __call__(self, image: ImageLike | DenseFeatures, boxes: Boxes, scores: Scores) -> Rescored:
@@ -247,17 +260,34 @@ class FusionInferencer:
         config: how scores are joined.
 
     Attributes:
+        config: how scores are joined; another one counts from then on.
         outside: boxes so far that had no area inside their picture.
         cut: boxes so far that did not get a place among a picture's ``max_detections``.
         left_out: names that were given for contrast and mean one of the classes, so that they do not compete.
     """
 
     def __init__(self, proposals: Proposals, model: FGCLIP2, config: FusionConfig | None = None) -> None:
-        self.proposals, self.model, self.config = proposals, model, config or FusionConfig()
-        self.classes: tuple[str, ...] = ()
+        self.proposals, self.model, self._config = proposals, model, config or FusionConfig()
         self.left_out: tuple[str, ...] = ()
         self.outside = self.cut = 0
         self._rescorer: FusionRescorer | None = None
+        self._asked: tuple[Vocabulary | ClassNames, Sequence[str]] = ((), ())
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """What is looked for; `set_classes` changes it."""
+        return () if self._rescorer is None else self._rescorer.vocabulary.names
+
+    @property
+    def config(self) -> FusionConfig:
+        """How scores are joined."""
+        return self._config
+
+    @config.setter
+    def config(self, value: FusionConfig) -> None:
+        self._config = value
+        if self._rescorer is not None:
+            self.set_classes(*self._asked)
 
     def set_classes(self, names: Vocabulary | ClassNames, contrast: Sequence[str] = ()) -> int:
         """Choose what to look for; arguments as for `FusionRescorer`.
@@ -269,7 +299,7 @@ class FusionInferencer:
             Fgclip2Error: names that are empty or repeat, or a vocabulary of another model.
         """
         self._rescorer = FusionRescorer(self.model, names, self.config, contrast)
-        self.classes = self._rescorer.vocabulary.names
+        self._asked = names, contrast
         self.left_out = self._rescorer.left_out
         return len(self._rescorer.contrast)
 

@@ -105,9 +105,9 @@ class TiledFinder:
             return merged
         self.cut += len(merged) - most
         best = merged.boxes[:most], merged.scores[:most], merged.labels[:most]
-        return (
-            MaskedDetections(*best, merged.masks[:most]) if isinstance(merged, MaskedDetections) else Detections(*best)
-        )
+        if isinstance(merged, MaskedDetections):
+            return MaskedDetections(*best, merged.masks[:most], names=merged.names)
+        return Detections(*best, names=merged.names)
 
     def _windows(self, image: Image.Image) -> list[Window]:
         windows = self.tiling.windows(image.size)
@@ -154,11 +154,12 @@ def merge_tiles(
     kept = suppress(own, sure, of, nms_iou)
     chosen = left[kept.numpy()]
     left_over = boxes[chosen], scores[chosen], tuple(labels[index] for index in chosen)
+    names = next((item.names for item in found if item.names), ())
     outlined = [item for item in found if isinstance(item, MaskedDetections)]
     if len(outlined) < len(found):
-        return Detections(*left_over)
+        return Detections(*left_over, names=names)
     placed = [item.masks.moved(*window[:2], size) for item, window in zip(outlined, windows, strict=True)]
-    return MaskedDetections(*left_over, placed[0].cat(placed)[chosen])
+    return MaskedDetections(*left_over, placed[0].cat(placed)[chosen], names=names)
 
 
 def _cut(boxes: np.ndarray, window: Window, size: tuple[int, int]) -> np.ndarray:

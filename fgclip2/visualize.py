@@ -30,6 +30,7 @@ def draw_boxes(
     labels: Sequence[str],
     scores: Any = None,
     *,
+    names: Sequence[str] = (),
     font_size: int | None = None,
 ) -> Image.Image:
     """Boxes with labels on a copy of the picture; one colour a label.
@@ -39,6 +40,7 @@ def draw_boxes(
         boxes: (M, 4) x1, y1, x2, y2 in pixels, array, tensor or lists; clipped to the picture. M may be 0.
         labels: M texts, English or Chinese.
         scores: (M,) numbers written behind the labels, or ``None``.
+        names: all labels that several pictures may have, so that one has the same colour in each of them.
         font_size: height of the letters in pixels; ``None`` fits the picture.
 
     Returns:
@@ -58,7 +60,7 @@ def draw_boxes(
         scored = "no" if values is None else str(values.shape)
         raise Fgclip2Error(f"{len(corners)} boxes, {len(labels)} labels and {scored} scores; give one of each a box")
     captions = list(labels) if values is None else [f"{a} {b:.2f}" for a, b in zip(labels, values, strict=True)]
-    colours = label_colours(labels)
+    colours = label_colours([*names, *labels])
     _outline(canvas, corners, [colours[label] for label in labels], captions, font_size or _font_size(canvas))
     return canvas
 

@@ -261,7 +261,33 @@ class TestSupervision:
         assert len(nothing.to_supervision()) == 0
         assert len(sv.Detections.merge([got, got])) == 6
 
+    def test_classes_are_numbered_by_the_names_that_were_looked_for(self) -> None:
+        """Not by what one image happens to show first."""
+        names = ("猫", "bus", "dog")
+        one = Detections(np.zeros((2, 4), np.float32), np.ones(2, np.float32), ("dog", "猫"), names=names)
+        two = Detections(np.zeros((1, 4), np.float32), np.ones(1, np.float32), ("猫",), names=names)
+        assert one.to_supervision().class_id.tolist() == [2, 0]
+        assert two.to_supervision().class_id.tolist() == [0]
+
     def test_a_label_of_no_class(self) -> None:
         pytest.importorskip("supervision")
         with pytest.raises(Fgclip2Error, match="'猫' was found"):
             self.found.to_supervision(["dog"])
+
+
+def test_what_is_set_counts_and_what_cannot_be_set_says_so(model: fgclip2.FGCLIP2, picture: Image.Image) -> None:
+    """Another config is used from then on; classes change by `set_classes` alone."""
+    boxes, scores = torch.tensor([[10.0, 10, 60, 50], [30, 20, 90, 80]]), torch.tensor([0.9, 0.4])
+    inferencer = FusionInferencer(lambda images: [(boxes, scores)] * len(images), model)
+    inferencer.config = FusionConfig(exponent=0.25)
+    inferencer.set_classes(["dog", "猫"], contrast=["bus"])
+    inferencer.config = FusionConfig(exponent=0.0)
+    (found,) = inferencer([picture], score_thr=0.0)
+    assert found.names == inferencer.classes == ("dog", "猫")
+    assert {round(float(score), 4) for score in found.scores} <= {0.9, 0.4}  # the detector's own
+    with pytest.raises(AttributeError):
+        inferencer.classes = ("cow",)  # type: ignore[misc]
+    rescorer = FusionRescorer(model, ["dog"], contrast=["bus"])
+    for name, value in {"vocabulary": rescorer.vocabulary, "contrast": ("cow",)}.items():
+        with pytest.raises(AttributeError):
+            setattr(rescorer, name, value)

@@ -40,9 +40,6 @@ class FusionDetInferencer(DetInferencer):
         config: how scores are joined.
         **kwargs: of ``DetInferencer``: ``device``, ``palette``, ``show_progress``, ...
 
-    Attributes:
-        classes: names that ``labels`` index.
-
     Raises:
         Fgclip2Error: a config or weights that cannot be used, or names that are empty or repeat.
     """
@@ -59,10 +56,25 @@ class FusionDetInferencer(DetInferencer):
         **kwargs: Any,
     ) -> None:
         self.trained_classes: tuple[str, ...] = ()
-        self.fgclip2, self.config = fgclip2, config or FusionConfig()
+        self.fgclip2, self._config = fgclip2, config or FusionConfig()
         cfg = model if isinstance(model, Config) else open_config(Path(model), "give an mmdetection config")
         super().__init__(model=cfg, weights=None if weights is None else str(weights), **kwargs)
         self.set_classes(classes, contrast)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names that ``labels`` index; `set_classes` changes them."""
+        return self._rescorer.vocabulary.names
+
+    @property
+    def config(self) -> FusionConfig:
+        """How scores are joined; another one counts from then on."""
+        return self._config
+
+    @config.setter
+    def config(self, value: FusionConfig) -> None:
+        self._config = value
+        self.set_classes(*self._asked)
 
     def set_classes(self, names: Vocabulary | ClassNames, contrast: Sequence[str] | None = None) -> int:
         """Choose what to look for; arguments as for the constructor.
@@ -72,7 +84,7 @@ class FusionDetInferencer(DetInferencer):
         """
         rivals = self.trained_classes if contrast is None else contrast
         self._rescorer = FusionRescorer(self.fgclip2, names, self.config, rivals)
-        self.classes = self._rescorer.vocabulary.names
+        self._asked = names, contrast
         self.model.dataset_meta["classes"] = self.classes
         let_it_draw(self.classes)
         return len(self._rescorer.contrast)

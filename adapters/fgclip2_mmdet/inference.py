@@ -39,7 +39,6 @@ class OpenVocabInferencer:
         device: where to compute.
 
     Attributes:
-        classes: what is looked for.
         left_out: classes of the training that mean one of these, so that they do not compete with it.
     """
 
@@ -47,8 +46,13 @@ class OpenVocabInferencer:
         self.detector = detector.to(device).eval()
         self.pipeline = Compose(without_loaders(pipeline))
         self.device = device
-        self.classes: tuple[str, ...] = ()
+        self._classes: tuple[str, ...] = ()
         self.left_out: tuple[str, ...] = ()
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """What is looked for; `set_classes` changes it."""
+        return self._classes
 
     @classmethod
     def from_checkpoint(
@@ -84,7 +88,7 @@ class OpenVocabInferencer:
         detector.words = trained_words(vocabulary)
         load_weights(detector, content, file)
         inferencer = cls(detector, cfg.test_dataloader.dataset.pipeline, find_device(device))
-        inferencer.classes = detector.trained_classes
+        inferencer._classes = detector.trained_classes
         return inferencer
 
     def set_classes(
@@ -124,7 +128,7 @@ class OpenVocabInferencer:
         for index in same.values():
             novel[index] = False
         self.detector.set_vocabulary(scored, novel)
-        self.classes = wanted.names
+        self._classes = wanted.names
         self.left_out = tuple(trained[index] for index in sorted(same)) if contrast else ()
         return len(scored) - len(wanted)
 
@@ -161,8 +165,8 @@ class OpenVocabInferencer:
         labels = tuple(self.classes[label] for label in found.labels[keep].tolist())
         boxes, scores = (values[keep].float().cpu().numpy() for values in (found.bboxes, found.scores))
         if "masks" in found:
-            return MaskedDetections(boxes, scores, labels, found.masks[keep.cpu().numpy()])
-        return Detections(boxes, scores, labels)
+            return MaskedDetections(boxes, scores, labels, found.masks[keep.cpu().numpy()], names=self.classes)
+        return Detections(boxes, scores, labels, names=self.classes)
 
 
 def find_checkpoint(where: str | Path) -> Path:

@@ -202,9 +202,9 @@ def _panel(picture: Image.Image, found: Any, names: Sequence[str]) -> Image.Imag
     kept = found[found.scores >= _SHOWN_SCORE]
     labels = [names[label] for label in kept.labels.tolist()]
     if "masks" in kept:
-        masks, colours = replace(kept.masks, boxes=kept.masks.boxes * scale, size=large.size), label_colours(labels)
+        masks, colours = replace(kept.masks, boxes=kept.masks.boxes * scale, size=large.size), label_colours(names)
         large = paint_masks(large, masks, [colours[label] for label in labels])
-    return draw_boxes(large, (kept.bboxes * scale).cpu().numpy(), labels, kept.scores.cpu().numpy())
+    return draw_boxes(large, (kept.bboxes * scale).cpu().numpy(), labels, kept.scores.cpu().numpy(), names=names)
 
 
 def _beside(panels: Sequence[Image.Image]) -> Image.Image:

@@ -110,9 +110,9 @@ def _batches(items: Iterable[_Item], size: int) -> Iterator[list[_Item]]:
 
 def _drawn(image: Image.Image, found: Detections) -> Image.Image:
     if isinstance(found, MaskedDetections):
-        colours = label_colours(found.labels)
+        colours = label_colours([*found.names, *found.labels])
         image = paint_masks(image, found.masks, [colours[label] for label in found.labels])
-    return draw_boxes(image, found.boxes, found.labels, found.scores)
+    return draw_boxes(image, found.boxes, found.labels, found.scores, names=found.names)
 
 
 def _described(image: Image.Image, found: Detections) -> dict[str, Any]:

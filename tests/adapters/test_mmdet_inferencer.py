@@ -196,6 +196,9 @@ def test_fusion_is_called_as_mmdetections(
     samples = fused([pixels, str(picture)], batch_size=2, return_datasamples=True)["predictions"]
     for sample in samples:
         np.testing.assert_allclose(sample.pred_instances.scores, found["scores"], rtol=1e-4)
+    fused.config = FusionConfig(temperature=20.0, exponent=0.0)  # the detector's own scores
+    (own,) = fused(str(picture))["predictions"]
+    assert set(np.round(own["scores"], 4)) <= set(np.round(scores.tolist(), 4))
     fused.set_classes({"dog": ["狗"]}, contrast=())
     (found,) = fused(str(picture))["predictions"]
     assert set(found["labels"]) == {0}

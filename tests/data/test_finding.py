@@ -18,6 +18,7 @@ from fgclip2.data.outputs import Results
 from fgclip2.data.sources import Sources
 from fgclip2.errors import Fgclip2Error
 from fgclip2.fusion import Detections
+from fgclip2.visualize import label_colours
 
 
 class Looking:
@@ -138,3 +139,29 @@ def test_a_file_is_known_by_where_it_is_and_whether_it_changed(tmp_path: Path, m
     os.utime("p/b.png", ns=(1, 1))
     assert run(Path("p")) == 1
     assert len(listed(Path("out"))) == 2
+
+
+class Showing:
+    """Finds one thing in each image: a cat in the first, a dog in the next, both of the names it looks for."""
+
+    names = ("dog", "猫", "bus")
+
+    def __call__(self, images: Sequence[Image.Image]) -> list[Detections]:
+        box, score = np.array([[20, 30, 70, 80]], np.float32), np.ones(1, np.float32)
+        return [Detections(box, score, ("猫" if image.getpixel((0, 0)) == (0, 0, 0) else "dog",), names=self.names)
+                for image in images]  # fmt: skip
+
+
+def test_a_class_has_one_colour_in_all_images(tmp_path: Path) -> None:
+    """By the list of names, not by what an image shows first."""
+    paths = [tmp_path / "black.png", tmp_path / "grey.png"]
+    for path, grey in zip(paths, (0, 90), strict=True):
+        Image.new("RGB", (100, 100), (grey, grey, grey)).save(path)
+    with Results(tmp_path / "out") as results:
+        find_in_pictures(Showing(), [(path, Path(path.name)) for path in paths], results, 1)
+        results.commit()
+    colours = label_colours(Showing.names)
+    for path, label in zip(paths, ("猫", "dog"), strict=True):
+        with Image.open(tmp_path / "out" / path.name) as drawn:
+            assert drawn.getpixel((45, 80)) == colours[label]
+    assert colours["猫"] != colours["dog"]
