@@ -35,6 +35,7 @@ from fgclip2.data.sources import Sources, check_out
 from fgclip2.errors import Fgclip2Error
 from fgclip2.images import open_image
 from fgclip2.instances import InstanceSegmentation
+from fgclip2.names import FILES
 from fgclip2.segmentation import DenseSegmentor, Segmentation, SegmentationConfig
 from fgclip2.visualize import draw_instances, draw_segmentation
 from fgclip2.vocabulary import ClassNames, Vocabulary, load_classes, parse_names
@@ -115,7 +116,7 @@ class Arguments:
             return load_classes(self.classes_file)
         if self.classes.lower().endswith(".safetensors"):
             return Vocabulary.load(self.classes)
-        if self.classes.lower().endswith((".txt", ".json")):
+        if self.classes.lower().endswith(FILES):
             raise Fgclip2Error(f"--classes {self.classes!r} looks like a file; give it as --classes-file")
         return parse_names(self.classes) if self.classes else None
 
@@ -153,7 +154,7 @@ def _trained(arguments: Arguments, names: ClassNames | Vocabulary | None) -> tup
     warnings.filterwarnings("ignore", category=UserWarning, module="detectron2|torch|fvcore")
     inferencer, facts = load_inferencer(
         arguments.checkpoint,
-        names,
+        arguments.classes if isinstance(names, list) else names,  # names of the training may have commas
         model=arguments.model,
         max_patches=arguments.max_patches,
         threshold=arguments.threshold,

@@ -11,6 +11,7 @@ import torch
 
 from fgclip2.errors import Fgclip2Error
 from fgclip2.images import ImageLike, open_image
+from fgclip2.names import parse_names
 from fgclip2.predictor import FGCLIP2
 from fgclip2.processing import MAX_PATCHES
 from fgclip2.segmentation import Segmentation
@@ -94,7 +95,7 @@ class SegmentorInferencer:
 
 def load_inferencer(
     path: str | Path,
-    names: Vocabulary | ClassNames | None = None,
+    names: Vocabulary | ClassNames | str | None = None,
     *,
     model: str | None = None,
     max_patches: int | None = None,
@@ -103,7 +104,8 @@ def load_inferencer(
 ) -> tuple[SegmentorInferencer | InstanceInferencer, dict[str, Any]]:
     """What a checkpoint or a work directory is: a segmentor, or a Mask R-CNN; and the checkpoint's facts.
 
-    Arguments are those of `SegmentorInferencer.from_checkpoint`; a Mask R-CNN's own threshold is `SURE`.
+    Arguments are those of `SegmentorInferencer.from_checkpoint`; a Mask R-CNN's own threshold is `SURE`. One text with
+    commas between names is cut by `parse_names`, but not inside names of the training.
 
     Raises:
         Fgclip2Error: see `fgclip2_detectron2.checkpoint.load_model`.
@@ -116,8 +118,10 @@ def load_inferencer(
 
 
 def _settings(
-    facts: Mapping[str, Any], names: Vocabulary | ClassNames | None, max_patches: int | None
+    facts: Mapping[str, Any], names: Vocabulary | ClassNames | str | None, max_patches: int | None
 ) -> tuple[Vocabulary | ClassNames, int]:
+    if isinstance(names, str):
+        names = parse_names(names, [name for known in facts["names"].values() for name in known])
     chosen = next(iter(facts["names"].values())) if names is None else names
     return chosen, facts["max_patches"] if max_patches is None else max_patches
 

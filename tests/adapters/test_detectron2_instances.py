@@ -456,3 +456,11 @@ def test_a_class_has_one_colour_in_all_panels(tmp_path: Path, monkeypatch: pytes
     found.scores, found.pred_classes = torch.ones(1), torch.tensor([2])
     _instance_panels(Image.new("RGB", (96, 64)), item, {"instances": {"names": found}}, class_set("things"))
     assert seen == [(["red car"], NAMES), (["cat"], NAMES)]
+
+
+def test_names_of_the_training_are_matched_before_commas_cut() -> None:
+    from fgclip2_detectron2.inference import _settings
+
+    facts = {"names": {"en": ["Bow (weapon), toy", "dog"], "zh": ["弓，玩具", "狗"]}, "max_patches": 64}
+    assert _settings(facts, "dog, Bow (weapon), toy, 弓，玩具", None) == (["dog", "Bow (weapon), toy", "弓，玩具"], 64)
+    assert _settings(facts, None, 9) == (["Bow (weapon), toy", "dog"], 9)

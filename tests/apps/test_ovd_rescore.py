@@ -98,6 +98,26 @@ def test_a_results_file_is_named_anew(data: Path, tiny_dir: Path, capsys: pytest
     assert "pictures: " in printed.out
 
 
+def test_names_of_the_file_are_matched_before_commas_cut(
+    data: Path, tiny_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = json.loads((data / "truth.json").read_text(encoding="utf-8"))
+    content["categories"][1]["name"] = "Bow (weapon), toy"
+    (data / "truth.json").write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+    files = ("--detections", data / "found.json", "--annotations", data / "truth.json", "--model", tiny_dir)
+    common = (data / "images", *files, "--score-thr", 0.0)
+    assert detect(*common, "--out", data / "out", "--no-contrast", "--classes", "猫, Bow (weapon), toy") == 0
+    results = json.loads((data / "out" / "results.json").read_text(encoding="utf-8"))
+    assert {result["category_id"] for result in results} <= {10, 20}
+    labels = {
+        label for entry in json.loads((data / "out/detections.json").read_text("utf-8")) for label in entry["labels"]
+    }
+    assert set() < labels <= {"猫", "Bow (weapon), toy"}
+    capsys.readouterr()
+    assert detect(*common, "--out", data / "none", "--classes", ", ，") == 2
+    assert "no class names" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("names", ["", "鸟, 树"])
 def test_a_stopped_run_is_gone_on_with(
     names: str, data: Path, tiny_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
