@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from fgclip2.data.coco import CocoCategory
 from fgclip2.errors import Fgclip2Error
-from fgclip2.names import CJK, check_classes, load_classes, said
+from fgclip2.names import CJK, check_classes, load_classes, load_numbers, said
 
 LANGUAGES: Final = ("en", "zh")
 ALONE: Final = "names"
@@ -38,7 +38,8 @@ def class_words(categories: Sequence[CocoCategory], source: Path, names: Path | 
     A category's words are its ``name``, ``name_zh`` and ``synonyms``; a word with a Chinese character is Chinese. What
     ``names`` says of a class stands in place of the category's words of the same language. Its entries belong to the
     category that one of their words names; where there are as many as categories, and none names another one's, they
-    may be in the categories' order instead, so that a list of translations will do.
+    may be in the categories' order instead, so that a list of translations will do. Where the file numbers its names
+    (``{"4": "狗"}``, or COCO's ``id``) as the categories are numbered, an entry belongs to the category of its number.
 
     Args:
         categories: in the order of the classes.
@@ -53,11 +54,12 @@ def class_words(categories: Sequence[CocoCategory], source: Path, names: Path | 
     own = [_of_category(category, source) for category in categories]
     plain = {category.name: [*words["synonyms"]] for category, words in zip(categories, own, strict=True)}
     if names is not None:
-        entries = load_classes(names)
+        entries, numbered = _by_id(load_classes(names), categories, names)
         chosen, by_order = _aligned(entries, own, categories, names)
         if by_order:
             first = f"{chosen[0]!r} is {categories[0].name!r}"
-            notes.append(f"{names} names the {len(chosen)} classes in the order of the categories: {first}")
+            how = "by the categories' ids" if numbered else "in the order of the categories"
+            notes.append(f"{names} names the {len(chosen)} classes {how}: {first}")
         mostly_chinese = 2 * sum(bool(CJK.search(name)) for name in entries) > len(entries)
         for words, name in zip(own, chosen, strict=True):
             given = _parted([name, *entries[name]])
@@ -85,6 +87,18 @@ def class_words(categories: Sequence[CocoCategory], source: Path, names: Path | 
         synonyms if some else {},
         notes,
     )
+
+
+def _by_id(
+    entries: Mapping[str, Sequence[str]], categories: Sequence[CocoCategory], file: Path
+) -> tuple[Mapping[str, Sequence[str]], bool]:
+    """Entries in the order of the categories, and whether their numbers said so: those of the file are the ids."""
+    numbers = load_numbers(file) or load_numbers(file, ids=True)
+    ids = [category.id for category in categories]
+    if numbers is None or len(numbers) != len(entries) or sorted(numbers) != sorted(ids):
+        return entries, False
+    named = dict(zip(numbers, entries.items(), strict=True))
+    return dict(named[number] for number in ids), True
 
 
 def _of_category(category: CocoCategory, source: Path) -> dict[str, list[str]]:

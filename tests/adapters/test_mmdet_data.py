@@ -209,6 +209,27 @@ def test_categories_that_group_others_are_left_out(tmp_path: Path) -> None:
     assert read_user_data(root, "train.json", "val.json", "").classes == ["animals-v2", "dog", "猫", "bus"]
 
 
+@pytest.mark.parametrize(
+    ("content", "order"),
+    [
+        ({"2": "Katze", "4": "Hund", "9": "Bus"}, "by the categories' ids"),
+        ([{"id": 9, "name": "Bus"}, {"id": 2, "name": "Katze"}, {"id": 4, "name": "Hund"}], "by the categories' ids"),
+        ({"0": "Hund", "1": "Katze", "2": "Bus"}, "in the order of the categories"),
+        (["Hund", "Katze", "Bus"], "in the order of the categories"),
+    ],
+)
+def test_names_belong_to_the_category_of_their_number(tmp_path: Path, content: Any, order: str) -> None:
+    root = user_files(tmp_path / "mine")  # dog is 4, 猫 is 2, bus is 9, in this order
+    (root / "names.json").write_text(json.dumps(content), encoding="utf-8")
+    data = read_user_data(root, "train.json", "val.json", "", root / "names.json")
+    assert data.vocabularies == {"names": ["Hund", "Katze", "Bus"]} or data.vocabularies["en"] == [
+        "Hund",
+        "Katze",
+        "Bus",
+    ]
+    assert any(f"{order}: 'Hund' is 'dog'" in note for note in data.notes)
+
+
 def test_names_with_commas_are_kept_out_of_training(tmp_path: Path) -> None:
     root = user_files(tmp_path / "mine")
     names = [{"id": 4, "name": "Bow (weapon), toy"}, {"id": 2, "name": "toy"}, {"id": 9, "name": "红，帽子"}]
