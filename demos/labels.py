@@ -55,8 +55,10 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
     "settings": ("Filters and number of pictures", "筛选与数量"),
     "filters": ("Filters", "筛选条件"),
     "filters_info": (
-        "One a line, such as: width >= 640 · columns: {columns}",
-        "每行一个，例如：width >= 640 · 可用的列：{columns}",
+        "One a line, such as: width >= 640, taken < 2024-05, split in train, val, tags contains cat, tags has none "
+        "· columns: {columns}",
+        "每行一个，例如：width >= 640、taken < 2024-05、split in train, val、tags contains 猫、tags has none · "
+        "可用的列：{columns}",
     ),
     "top": ("Pictures to show", "显示图片数"),
     "results": ("Pictures found; click one", "找到的图片，点击查看"),

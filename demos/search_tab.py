@@ -14,10 +14,11 @@ from PIL import Image, ImageDraw
 
 from demos.labels import Switch, text
 from demos.limits import PHRASES, TOP, Picture, Refusal, check_number, check_text, clicked, explained, read_upload
+from fgclip2.search.conditions import Condition, parse_condition
 from fgclip2.search.hits import Hit, Hits
 from fgclip2.search.problems import REASONS, PictureError
 from fgclip2.search.query import Query
-from fgclip2.search.search import Condition, Index, parse_condition
+from fgclip2.search.search import Index
 from fgclip2.visualize import shrunk
 
 THUMBNAIL: Final = 320  # px, longest side

@@ -24,7 +24,7 @@ from fgclip2.search.config import BuildConfig, ClusterConfig
 from fgclip2.search.entries import Entry
 from fgclip2.search.index import open_index
 from fgclip2.search.lists import is_text
-from fgclip2.search.sources import Source, list_sources, read_picture, span_of
+from fgclip2.search.sources import Source, read_collection, read_picture, span_of
 from fgclip2.search.store import SPACES, Store
 from fgclip2.search.tables import OWN_COLUMNS
 from fgclip2.search.units import Digests, Done, Known, Outcome, Task, embed_unit
@@ -48,7 +48,7 @@ class BuildReport:
         unknown: are in the store, of a folder or shard that cannot be read now, or is a link; never deleted.
         failed: could not be read; named in the store's ``failures.jsonl``.
         first_failure: the reason of the first of them.
-        left_out: metadata that cannot be stored, a sentence for each column and reason.
+        left_out: what of the collection was joined, renamed or left out, a sentence for each column and reason.
         others: files of the collection that are no pictures, by their names.
         total: live pictures of the store now.
         seconds: time taken.
@@ -85,7 +85,7 @@ def build_store(
     stay when the run is killed; the same call goes on.
 
     Args:
-        collection: a folder, a list of pictures, or shards; see ``sources.list_sources``.
+        collection: a folder, a list of pictures, or shards; see ``sources.read_collection``.
         out: the store's folder, new or of an earlier run.
         model: embeds the pictures; a store belongs to one model.
         config: how; see there.
@@ -99,7 +99,8 @@ def build_store(
     """
     begun = time.monotonic()
     chosen, folder = config or BuildConfig(), Path(out)
-    base, sources, others = list_sources(collection, root, leave_out=folder)
+    found = read_collection(collection, root, leave_out=folder)
+    base, sources = found.root, found.sources
     if not is_text(os.fspath(base)):
         raise Fgclip2Error(f"the picture folder {os.fspath(base)!r} has a name that is no UTF-8; rename it")
     store = _open(folder, model, chosen, base, sources)
@@ -135,7 +136,7 @@ def build_store(
     return BuildReport(
         counts["embedded"], counts["copied"], counts["described"], counts["unchanged"], len(gone),
         len(absent) - len(gone), len(failed), failed[0]["error"] if failed else "",
-        tuple(left_out), others, len(store), time.monotonic() - begun,
+        (*found.notes, *left_out), found.others, len(store), time.monotonic() - begun,
     )  # fmt: skip
 
 

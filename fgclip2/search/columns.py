@@ -16,8 +16,9 @@ from fgclip2.search.entries import Value
 from fgclip2.search.lists import SPAN, is_text
 from fgclip2.search.sources import Source
 from fgclip2.search.tables import OWN_COLUMNS
+from fgclip2.search.values import Unkept
 
-_Type = Literal["texts", "numbers", "truth values"]
+_Type = Literal["texts", "numbers", "truth values", "lists of texts"]
 _EXACT: Final = 2**53  # integers to here are the same in float64
 _LARGEST: Final = 2**63
 
@@ -55,11 +56,15 @@ def settle(sources: Sequence[Source], table: Any) -> tuple[list[Source], list[st
         The pictures with what can be stored, and what was left out, a sentence for each column and reason.
     """
     columns = _stored(table)
+    stored = set(columns)
     for source in sources:
         for name, value in source.extra.items():
             if name not in SPAN and not _unstorable(name, value):
                 column = columns.setdefault(name, _Column(_type(value)))
                 column.fractions |= isinstance(value, float) and column.type == "numbers" and not column.large
+                if isinstance(value, list) and column.type == "texts" and name not in stored:
+                    column.type = "lists of texts"
+    sources = [_listed(source, columns) for source in sources]
     counts: Counter[tuple[str, str]] = Counter()
     first: dict[tuple[str, str], str] = {}
     settled = []
@@ -73,6 +78,16 @@ def settle(sources: Sequence[Source], table: Any) -> tuple[list[Source], list[st
     return settled, told
 
 
+def _listed(source: Source, columns: Mapping[str, _Column]) -> Source:
+    """A picture whose texts in columns of lists are lists of one."""
+    single = {
+        name: [value]
+        for name, value in source.extra.items()
+        if isinstance(value, str) and name in columns and columns[name].type == "lists of texts"
+    }
+    return replace(source, extra={**source.extra, **single}) if single else source
+
+
 def _fitting(
     source: Source, columns: Mapping[str, _Column], counts: Counter[tuple[str, str]], first: dict[tuple[str, str], str]
 ) -> dict[str, Value]:
@@ -82,7 +97,8 @@ def _fitting(
         why = "" if name in SPAN else _unstorable(name, value) or columns[name].why_not(value)
         if why:
             counts[name, why] += 1
-            first.setdefault((name, why), f"{value!r:.60} of {source.name!r:.120}")
+            told = value.given if isinstance(value, Unkept) else f"{value!r:.60}"
+            first.setdefault((name, why), f"{told} of {source.name!r:.120}")
         else:
             kept[name] = value
     return kept
@@ -106,16 +122,20 @@ def _stored(table: Any) -> dict[str, _Column]:
             columns[name] = _Column("numbers", large=max(abs(least or 0), abs(most or 0)) > _EXACT)
         elif pyarrow.types.is_floating(type_):
             columns[name] = _Column("numbers", fractions=True)
+        elif pyarrow.types.is_list(type_):
+            columns[name] = _Column("lists of texts")
         else:
             columns[name] = _Column("texts")
     return columns
 
 
-def _unstorable(name: str, value: Value) -> str:
+def _unstorable(name: str, value: Value | Unkept) -> str:
     """Why no column of this name can take a value, whatever its type."""
     if not is_text(name):
         return "its name is no UTF-8"
-    if isinstance(value, str) and not is_text(value):
+    if isinstance(value, Unkept):
+        return value.reason
+    if not all(map(is_text, [value] if isinstance(value, str) else value if isinstance(value, list) else [])):
         return "it takes texts that are UTF-8"
     if isinstance(value, int) and not -_LARGEST <= value < _LARGEST:
         return "it takes integers of 64 bits"
@@ -125,4 +145,6 @@ def _unstorable(name: str, value: Value) -> str:
 def _type(value: Value) -> _Type:
     if isinstance(value, bool):
         return "truth values"
+    if isinstance(value, list):
+        return "lists of texts"
     return "texts" if isinstance(value, str) else "numbers"

@@ -23,7 +23,8 @@ class IndexArguments:
     """Make a collection of pictures searchable, or bring its store up to date; a run that was killed goes on."""
 
     pictures: Annotated[Path, tyro.conf.Positional]
-    """A folder; a .tar shard or a folder of them; or a list: .txt, .jsonl, .json (also COCO), .csv, .parquet."""
+    """A folder; a .tar shard or a folder of them; or a list: .txt, .jsonl, .json (also COCO), .csv, .tsv,
+    .parquet."""
     out: Path
     """Folder of the store."""
     model: str | None = None
@@ -92,7 +93,7 @@ class SearchArguments:
     top: int = 20
     """Pictures to show."""
     where: tuple[str, ...] = ()
-    """Conditions on the metadata, e.g. "width >= 640" "split = train"."""
+    """Conditions on the metadata, e.g. "width >= 640" "taken < 2024-05" "tags contains cat" "tags has none"."""
     rerank: int = 50
     """The best so many are looked at again, patch by patch; 0 leaves that out."""
     region_weight: float | None = None
@@ -111,9 +112,10 @@ class SearchArguments:
     def run(self) -> None:
         """Search, print and write."""
         need("search", "faiss", "pyarrow", "filelock")
+        from fgclip2.search.conditions import parse_condition
         from fgclip2.search.manifest import Manifest
         from fgclip2.search.query import Query
-        from fgclip2.search.search import Index, parse_condition
+        from fgclip2.search.search import Index
 
         if not self.texts and self.image is None:
             raise Fgclip2Error('nothing to look for; give texts ("a red car" "黑猫") or --image')

@@ -9,7 +9,7 @@ import numpy as np
 
 from fgclip2.errors import Fgclip2Error
 
-Value = str | int | float | bool | None
+Value = str | int | float | bool | list[str] | None
 """Of a column of metadata; one column holds one type."""
 
 

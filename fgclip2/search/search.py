@@ -7,22 +7,22 @@ deviations from the mean of a sample of the collection before they are added or 
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import torch
 
 from fgclip2.errors import Fgclip2Error
-from fgclip2.extras import extras, need
+from fgclip2.extras import need
+from fgclip2.search.conditions import Condition, meeting
 from fgclip2.search.hits import Box, Hit, Hits
 from fgclip2.search.index import VectorIndex, open_index
-from fgclip2.search.problems import PictureError, QueryError
+from fgclip2.search.problems import PictureError
 from fgclip2.search.query import EncodedQuery, Query, encode
 from fgclip2.search.regions import WindowScores
 from fgclip2.search.store import Store
@@ -32,10 +32,6 @@ if TYPE_CHECKING:
 
     from fgclip2.predictor import FGCLIP2
 
-Condition = tuple[str, str, Any]
-"""Column, operator (``=``, ``!=``, ``<``, ``>``, ``<=``, ``>=``, ``in``, ``not in``), value."""
-
-_CONDITION: Final = re.compile(r"\s*([^<>=!]*[^<>=!\s])\s*(>=|<=|!=|==?|<|>)\s*([^<>=!\s].*?)\s*", re.DOTALL)
 _SAMPLE: Final = 256  # pictures that give mean and deviation
 _CANDIDATES: Final = 256  # least number of pictures and of regions from each index
 _MOST_ROWS: Final = 16_384  # region rows from the index that all parts of a query share, before any is looked at twice
@@ -161,36 +157,7 @@ class Index:
 
     def _allowed(self, where: Sequence[Condition]) -> np.ndarray:
         """(P,) bool: live pictures that meet the conditions."""
-        if not where:
-            return self.store.alive
-        with extras("search"):
-            import pyarrow
-            import pyarrow.parquet
-
-        table = self.store.metadata
-        unknown = [column for column, _, _ in where if column not in table.column_names]
-        if unknown:
-            columns = ", ".join(table.column_names)
-            raise QueryError(
-                f"there is no column {unknown[0]!r} to filter by; there are {columns}",
-                f"没有可用于筛选的列 {unknown[0]!r}；现有：{columns}",
-            )
-        number = "_row"
-        while number in table.column_names:
-            number += "_"
-        numbered = table.append_column(number, pyarrow.array(np.arange(table.num_rows)))
-        try:
-            kept = numbered.filter(pyarrow.parquet.filters_to_expression(list(where)))
-        except (pyarrow.ArrowException, ValueError, TypeError, OverflowError) as error:
-            raise QueryError(
-                f"the conditions {list(where)} cannot be used ({error}); e.g. ('width', '>=', 640), with a value of "
-                "the column's type, and integers of at most 64 bits",
-                f"条件 {list(where)} 无法使用（{error}）；例如 ('width', '>=', 640)，值须与该列类型相同，"
-                "整数至多 64 位",
-            ) from error
-        mask = np.zeros(table.num_rows, bool)
-        mask[kept[number].to_numpy()] = True
-        return mask & self.store.alive
+        return self.store.alive & meeting(self.store.metadata, where) if where else self.store.alive
 
     def _scale(self, encoded: EncodedQuery) -> _Scores:
         best = np.maximum.reduceat(self._sample_parts @ encoded.parts.T, self._sample_starts, axis=0)
@@ -356,30 +323,3 @@ def _mean(values: np.ndarray) -> float | None:
 def _box(values: np.ndarray) -> Box:
     x1, y1, x2, y2 = (float(value) for value in values)
     return x1, y1, x2, y2
-
-
-def parse_condition(text: str) -> Condition:
-    """``"width >= 640"`` as a condition: column, operator, and a number, a truth value, or else a text.
-
-    Raises:
-        Fgclip2Error: there is no operator in it.
-    """
-    found = _CONDITION.fullmatch(text)
-    if found is not None:
-        column, operator, value = found.groups()
-        return column, "=" if operator == "==" else operator, _value(value)
-    raise QueryError(
-        f'the condition {text!r} is not understood; write it like "width >= 640" or "split = train"',
-        f"无法理解条件 {text!r}；请写成 “width >= 640” 或 “split = train” 的形式",
-    )
-
-
-def _value(text: str) -> Any:
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text.strip("\"'")

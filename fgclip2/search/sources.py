@@ -10,21 +10,20 @@ import json
 import os
 import re
 import tarfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, Final
+from typing import Any
 
+from fgclip2.data.locate import locate, spellings
 from fgclip2.data.media import PICTURE_SUFFIXES, scan_folder
 from fgclip2.data.records import read_span
 from fgclip2.data.shards import how_it_ends
 from fgclip2.errors import Fgclip2Error
-from fgclip2.search.entries import Value
-from fgclip2.search.lists import PATH_KEYS, SPAN, ListEntry, boxes_of, is_text, plain, read_list
+from fgclip2.search.lists import LISTS, PATH_KEYS, SPAN, ListEntry, boxes_of, is_text, path_key, plain, read_list
 from fgclip2.search.problems import PictureError
-
-_LISTS: Final = (".txt", ".jsonl", ".json", ".csv", ".parquet")
+from fgclip2.search.repeats import joined
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,8 @@ class Source:
 
     Attributes:
         name: relative to the root, with ``/``.
-        extra: what the list says of it, numbers, texts and truth values.
+        extra: what the list says of it: numbers, texts, truth values and lists of texts;
+            ``Unkept`` where no column takes it.
         boxes: (M, 4) that the list has for it: x1, y1, x2, y2, in pixels, or as shares of its sides.
         shares: whether they are shares.
         problem: why it cannot be used, found when the collection was listed.
@@ -42,7 +42,7 @@ class Source:
     """
 
     name: str
-    extra: Mapping[str, Value] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
     boxes: Sequence[Sequence[float]] = ()
     shares: bool = False
     problem: str = ""
@@ -60,9 +60,27 @@ class Source:
         ]
 
 
-def list_sources(
+@dataclass(frozen=True)
+class Collection:
+    """What a collection holds.
+
+    Attributes:
+        root: folder that names are relative to, its links followed.
+        sources: the pictures, in a fixed order. A line that names none, or one outside the root, is among them with its
+            problem; so is a subfolder that cannot be read, or is a link.
+        others: how many other files were seen in folder and shards.
+        notes: what was joined, renamed or passed over, a sentence each.
+    """
+
+    root: Path
+    sources: list[Source]
+    others: int = 0
+    notes: tuple[str, ...] = ()
+
+
+def read_collection(
     given: str | os.PathLike[str], root: str | os.PathLike[str] | None = None, *, leave_out: Path | None = None
-) -> tuple[Path, list[Source], int]:
+) -> Collection:
     """All pictures of a collection, in a fixed order.
 
     Args:
@@ -74,9 +92,7 @@ def list_sources(
         leave_out: a folder that is not entered.
 
     Returns:
-        The root, its links followed; the pictures; and how many other files were seen in folder and shards. A line that
-        names none, or one outside the root, is among the pictures with its problem; so is a subfolder that cannot be
-        read, or is a link.
+        The collection.
 
     Raises:
         Fgclip2Error: there is nothing of that name, it is of no known kind, damaged, or holds no picture.
@@ -86,19 +102,28 @@ def list_sources(
         raise Fgclip2Error(f"{str(path)!r} does not exist (looked in {Path.cwd()}); give a folder, a list or a shard")
     if path.is_dir():
         sources, others = _folder(path, leave_out)
-        return path.resolve(), list(map(_named_in_utf8, sources)), others
+        return Collection(path.resolve(), list(map(_named_in_utf8, sources)), others)
     if path.suffix.lower() == ".tar":
         sources, others = _shard(path)
-        return path.parent.resolve(), list(map(_named_in_utf8, sources)), others
-    if path.suffix.lower() not in _LISTS:
-        raise Fgclip2Error(f"{str(path)!r} is no list of pictures; give a folder, .tar shards, or {', '.join(_LISTS)}")
+        return Collection(path.parent.resolve(), list(map(_named_in_utf8, sources)), others)
+    if path.suffix.lower() not in LISTS:
+        raise Fgclip2Error(f"{str(path)!r} is no list of pictures; give a folder, .tar shards, or {', '.join(LISTS)}")
     base = Path(root) if root is not None else path.parent
     if not base.is_dir():
         raise Fgclip2Error(f"the picture folder {str(base)!r} does not exist (looked in {Path.cwd()})")
     sources = [of_entry(entry, base) for entry in read_list(path)]
     if not sources:
         raise Fgclip2Error(f"{path} names no picture")
-    return base.resolve(), _without_repeats(sources), 0
+    once, notes = joined(sources)
+    return Collection(base.resolve(), once, 0, tuple(notes))
+
+
+def list_sources(
+    given: str | os.PathLike[str], root: str | os.PathLike[str] | None = None, *, leave_out: Path | None = None
+) -> tuple[Path, list[Source], int]:
+    """Root, pictures, and the number of other files of ``read_collection``."""
+    found = read_collection(given, root, leave_out=leave_out)
+    return found.root, found.sources, found.others
 
 
 def read_picture(root: Path, name: str, span: tuple[int, int] | None = None) -> bytes:
@@ -245,21 +270,31 @@ def of_entry(entry: ListEntry, base: Path) -> Source:
     fields = entry.fields
     if not isinstance(fields, Mapping):
         return Source(f"{entry.place}: {fields!r:.60}", problem=entry.problem or "it is no object with an image")
-    given = next((fields[key] for key in PATH_KEYS if isinstance(fields.get(key), str) and fields[key]), None)
-    if given is None:
+    key = path_key(fields)
+    if key is None:
         # With its place, or all that lack a path in the same way would count as one.
         return Source(f"{entry.place}: {dict(fields)!r:.60}", problem=f"it has none of {', '.join(PATH_KEYS)}")
+    given = fields[key]
     if not is_text(given) or "\0" in given:
         return Source(given, problem=f"its name {given!r:.120} can be that of no file")
-    name = given
-    if os.path.isabs(given):
-        relative = _relative(Path(given), base)
+    file = locate(base, given)
+    name = given if file is None else _below(file, base)
+    if os.path.isabs(name):
+        relative = _relative(Path(name), base)
         if relative is None:
             return Source(given, problem=f"it is not in the picture folder {str(base)!r}; give --root")
         name = relative
+    elif file is None and "\\" in name:
+        tried = ", ".join(repr(spelled) for spelled in spellings(given))
+        return Source(given, problem=f"there is no such file in {str(base)!r}; looked for {tried:.400}")
     name = PurePosixPath(name).as_posix()  # ./a/b.jpg -> a/b.jpg
     boxes, shares, problem = boxes_of(fields)
-    return Source(name, plain(fields), boxes, shares, problem)
+    return Source(name, plain(fields, key), boxes, shares, problem)
+
+
+def _below(file: Path, base: Path) -> str:
+    """A file that was found, as a name below ``base`` where it was looked for there."""
+    return file.relative_to(base).as_posix() if file.is_relative_to(base) else os.fspath(file)
 
 
 def _relative(file: Path, base: Path) -> str | None:
@@ -272,11 +307,3 @@ def _relative(file: Path, base: Path) -> str | None:
         if of.is_relative_to(folder):
             return of.relative_to(folder).as_posix()
     return None
-
-
-def _without_repeats(sources: Iterable[Source]) -> list[Source]:
-    """The first of each name; a picture that a list names twice is one picture."""
-    kept: dict[str, Source] = {}
-    for source in sources:
-        kept.setdefault(source.name, source)
-    return list(kept.values())

@@ -25,12 +25,21 @@ def make_table(facts: Sequence[Mapping[str, Value]]) -> Any:
 
     columns = list(dict.fromkeys(key for fact in facts for key in fact))
     try:
-        return pyarrow.table({key: pyarrow.array([fact.get(key) for fact in facts]) for key in columns})
+        return pyarrow.table({key: _array([fact.get(key) for fact in facts]) for key in columns})
     except (pyarrow.ArrowException, UnicodeError, OverflowError) as error:
         raise Fgclip2Error(
             f"metadata cannot be stored ({error}); a column takes values of one type only, integers of 64 bits and "
             "texts that are UTF-8"
         ) from error
+
+
+def _array(values: Sequence[Value]) -> Any:
+    """A column; empty lists alone would say nothing of their type."""
+    import pyarrow
+
+    if any(isinstance(value, list) for value in values):
+        return pyarrow.array(values, pyarrow.list_(pyarrow.string()))
+    return pyarrow.array(values)
 
 
 def to_parquet(table: Any) -> bytes:

@@ -23,9 +23,9 @@ from fgclip2.errors import Fgclip2Error
 from fgclip2.search import build as builds
 from fgclip2.search import units
 from fgclip2.search.build import build_store
+from fgclip2.search.conditions import parse_condition
 from fgclip2.search.config import BuildConfig, RegionConfig
 from fgclip2.search.problems import REASONS, PictureError
-from fgclip2.search.search import parse_condition
 from fgclip2.search.sources import Source
 from fgclip2.search.store import Store
 from tests.search.test_sources import close_folder, encoded, write_tar

@@ -10,8 +10,8 @@ from PIL import Image
 import fgclip2
 from fgclip2 import Query
 from fgclip2.errors import Fgclip2Error
+from fgclip2.search.conditions import parse_condition
 from fgclip2.search.query import encode
-from fgclip2.search.search import parse_condition
 
 
 def numpy(features: torch.Tensor) -> np.ndarray:
@@ -110,18 +110,27 @@ def test_a_very_long_text_is_served_or_refused(tiny: fgclip2.FGCLIP2) -> None:
 @pytest.mark.parametrize(
     ("text", "condition"),
     [
-        ("width >= 640", ("width", ">=", 640)),
-        ("width<640.5", ("width", "<", 640.5)),
+        ("width >= 640", ("width", ">=", "640")),
+        ("width<640.5", ("width", "<", "640.5")),
         ("split == train", ("split", "=", "train")),
         ("来源 != '网络'", ("来源", "!=", "网络")),
-        ("night=true", ("night", "=", True)),
+        ("night=true", ("night", "=", "true")),
+        ("zip = 00501", ("zip", "=", "00501")),
+        ("taken < 2024-05", ("taken", "<", "2024-05")),
+        ("split in train, 'val, 2'", ("split", "in", ("train", "val, 2"))),
+        ("标签 not in (猫，狗)", ("标签", "not in", ("猫", "狗"))),
+        ("caption contains a = b", ("caption contains a", "=", "b")),
+        ('caption contains "a = b"', ("caption", "contains", "a = b")),
+        ('"made in" = 中国', ("made in", "=", "中国")),
+        ("tags has none", ("tags", "has none", None)),
+        ("tags  HAS  any", ("tags", "has any", None)),
     ],
 )
 def test_conditions(text: str, condition: tuple[str, str, object]) -> None:
     assert parse_condition(text) == condition
 
 
-@pytest.mark.parametrize("text", ["", "width", "= 640", "width >="])
+@pytest.mark.parametrize("text", ["", "width", "= 640", "width >=", "a in", "a in ()", "x = = 3"])
 def test_conditions_without_column_operator_or_value_are_refused(text: str) -> None:
     with pytest.raises(Fgclip2Error, match="is not understood"):
         parse_condition(text)

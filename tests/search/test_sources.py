@@ -105,7 +105,7 @@ def test_lists(folder: Path, kind: str) -> None:
     assert root == folder.resolve()
     assert [source.name for source in sources] == ["a.png", "猫/b.png"]
     if kind != "txt":
-        assert [dict(source.extra) for source in sources] == [{"来源": "web"}, {"来源": "手机"}]
+        assert [dict(source.extra) for source in sources] == [{"来源": ["web", "2"]}, {"来源": "手机"}]
 
 
 def test_columns_of_a_table_have_types(folder: Path) -> None:
