@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 import numpy as np
 
+from fgclip2.data.outlines import checked_outline, looks_normalized
 from fgclip2.errors import Fgclip2Error
 
 if TYPE_CHECKING:
     from fgclip2.data.coco import CocoAnnotation, CocoImage
+
+_THIN: Final = 2.0  # pixels of a box's shorter side; an outline in it may lie between the middles of pixels
 
 RunLengths: TypeAlias = dict[str, Any]
 """COCO's compressed form as JSON has it: ``{"size": [height, width], "counts": text}``."""
@@ -34,36 +37,35 @@ def decode(run: RunLengths) -> np.ndarray:
 
 
 def run_lengths(item: CocoAnnotation, image: CocoImage) -> RunLengths:
-    """An annotation's polygons or run lengths as compressed run lengths; what covers no pixel gets its box's.
+    """An annotation's polygons or run lengths as compressed run lengths.
+
+    What is thinner than a pixel and covers none gets its box's.
 
     Raises:
-        Fgclip2Error: there are none, they are damaged, or of another size than the picture.
+        Fgclip2Error: there are none, they are damaged, of another size than the image, or cover no pixel of it.
     """
     from pycocotools import mask as coco_mask
 
-    given = item.segmentation
-    if not given:
-        raise Fgclip2Error(
-            f"annotation {item.id} has no 'segmentation'; masks need polygons or run lengths (COCO's RLE) of every "
-            "object"
-        )
+    if not item.segmentation:
+        raise Fgclip2Error(f"annotation {item.id} has no 'segmentation'")
     try:
-        if isinstance(given, list):
-            run = coco_mask.merge(coco_mask.frPyObjects(given, image.height, image.width))
-        elif isinstance(given["counts"], list):
-            run = coco_mask.frPyObjects(given, image.height, image.width)
-        else:
-            counts = given["counts"]
-            run = {"size": given["size"], "counts": counts.encode() if isinstance(counts, str) else counts}
-        pixels = float(coco_mask.area(run))
-    except Exception as error:  # pycocotools' errors have no common base
-        raise Fgclip2Error(f"the mask of annotation {item.id} cannot be read ({error}); write it again") from error
-    if list(run["size"]) != [image.height, image.width]:
-        raise Fgclip2Error(
-            f"the mask of annotation {item.id} is {run['size'][1]} x {run['size'][0]} pixels, its picture "
-            f"{image.width} x {image.height}; they must be of one size (a picture's EXIF rotation is applied)"
-        )
-    return {"size": list(run["size"]), "counts": run["counts"].decode()} if pixels else _box_mask(item, image)
+        outline, _ = checked_outline(item.segmentation, image.width, image.height)
+    except Fgclip2Error as error:
+        raise Fgclip2Error(f"the mask of annotation {item.id} cannot be read ({error})") from error
+    if isinstance(outline, list):
+        run = coco_mask.merge(coco_mask.frPyObjects(outline, image.height, image.width))
+    elif isinstance(outline["counts"], list):
+        run = coco_mask.frPyObjects(outline, image.height, image.width)
+    else:
+        counts = outline["counts"]
+        run = {"size": outline["size"], "counts": counts.encode() if isinstance(counts, str) else counts}
+    if float(coco_mask.area(run)):
+        return {"size": list(run["size"]), "counts": run["counts"].decode()}
+    x1, y1, x2, y2 = item.box
+    if min(x2 - x1, y2 - y1) < _THIN:
+        return _box_mask(item, image)
+    hint = ", as if coordinates were shares of the image" if looks_normalized(outline, item.box) else ""
+    raise Fgclip2Error(f"the mask of annotation {item.id} covers no pixel of its box {list(item.box)}{hint}")
 
 
 def _box_mask(item: CocoAnnotation, image: CocoImage) -> RunLengths:

@@ -12,6 +12,7 @@ from detectron2.data import DatasetCatalog
 from omegaconf import DictConfig, OmegaConf
 
 from fgclip2.data.coco import CocoDataset, CocoImage, load_coco
+from fgclip2.data.coco_masks import outlined
 from fgclip2.errors import Fgclip2Error
 from fgclip2.names import load_names, parse_names, said
 from fgclip2.processing import grid_size
@@ -201,6 +202,9 @@ def _register_coco(
     """
     files = {part: load_coco(coco[part].annotations, coco[part].images, check_sizes=check_sizes) for part in parts}
     shared = _shared_images(files)
+    for part, data in files.items():
+        files[part], unusable = outlined(data)
+        shared += unusable
     stated = _stated_novel(coco.novel, files) if known is None else []
     every, trained = files["val"].names, files.get("train", files["val"]).names
     notes = shared + [line for part, data in files.items() for line in _without_objects(data, f"coco.{part}", part)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from fgclip2.data.coco import CocoCategory, CocoDataset, CocoImage, load_coco
+from fgclip2.data.coco_masks import outlined
 from fgclip2.errors import Fgclip2Error
 from fgclip2.evaluation.average_precision import check_lvis, is_lvis
 from fgclip2.images import open_image
@@ -22,6 +24,8 @@ from fgclip2.masks import run_lengths
 from .class_names import COCO_STUFF
 from .datasets import ClassSet, class_set, register
 from .mapper import Loader, Mapper, whole_patches
+
+_log = logging.getLogger(__name__)
 
 LEAST: Final = 4
 """Pixels of a training mask, at the least; fewer, as a crop may leave, say nothing about a thing."""
@@ -115,22 +119,19 @@ def register_coco(
         novel: classes to keep out of training.
 
     Raises:
-        Fgclip2Error: the file is missing or wrong, an object has no mask, or names are wrong; masks and sizes are
+        Fgclip2Error: the file is missing or wrong, most objects have no usable mask, or names are wrong; sizes are
             checked when a picture is read.
     """
-    register_coco_data(name, load_coco(annotations, images), names_zh=names_zh, novel=novel)
+    data, notes = outlined(load_coco(annotations, images))
+    for note in notes:
+        _log.warning("%s", note)
+    register_coco_data(name, data, names_zh=names_zh, novel=novel)
 
 
 def register_coco_data(
     name: str, data: CocoDataset, *, names_zh: Sequence[str] | None = None, novel: Collection[str] = ()
 ) -> None:
-    """`register_coco` of a file that was read before."""
-    bare = [item.id for item in data.annotations if not item.segmentation]
-    if bare:
-        raise Fgclip2Error(
-            f"{data.annotation_file}: {len(bare)} annotations have no 'segmentation', the first has id {bare[0]}; "
-            "instance segmentation needs polygons or run lengths (COCO's RLE) of every object"
-        )
+    """`register_coco` of a file that was read before, with masks of `fgclip2.data.coco_masks.outlined`."""
     known = dict(zip(*COCO_STUFF, strict=True))
     chinese = names_zh
     if chinese is None and all(word in known for word in data.names):

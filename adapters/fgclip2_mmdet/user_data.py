@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import json
-import sys
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from tqdm import tqdm
-
 from fgclip2.data.coco import CocoCategory, CocoDataset, load_coco, read_annotation_file, with_file_name
+from fgclip2.data.coco_masks import outlined
 from fgclip2.errors import Fgclip2Error
 from fgclip2.evaluation.average_precision import LVIS_FIELDS, check_lvis, is_lvis
 from fgclip2.files import write_atomically
-from fgclip2.masks import run_lengths
 from fgclip2.names import check_names, parse_names, said
 
 from .class_words import class_words
 from .experiment import DetectionData
+
+_log = logging.getLogger(__name__)
 
 _BACKGROUND: Final = "background"
 """What LabelMe (``_background_``) and others call the class of what is none, as `said`."""
@@ -232,24 +232,23 @@ def with_masks(data: UserData) -> UserData:
         Fgclip2Error: an object without mask, or with one that is damaged or of another size, with its file.
     """
     base = [name for name in data.train.names if name not in data.novel]
-    train, val = (_outlined(part) for part in (data.train.subset(base), data.val))
+    trained = data.train.subset(base)
+    train, val = (_outlined(part) for part in (trained, data.val))
     # The novel objects stay, for the count of what is left out.
-    outlined = {item.id: item for item in train.annotations}
-    every = tuple(outlined.get(item.id, item) for item in data.train.annotations)
+    drawn = {item.id: item for item in train.annotations}
+    lost = {item.id for item in trained.annotations} - drawn.keys()  # their masks cannot be used
+    every = tuple(drawn.get(item.id, item) for item in data.train.annotations if item.id not in lost)
     return replace(data, train=replace(data.train, annotations=every), val=val, masks=True)
 
 
 def _outlined(data: CocoDataset) -> CocoDataset:
-    images = {image.id: image for image in data.images}
     try:
-        found = [
-            replace(item, segmentation=run_lengths(item, images[item.image_id]))
-            for item in tqdm(data.annotations, unit="mask", disable=None, file=sys.stderr, leave=False)
-        ]
+        found, notes = outlined(data)
     except Fgclip2Error as error:
-        hint = "or take a config without mask_head, such as fvit.py"
-        raise Fgclip2Error(f"{data.annotation_file}: {error}; {hint}") from error
-    return replace(data, annotations=tuple(found))
+        raise Fgclip2Error(f"{error}; or take a config without mask_head, such as fvit.py") from error
+    for note in notes:
+        _log.warning("%s", note)
+    return found
 
 
 def write_user_data(data: UserData, directory: Path) -> DetectionData:

@@ -112,7 +112,7 @@ def test_names_of_coco_are_known_in_chinese(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"segmentation": []}, "6 annotations have no 'segmentation', the first has id 1"),
+        ({"segmentation": []}, "6 of 6 masks cannot be used .annotation 1 has no 'segmentation' in 1.png"),
         ({"segmentation": {"size": [5, 5], "counts": "PPYo0"}}, "must be of one size|cannot be read"),
         ({"segmentation": {"size": [64, 96]}}, "the mask of annotation 1 cannot be read"),
         ({"category_id": 5}, "category"),
