@@ -11,7 +11,7 @@ SEPARATORS: Final = re.compile(r"[,，、;；\n]")
 
 _QUOTES: Final = {'"': '"', "'": "'", "“": "”", "‘": "’", "「": "」", "『": "』", "《": "》"}
 _BRACKETS: Final = {"(": ")", "（": "）", "[": "]", "【": "】"}
-_NUMBER: Final = re.compile(r"(?<![\w.,])\d{1,3}(?:,\d{3})+(?!\d|,\d)")
+_NUMBER: Final = re.compile(r"(?<![\w.,，])\d{1,3}(?:[,，]\d{3})+(?!\d|[,，]\d)")
 _LETTER: Final = re.compile(r"[^\W\d_]")
 _PIECES: Final = 8  # of a known name, at most
 
@@ -87,12 +87,14 @@ def _bracketed(text: str, start: int, line: int) -> list[tuple[int, int]]:
 
 
 def _numbers(text: str, start: int, line: int) -> list[tuple[int, int]]:
-    """Where numbers with commas between thousands are; digits alone may as well be several names, such as 100,200."""
+    """Where numbers with commas between thousands are.
+
+    Digits may as well be several names ("100,200", "room 101,102"): a word must follow, or a group begin with 0.
+    """
     spans = []
     for found in _NUMBER.finditer(text, start, line):
-        before = SEPARATORS.split(text[start : found.start()])[-1]
         after = SEPARATORS.split(text[found.end() : line])[0]
-        zeros = any(group.startswith("0") for group in found[0].split(",")[1:])
-        if zeros or _LETTER.search(before + after):
+        zeros = any(group[0] in "0０" for group in SEPARATORS.split(found[0])[1:])
+        if zeros or _LETTER.search(after):
             spans.append(found.span())
     return spans
