@@ -17,7 +17,7 @@ from rich.table import Table
 
 from fgclip2.data.coco import with_file_name
 from fgclip2.evaluation.average_precision import FREQUENCIES, SMALL_SIDE, Evaluation, class_ids
-from fgclip2.files import write_atomically
+from fgclip2.files import set_aside, write_atomically
 from fgclip2.images import open_image
 from fgclip2.visualize import draw_boxes, label_colours, paint_masks
 
@@ -172,13 +172,14 @@ def draw_predictions(detector: Any, dataset: Any, data: DetectionData, directory
         dataset: mmdetection's, in test mode.
         data: names for the labels.
         directory: for the drawings, which are called as the pictures are (``street.jpg``; of two of one name the second
-            is ``street-1.jpg``); made when missing.
+            is ``street-1.jpg``); made when missing. An earlier run's are set aside.
         count: how many pictures.
 
     Returns:
         The files.
     """
     directory.mkdir(parents=True, exist_ok=True)
+    set_aside(directory, ("*.jpg",))
     detector.eval()
     files: list[Path] = []
     for index in range(min(count, len(dataset))):
@@ -190,7 +191,8 @@ def draw_predictions(detector: Any, dataset: Any, data: DetectionData, directory
             panels.append(_panel(picture, found, names))
         stem = Path(sample.img_path).stem
         names_left = (f"{stem}-{number}.jpg" if number else f"{stem}.jpg" for number in itertools.count())
-        file = next(place for name in names_left if (place := directory / name) not in files)
+        taken = {file.name.lower() for file in files}  # names that differ in case are one file on some disks
+        file = directory / next(name for name in names_left if name.lower() not in taken)
         _beside(panels).save(file, quality=92)
         files.append(file)
     return files

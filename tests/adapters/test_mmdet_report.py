@@ -7,12 +7,15 @@ import io
 import json
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mmengine.structures import InstanceData
 from PIL import Image
 
 from fgclip2.evaluation.average_precision import Evaluation, evaluate_boxes
@@ -20,7 +23,7 @@ from fgclip2_mmdet.curves import curve_numbers
 from fgclip2_mmdet.error_page import crop
 from fgclip2_mmdet.errors import KINDS, BoxError, ErrorReport, find_errors
 from fgclip2_mmdet.experiment import DetectionData
-from fgclip2_mmdet.report import write_reports
+from fgclip2_mmdet.report import draw_predictions, write_reports
 
 NAMES = {"en": ["dog", "umbrella", "<b>&bus"], "zh": ["狗", "伞", "公共汽车"]}
 ORANGE, BLUE = (0xE6, 0x61, 0x00), (0x1A, 0x85, 0xFF)
@@ -275,3 +278,42 @@ def test_numbers_of_absent_classes_are_nan() -> None:
     assert [entry["objects"] for entry in numbers["classes"]] == [1, 0, 0]
     assert np.isnan(numbers["classes"][-1]["AP50"])
     assert np.isnan(numbers["precision"]["novel"]).all()
+
+
+class _Shown:
+    """A detector that finds one thing in each image, and a data set of images."""
+
+    def __init__(self, paths: list[Path]) -> None:
+        self.paths = paths
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {"path": str(self.paths[index])}
+
+    def eval(self) -> None:
+        """Nothing to do."""
+
+    def test_step(self, data: dict[str, Any]) -> list[Any]:
+        found = InstanceData(
+            bboxes=torch.tensor([[10.0, 10, 50, 40]]), scores=torch.tensor([0.9]), labels=torch.tensor([1])
+        )
+        return [SimpleNamespace(img_path=data["path"][0], pred_instances=found)]
+
+
+def test_drawn_predictions_are_called_as_their_images(tmp_path: Path) -> None:
+    """Images of one name get numbers; drawings of an earlier run do not stay among them."""
+    paths = [tmp_path / "images" / name for name in ("街.png", "b/street.jpg", "c/Street.png", "street-1.png")]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (64, 48)).save(path)
+    shown, none = _Shown(paths), tmp_path / "none.json"
+    data = DetectionData(["dog", "猫"], [], {"names": ["dog", "猫"]}, none, none, tmp_path, tmp_path)
+    out = tmp_path / "predictions"
+    out.mkdir()
+    (out / "0.jpg").write_text("of an earlier run")
+    files = draw_predictions(shown, shown, data, out)
+    assert [file.name for file in files] == ["街.jpg", "street.jpg", "Street-1.jpg", "street-1-1.jpg"]
+    assert sorted(out.glob("*.jpg")) == sorted(files)
+    assert (out / "previous-1" / "0.jpg").is_file()
