@@ -27,6 +27,7 @@ from fgclip2_mmdet import FGCLIP2Detector, OpenVocabCocoMetric
 from fgclip2_mmdet.embedded import DONE, EmbeddedConfig, EmbeddedData, prepare
 from fgclip2_mmdet.experiment import fill_config, from_embedded, wants_masks
 from fgclip2_mmdet.masks import PredictedMasks
+from fgclip2_mmdet.user_data import read_user_data, with_masks
 
 CONFIGS = Path(__file__).resolve().parents[2] / "apps/configs/ovd"
 PLAIN, MASKED = (CONFIGS / f"{name}_tiny_openmoji.py" for name in ("fvit", "fvit_mask"))
@@ -275,3 +276,24 @@ def test_from_a_users_files_to_drawn_masks(
     assert len(found["masks"]) == len(found["bboxes"]) > 0
     assert decode(found["masks"][0]).shape == (110, 150)
     assert list((tmp_path / "peer" / "vis").iterdir())
+
+
+def test_objects_of_unusable_masks_are_left_out_of_training(
+    scenes: EmbeddedData, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A polygon of two points costs its object, not the training; what covers no pixel does not become its box."""
+    _, folder, *_, novel = mine(tmp_path, scenes)
+    file = Path(folder) / "train.json"
+    content = json.loads(file.read_text(encoding="utf-8"))
+    bad = [item for item in content["annotations"][1:] if isinstance(item["segmentation"], list)][:2]
+    bad[0]["segmentation"] = [[1, 2, 3, 4]]
+    bad[1]["segmentation"] = [[0.1, 0.1, 0.3, 0.1, 0.3, 0.3]]
+    file.write_text(json.dumps(content), encoding="utf-8")
+    read = read_user_data(Path(folder), "train.json", "val.json", novel)
+    drawn = with_masks(read)
+    lost = {item["id"] for item in bad}
+    before, after = ({item.id for item in data.train.annotations} for data in (read, drawn))
+    assert lost <= before
+    assert after == before - lost
+    assert "train.json: 2 of" in caplog.text
+    assert "as if coordinates were shares of the image" in caplog.text
