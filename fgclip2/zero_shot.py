@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from fgclip2.errors import Fgclip2Error
+from fgclip2.names import spoken
 from fgclip2.predictor import find_device
 from fgclip2.vocabulary import CJK, check_names
 
@@ -112,7 +113,8 @@ def _prompts(names: Sequence[str], most: int, tokenizer: Any, config: Any) -> li
         Fgclip2Error: names with nothing to ask for, or longer than the model reads.
     """
     limit = getattr(config, "max_text_len", None)
-    asked = list(names) if limit is None else _without_stops(names)
+    worded = list(dict.fromkeys(spoken(name).strip() for name in names))  # "traffic_light" is read as blanks
+    asked = worded if limit is None else _without_stops(worded)
     lengths = [len(tokenizer(name if limit is None else f"{name}.")["input_ids"]) for name in asked]
     read = getattr(getattr(config, "text_config", None), "max_position_embeddings", None)
     longest = min((number for number in (limit, read) if number is not None), default=None)
@@ -140,11 +142,11 @@ def _without_stops(names: Sequence[str]) -> list[str]:
 
     A name that keeps its stop would even make transformers' processor tokenize the first two names as a pair.
     """
-    spoken = [" ".join(_STOPS.sub(" ", name).lower().split()) for name in names]
-    empty = [name for name, left in zip(names, spoken, strict=True) if not left]
+    plain = [" ".join(_STOPS.sub(" ", name).lower().split()) for name in names]
+    empty = [name for name, left in zip(names, plain, strict=True) if not left]
     if empty:
         raise Fgclip2Error(f"the name {empty[0]!r} has no word to ask a detector for; leave it out")
-    return list(dict.fromkeys(spoken))
+    return list(dict.fromkeys(plain))
 
 
 def _load(name: str) -> tuple[Any, Any]:

@@ -124,6 +124,12 @@ def test_names_longer_than_the_detector_reads_are_told(owl: Path, dino: Path) ->
     assert ZeroShotProposals(owl, ["cat.", "St. Bernard"], device="cpu").prompts == [["cat.", "St. Bernard"]]
 
 
+@pytest.mark.parametrize("kind", ["owl", "dino"])
+def test_underscores_are_asked_for_as_blanks(kind: str, request: pytest.FixtureRequest) -> None:
+    proposals = ZeroShotProposals(request.getfixturevalue(kind), ["red_car", "cat"], device="cpu")
+    assert proposals.prompts == [["red car", "cat"]]
+
+
 def test_bad_settings_are_named(owl: Path, tmp_path: Path) -> None:
     with pytest.raises(Fgclip2Error, match="no zero-shot detector"):
         ZeroShotProposals(tmp_path, NAMES)
