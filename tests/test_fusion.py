@@ -18,6 +18,7 @@ from torchvision.ops import box_iou
 import fgclip2
 from fgclip2 import Fgclip2Error
 from fgclip2.fusion import Detections, FusionConfig, FusionInferencer, FusionRescorer, best_classes
+from fgclip2.vocabulary import Vocabulary
 
 NAMES = ["cat", "红色汽车", "umbrella", "公交车", "dog"]
 BOXES = [[0, 0, 40, 30], [10, 5, 60, 45], [11, 6, 60, 46], [30, 20, 70, 60]]
@@ -291,3 +292,21 @@ def test_what_is_set_counts_and_what_cannot_be_set_says_so(model: fgclip2.FGCLIP
     for name, value in {"vocabulary": rescorer.vocabulary, "contrast": ("cow",)}.items():
         with pytest.raises(AttributeError):
             setattr(rescorer, name, value)
+
+
+@pytest.mark.parametrize("place", [0, 19_999])
+def test_the_place_of_a_class_does_not_change_what_nms_keeps(model: fgclip2.FGCLIP2, place: int) -> None:
+    """Boxes of one class, the first or the last of 20,000; the first two share 5/6, the next two 0.41."""
+    image = Image.new("RGB", (1000, 700), (90, 120, 60))
+    boxes = [[103, 100, 113, 110], [103, 100, 115, 110], [303, 300, 311, 308], [306, 301, 313, 309],
+             [900, 600, 1000, 700]]  # fmt: skip
+    scores = [0.9, 0.8, 0.7, 0.6, 0.5]
+    features = model.dense_features(image)
+    own = F.normalize(features.regions(torch.tensor(boxes, dtype=torch.float32)).sum(0), dim=0)
+    embeddings = -own.repeat(20_000, 1)
+    embeddings[place] = own
+    vocabulary = Vocabulary(tuple(map(str, range(20_000))), embeddings, model.hash, model.name)
+    found = FusionRescorer(model, vocabulary, FusionConfig(exponent=0.0, nms_iou=0.7))(features, boxes, scores)
+    assert found.source.tolist() == [0, 2, 3, 4]
+    assert found.labels.tolist() == [place] * 4
+    assert found.boxes.tolist() == [boxes[index] for index in (0, 2, 3, 4)]
