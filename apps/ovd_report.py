@@ -11,7 +11,6 @@ is evaluated by LVIS's protocol, and its rare classes are the novel ones unless 
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -23,7 +22,7 @@ import tyro
 
 from fgclip2.console import exit_code
 from fgclip2.data.coco import CocoDataset, load_coco
-from fgclip2.data.coco_results import load_results
+from fgclip2.data.coco_results import read_results
 from fgclip2.errors import Fgclip2Error
 from fgclip2.vocabulary import parse_names
 
@@ -107,9 +106,7 @@ def _files(results: Sequence[str]) -> dict[str, Path]:
 
 def _read(file: Path, dataset: CocoDataset, others: set[int]) -> list[dict[str, Any]]:
     """The checked entries as they stand, since AP depends on every digit."""
-    load_results(file, dataset, others)
-    entries: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8-sig"))
-    return entries
+    return read_results(file, dataset, others, any_score=True)
 
 
 def _translations(truth: Mapping[str, Any], dataset: CocoDataset) -> dict[str, list[str]]:

@@ -23,7 +23,14 @@ GOOD: dict[str, Any] = {
         {"id": 9, "file_name": "sub/b.jpg", "width": 30, "height": 40},
     ],
     "annotations": [
-        {"id": 1, "image_id": 7, "category_id": 18, "bbox": [1, 2, 10.5, 20], "iscrowd": 0, "segmentation": [[1, 2]]},
+        {
+            "id": 1,
+            "image_id": 7,
+            "category_id": 18,
+            "bbox": [1, 2, 10.5, 20],
+            "iscrowd": 0,
+            "segmentation": [[1, 2, 9, 2, 9, 8]],
+        },
         {"id": 2, "image_id": 7, "category_id": 3, "bbox": [-0.4, 0, 64.9, 48], "iscrowd": 1},
         {"id": 5, "image_id": 7, "category_id": 3, "bbox": [0, 0, 4, 4]},
     ],
@@ -57,7 +64,7 @@ def test_a_good_file(root: Path) -> None:
     assert len(data) == 2
     assert [data.path(image).is_file() for image in data.images] == [True, True]
     assert data.annotations[0].box == (1.0, 2.0, 11.5, 22.0)
-    assert data.annotations[0].segmentation == [[1, 2]]
+    assert data.annotations[0].segmentation == [[1, 2, 9, 2, 9, 8]]
     assert data.annotations[1].box == (0.0, 0.0, 64.0, 48.0)  # within the tolerance: clipped
     assert [a.is_crowd for a in data.annotations] == [False, True, False]
     assert data.counts() == {"dog": 1, "红色汽车": 1, "cat": 0}
@@ -117,12 +124,12 @@ def test_boxes_without_area_are_left_out_and_counted(root: Path, caplog: pytest.
 
 FAULTS: list[tuple[str, Callable[[dict[str, Any]], Any], str]] = [
     (
-        "box outside",
-        lambda c: c["annotations"][0].update(bbox=[60, 2, 10, 20]),
-        "1 x box outside its picture ([x, y, width, height] in pixels are wanted): "
-        "annotation 1 has [60, 2, 10, 20] in the 64 x 48 picture 'a.jpg'",
+        "box far outside",
+        lambda c: c["annotations"][0].update(bbox=[160, 2, 10, 20]),
+        "1 x box wholly outside its picture ([x, y, width, height] in pixels are wanted): "
+        "annotation 1 has [160, 2, 10, 20] in the 64 x 48 picture 'a.jpg'",
     ),
-    ("box left of it", lambda c: c["annotations"][0].update(bbox=[-1.1, 2, 10, 20]), "annotation 1 has [-1.1, 2, 10"),
+    ("box left of it", lambda c: c["annotations"][0].update(bbox=[-21, 2, 10, 20]), "annotation 1 has [-21, 2, 10"),
     (
         "negative box",
         lambda c: c["annotations"][2].update(bbox=[9, 9, -4, 4]),
@@ -133,8 +140,15 @@ FAULTS: list[tuple[str, Callable[[dict[str, Any]], Any], str]] = [
     ("text in box", lambda c: c["annotations"][2].update(bbox=[9, 9, "4", 4]), "four finite numbers"),
     ("no box", lambda c: c["annotations"][2].pop("bbox"), "1 x entry of annotations without 'bbox': id 5"),
     ("missing image", lambda c: c["images"][1].update(file_name="没有.jpg"), "missing image in "),
-    ("image id", lambda c: c["annotations"][0].update(image_id=8), "unknown image_id: id 1 has 8"),
-    ("category id", lambda c: c["annotations"][0].update(category_id=99), "unknown category_id: id 1 has 99"),
+    ("image ids", lambda c: [a.update(image_id=8) for a in c["annotations"][:2]], "unknown image_id: id 1 has 8"),
+    (
+        "category ids",
+        lambda c: [a.update(category_id=99) for a in c["annotations"]],
+        "unknown category_id: id 1 has 99",
+    ),
+    ("an image without id", lambda c: c["images"][1].pop("id"), "1 x entry of images without 'id': number 1"),
+    ("a crowd of two", lambda c: c["annotations"][0].update(iscrowd=2), "'iscrowd' is neither 0 nor 1: id 1 has 2"),
+    ("huge numbers", lambda c: c["annotations"][2].update(bbox=[9, 9, 10**400, 4]), "four finite numbers"),
     ("category twice", lambda c: c["categories"][2].update(name=" dog"), "name given twice: 'dog' (ids 18 and 4)"),
     ("category id twice", lambda c: c["categories"][2].update(id=18), "category id given twice: 18"),
     ("empty name", lambda c: c["categories"][2].update(name=" "), "category with an empty name: id 4"),
@@ -163,7 +177,7 @@ def test_faults_are_named(root: Path, change: Callable[[dict[str, Any]], Any], m
 def test_many_faults_are_counted_and_the_first_named(root: Path) -> None:
     def change(content: dict[str, Any]) -> None:
         content["annotations"] = [
-            {"id": number, "image_id": 7, "category_id": 3, "bbox": [0, 0, 65.5, 1]} for number in range(10)
+            {"id": number, "image_id": 7, "category_id": 3, "bbox": [0, 0, 95.5, 1]} for number in range(10)
         ]
         content["images"][1]["file_name"] = "gone.jpg"
 

@@ -9,7 +9,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from fgclip2.data.coco import CocoCategory, CocoDataset, load_coco, read_annotation_file, with_file_name
+from fgclip2.data.coco import (
+    CocoCategory,
+    CocoDataset,
+    check_distinct,
+    image_folder,
+    load_coco,
+    read_annotation_file,
+)
 from fgclip2.data.coco_masks import outlined
 from fgclip2.errors import Fgclip2Error
 from fgclip2.evaluation.average_precision import LVIS_FIELDS, check_lvis, is_lvis
@@ -22,7 +29,7 @@ from .experiment import DetectionData
 _log = logging.getLogger(__name__)
 
 _BACKGROUND: Final = "background"
-"""What LabelMe (``_background_``) and others call the class of what is none, as `said`."""
+"""What some tools call the class of what is none, as `said`."""
 _NAMED: Final = 5
 
 
@@ -78,6 +85,7 @@ def read_user_data(root: Path, train: str, val: str, novel: str | Sequence[str],
     train_set, val_set = (_load(root, name) for name in (train, val))
     for data in (train_set, val_set):
         check_class_names(data.names, data.annotation_file)
+    same = check_distinct(train_set, val_set)
     lvis = _lvis_fields(val_set.annotation_file)
     train_set, val_set, notes = _agreed(train_set, val_set, bool(lvis))
     classes = list(val_set.names)
@@ -91,7 +99,7 @@ def read_user_data(root: Path, train: str, val: str, novel: str | Sequence[str],
     if not any(counts[name] for name in train_set.names if name not in chosen):
         without = " without the novel classes" if any(counts.values()) else ": it has no annotations"
         raise Fgclip2Error(f"{train_set.annotation_file}: nothing to train on is left{without}")
-    notes += _without_objects(train_set, val_set, stated)
+    notes += [*same, *_without_objects(train_set, val_set, stated)]
     own = {category.name: category for category in train_set.categories}
     words = class_words(
         [_filled(each, own.get(each.name)) for each in val_set.categories], val_set.annotation_file, names
@@ -116,13 +124,10 @@ def _agreed(train: CocoDataset, val: CocoDataset, lvis: bool) -> tuple[CocoDatas
     empty = {name for data in (train, val) for name in data.names}
     empty -= {name for data in (train, val) for name, count in data.counts().items() if count}
     empty -= {name for data in (train, val) for name in _crowded(data)}
-    groups = {name for data in (train, val) for name in _groups(data.annotation_file)}
-    none = [name for name in dict.fromkeys([*train.names, *val.names]) if name in empty]
-    none = [name for name in none if name in groups or said(name) == _BACKGROUND]
+    none = [name for name in empty if said(name) == _BACKGROUND]
     if none and not lvis:
         train, val = (data.subset([name for name in data.names if name not in none]) for data in (train, val))
-        what = "group others or are the background" if len(none) > 1 else "groups others or is the background"
-        notes.append(f"left out: {_few(none)}, without objects; {what}")
+        notes.append(f"left out: {_few(none)}, which has no object and stands for what is no class")
     lacking = [category for category in train.categories if category.name not in val.names]
     if lacking and lvis:
         raise Fgclip2Error(
@@ -140,13 +145,6 @@ def _agreed(train: CocoDataset, val: CocoDataset, lvis: bool) -> tuple[CocoDatas
     return train, val, notes
 
 
-def _groups(file: Path) -> set[str]:
-    """Names that other categories of a file give as what they are kinds of."""
-    entries = [entry for entry in read_annotation_file(file)["categories"] if isinstance(entry, dict)]
-    above = [(entry.get("supercategory"), entry.get("name")) for entry in entries]
-    return {upper for upper, name in above if isinstance(upper, str) and upper != name}
-
-
 def _crowded(data: CocoDataset) -> set[str]:
     """Classes with annotated crowds."""
     names = {category.id: category.name for category in data.categories}
@@ -160,9 +158,9 @@ def _without_objects(train: CocoDataset, val: CocoDataset, stated: Sequence[str]
     if unlisted:
         notes.append(f"{len(unlisted)} classes are not in {train.annotation_file.name} and so novel: {_few(unlisted)}")
     for data in (train, val):
-        counts, crowds = data.counts(), _crowded(data)
-        empty = [name for name in data.names if not counts[name] and (data is val or name not in stated)]
-        reasons = [f"{name} ({'crowds only' if name in crowds else 'nothing annotated'})" for name in empty]
+        reason = data.untrained()
+        empty = [name for name in reason if data is val or name not in stated]
+        reasons = [f"{name} ({reason[name]})" for name in empty]
         if reasons:
             effect = "not judged" if data is val else "so novel"
             some = f"{len(empty)} of {len(data.names)} classes have no object and are {effect}"
@@ -209,20 +207,8 @@ def _load(root: Path, name: str) -> CocoDataset:
     file = root / name
     if not file.is_file() and Path(name).is_file():
         file = Path(name)
-    return load_coco(file, _image_folder(root, file), check_sizes=True)
-
-
-def _image_folder(root: Path, file: Path) -> Path:
-    """The folder below ``root`` that has the file's first picture; ``root`` when none has, for the error to name."""
-    split = file.stem.removeprefix("instances_")
-    candidates = [root, root / "images", root / split, root / "images" / split, file.parent, file.parent / "images"]
-    try:
-        first = json.loads(file.read_text(encoding="utf-8-sig"))["images"][0]
-        names = {folder: str(with_file_name(first, folder)["file_name"]) for folder in candidates}
-    except (OSError, ValueError, KeyError, IndexError, TypeError):
-        return root  # load_coco says what is wrong with the file
-    found = (folder for folder, name in names.items() if (folder / name).is_file())
-    return next(found, root / "images" if (root / "images").is_dir() else root)
+    folder = image_folder(file, read_annotation_file(file)["images"], root) if file.is_file() else root
+    return load_coco(file, folder, check_sizes=True)
 
 
 def with_masks(data: UserData) -> UserData:
@@ -321,6 +307,7 @@ def _content(
                 "area": (item.box[2] - item.box[0]) * (item.box[3] - item.box[1]),
                 "iscrowd": int(item.is_crowd),
             }
+            | ({"ignore": 1} if item.is_ignored else {})
             | ({"segmentation": item.segmentation} if masks else {})
             for item in data.annotations
         ],

@@ -10,6 +10,8 @@ import math
 from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
 
+import numpy as np
+
 from fgclip2.errors import Fgclip2Error
 
 Polygon: TypeAlias = list[float]
@@ -51,6 +53,34 @@ def checked_outline(given: Any, width: int, height: int) -> tuple[list[Polygon] 
     for piece in usable:
         _check_extent(piece, width, height)
     return usable, len(pieces) - len(usable)
+
+
+def outline_box(given: Any, width: int, height: int) -> tuple[float, float, float, float] | None:
+    """The box x1, y1, x2, y2 around an outline, in pixels; without area around an empty mask.
+
+    Args:
+        given: polygons or run lengths, as in the file.
+        width: of the image, in pixels.
+        height: of the image, in pixels.
+
+    Returns:
+        ``None`` where the outline cannot be used, see `checked_outline`.
+    """
+    try:
+        outline, _ = checked_outline(given, width, height)
+    except Fgclip2Error:
+        return None
+    if isinstance(outline, list):
+        corners = np.concatenate([np.asarray(piece).reshape(-1, 2) for piece in outline])
+        (x1, y1), (x2, y2) = corners.min(0), corners.max(0)
+        return float(x1), float(y1), float(x2), float(y2)
+    counts = outline["counts"]
+    runs = _decoded(counts) if isinstance(counts, str) else counts
+    mask = np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(width, height)  # column by column
+    columns, rows = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if not len(columns):
+        return 0.0, 0.0, 0.0, 0.0
+    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
 
 
 def _pieces(given: list[Any]) -> list[Polygon]:

@@ -145,7 +145,8 @@ def evaluate_boxes(
         novel: names of the novel classes; ``None`` takes LVIS's rare ones when ``federated``, else none.
         federated: LVIS's protocol: the 300 most certain detections of a picture count, and only those of classes that
             were looked for in it (present, or in ``neg_category_ids``); a class in ``not_exhaustive_category_ids`` has
-            has no false detections there. Otherwise COCO's: 100 detections a picture and class.
+            no false detections there; what has no area, object or detection, does not count. Otherwise COCO's: 100
+            detections a picture and class.
         fixed: of LVIS's protocol, fixed AP (Dave et al. 2021, "Evaluating Large-Vocabulary Object Detectors: The Devil
             is in the Details"): the 10,000 most certain detections of each class over the whole set count, however
             many are of one picture. At 300 a picture classes push each other out, and a detector gains by being less
@@ -162,7 +163,9 @@ def evaluate_boxes(
     if federated:
         check_lvis(truth)
         limit = FIXED_DETECTIONS if fixed else LVIS_DETECTIONS
+        # In this order, as in LVIS's own code: what has no area takes a place among the 300, and is then left out.
         detections = _most_certain(detections, limit, "category_id" if fixed else "image_id")
+        detections = [item for item in detections if _area(item, masks) > 0]
     if novel is None:
         novel_ids = frozenset(item["id"] for item in truth["categories"] if federated and item["frequency"] == "r")
     else:
@@ -214,27 +217,41 @@ def _precision_table(
     truth: Mapping[str, Any], detections: Sequence[Mapping[str, Any]], federated: bool, masks: bool, limit: int
 ) -> PrecisionTable:
     """Class by class, ``limit`` detections a picture and class at most."""
-    objects, found = _by_class(truth["annotations"]), _by_class(detections)
-    shared = {"info": {}, "licenses": [], "images": truth["images"]}
+    everything = truth["annotations"]
+    if federated:  # LVIS's own code does not see objects without area
+        everything = [item for item in everything if item.get("area", 1) > 0]
+    objects, found = _by_class(everything), _by_class(detections)
+    # Libraries below keep ids in narrower numbers than exporters write, so images and classes are numbered from 1.
+    images = {image["id"]: number for number, image in enumerate(truth["images"], start=1)}
     category_ids = sorted(category["id"] for category in truth["categories"])
+    numbers = {category: number for number, category in enumerate(category_ids, start=1)}
+    shared = {"info": {}, "licenses": [], "images": [_renumbered(item, images, numbers) for item in truth["images"]]}
     step = max(1, _PAIRS // max(1, len(truth["images"])))
     parts = []
     for start in range(0, len(category_ids), step):
         chosen = category_ids[start : start + step]
-        categories = [category for category in truth["categories"] if category["id"] in set(chosen)]
+        categories = [
+            {**category, "id": numbers[category["id"]]}
+            for category in truth["categories"]
+            if category["id"] in set(chosen)
+        ]
         # What the evaluator reads is made for these classes only: LVIS has millions of detections. Ids from 1: it marks
         # unmatched objects with 0. LVIS knows no crowds.
         true = [
-            {**_measured(item, masks), "iscrowd": 0 if federated else int(item.get("iscrowd", 0)), "id": number}
+            {
+                **_measured(item, masks, images, numbers),
+                "iscrowd": 0 if federated else int(item.get("iscrowd") or 0),
+                "id": number,
+            }
             for number, item in enumerate((item for key in chosen for item in objects[key]), start=1)
         ]
         given = [
-            {**_measured(item, masks), "score": item["score"], "iscrowd": 0, "id": number}
+            {**_measured(item, masks, images, numbers), "score": item["score"], "iscrowd": 0, "id": number}
             for number, item in enumerate((item for key in chosen for item in found[key]), start=1)
         ]
         ground, results = (COCO({**shared, "categories": categories, "annotations": items}) for items in (true, given))
         evaluation = COCOeval_faster(ground, results, "segm" if masks else "bbox", lvis_style=federated)
-        evaluation.params.catIds = chosen
+        evaluation.params.catIds = [numbers[key] for key in chosen]
         evaluation.params.maxDets = [limit]
         evaluation.params.areaRng = [[0, _LONGEST_SIDE**2], [0, float(np.nextafter(SMALL_SIDE**2, 0))]]
         evaluation.params.areaRngLbl = ["all", "small"]
@@ -252,11 +269,32 @@ def _by_class(items: Iterable[Mapping[str, Any]]) -> defaultdict[int, list[Mappi
     return grouped
 
 
-def _measured(item: Mapping[str, Any], masks: bool) -> dict[str, Any]:
+def _renumbered(image: Mapping[str, Any], images: Mapping[int, int], categories: Mapping[int, int]) -> dict[str, Any]:
+    """An image with numbers for ids, also in LVIS's lists of classes."""
+    lists = {
+        key: [categories[one] for one in image[key] if one in categories]
+        for key in LVIS_FIELDS["images"]
+        if key in image
+    }
+    return {**image, "id": images[image["id"]], **lists}
+
+
+def _area(item: Mapping[str, Any], masks: bool) -> float:
+    """Of a detection: its box's, or with ``masks`` how many pixels its run lengths cover."""
+    if masks:
+        from pycocotools import mask as coco_mask
+
+        return float(coco_mask.area(item["segmentation"]))
+    return float(item["bbox"][2] * item["bbox"][3])
+
+
+def _measured(
+    item: Mapping[str, Any], masks: bool, images: Mapping[int, int], categories: Mapping[int, int]
+) -> dict[str, Any]:
     """What the evaluator reads. It sorts boxes into sizes by ``area``; here that is the square of the longer side."""
     return {
-        "image_id": item["image_id"],
-        "category_id": item["category_id"],
+        "image_id": images[item["image_id"]],
+        "category_id": categories[item["category_id"]],
         "bbox": item["bbox"],
         "area": max(item["bbox"][2:]) ** 2,
         **({"segmentation": item["segmentation"]} if masks else {}),

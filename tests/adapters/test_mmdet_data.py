@@ -192,7 +192,7 @@ def test_a_validation_file_may_list_fewer_categories(tmp_path: Path) -> None:
     assert [item["category_id"] for item in content["annotations"]] == [2, 9]
 
 
-def test_categories_that_group_others_are_left_out(tmp_path: Path) -> None:
+def test_categories_that_group_others_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Roboflow lists the project as category 0, which all others are kinds of; LabelMe has ``_background_``."""
     root = user_files(tmp_path / "mine")
     own = [{"id": 0, "name": "animals-v2", "supercategory": "none"}, {"id": 1, "name": "_background_"}]
@@ -202,11 +202,12 @@ def test_categories_that_group_others_are_left_out(tmp_path: Path) -> None:
     data = write_user_data(read_user_data(root, "train.json", "val.json", "猫"), tmp_path / "run")
     assert data.classes == ["dog", "猫", "bus"]
     assert data.base == ["dog", "bus"]
-    assert any("left out: animals-v2, _background_, without objects" in note for note in data.notes)
+    for what in ("stands above others: 'animals-v2'", "is a background: '_background_'"):
+        assert f"1 categories without an object are no classes, since each {what}" in caplog.text
     # One that has objects is a class as any other.
     shown = [{"id": 1, "image_id": 1, "category_id": i, "bbox": [1, 2, 10, 12]} for i in (0,)]
     changed(root / "train.json", annotations=shown)
-    assert read_user_data(root, "train.json", "val.json", "").classes == ["animals-v2", "dog", "猫", "bus"]
+    assert read_user_data(root, "train.json", "val.json", "").classes == ["dog", "猫", "bus", "animals-v2"]
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ def test_mistakes_are_told_before_anything_is_written(tmp_path: Path, capsys: py
         (good, f"results={good}"): "two results are called 'results'",
         (str(tmp_path / "nowhere.json"),): "does not exist",
         (str(tmp_path / "val.json"),): "looks like an annotation file",
-        (str(tmp_path / "foreign.json"),): "category 7, which the annotation file does not have",
+        (str(tmp_path / "foreign.json"),): "category_id 7, which the annotation file does not have",
         (good, "--novel", "unicorn"): "no class unicorn",
     }
     for arguments, said in cases.items():
