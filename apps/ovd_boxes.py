@@ -96,7 +96,9 @@ def run(arguments: Arguments) -> None:
     truth = read_object(arguments.annotations, "images", "categories")
     images = [entry(image, f"{arguments.annotations}, images", "id") for image in truth["images"]]
     names = [str(entry(item, f"{arguments.annotations}, categories", "name")["name"]) for item in truth["categories"]]
-    paths = {image["id"]: arguments.images / image_name(image, arguments.annotations) for image in images}
+    paths = {
+        image["id"]: arguments.images / image_name(image, arguments.annotations, arguments.images) for image in images
+    }
     proposals = arguments.proposals(names)
     settings = [arguments.ask_for or names, arguments.threshold, arguments.max_boxes]
     how = digest_of("boxes", json.dumps([identity(arguments.detector), *settings]))

@@ -109,7 +109,7 @@ class Detection:
         return truth, _results(self.results, truth)
 
     def _path(self, image: Mapping[str, Any]) -> Path:
-        return self.truth.image_root / image_name(image, self.truth.annotation_file)
+        return self.truth.image_root / image_name(image, self.truth.annotation_file, self.truth.image_root)
 
     def _naming(
         self, truth: Mapping[str, Any], found: Mapping[int, ImageResults], encoder: Encoder

@@ -272,3 +272,23 @@ def test_command_lists_and_checks(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "no benchmark 'voc'; choose of fgovd, " in capsys.readouterr().err
     assert main(["eval", "--check", "coco", str(root / "none")]) == 2
     assert "is no folder; give the one that holds coco/" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["lvis_v1_val.json", "val.json", "验证.json"])
+@pytest.mark.parametrize("folder", ["val2017", ""])
+def test_an_address_names_an_image_whatever_the_file_is_called(name: str, folder: str, tmp_path: Path) -> None:
+    """Two readers of one format agree: `fgclip2.data.coco.with_file_name` is the rule of both."""
+    picture(tmp_path / folder / "7.jpg", "red", "green")
+    picture(tmp_path / "图8.jpg", "red", "green")
+    address = "http://images.cocodataset.org/val2017/"
+    images = [
+        {"id": 7, "coco_url": address + "7.jpg"},
+        {"id": 8, "coco_url": address + "8.jpg", "file_name": "图8.jpg"},
+        {"id": 9, "coco_url": address + "7.jpg", "file_name": "COCO_val2014_7.jpg"},
+    ]
+    objects = [{"id": n, "image_id": n, "category_id": 1, "bbox": [0, 0, 32, 32]} for n in (7, 8, 9)]
+    content = {"images": images, "annotations": objects, "categories": [{"id": 1, "name": "red"}]}
+    (tmp_path / name).write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+    found = [item.image for item in boxes.instances(tmp_path / name, tmp_path)]
+    there = tmp_path / folder / "7.jpg"
+    assert found == [there, tmp_path / "图8.jpg", there]

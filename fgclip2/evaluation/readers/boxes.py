@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from fgclip2.data.coco import with_file_name
 from fgclip2.errors import Fgclip2Error
 from fgclip2.evaluation.readers.files import entry, first_existing, read_object
 from fgclip2.evaluation.records import Box, Boxed, Truth
@@ -72,7 +73,7 @@ def instances(file: Path, image_root: Path) -> Iterator[Boxed]:
         found = boxes.pop(entry(image, f"{file}, images", "id")["id"], [])
         if found:
             rows, classes = zip(*found, strict=True)
-            yield Boxed(image_root / image_name(image, file), rows, classes)
+            yield Boxed(image_root / image_name(image, file, image_root), rows, classes)
     if boxes:
         raise Fgclip2Error(f"{file}: annotations of picture {next(iter(boxes))}, which the file does not list")
 
@@ -96,18 +97,21 @@ def corners(box: Any, where: str) -> Box:
     return x, y, x + width, y + height
 
 
-def image_name(image: Mapping[str, Any], file: Path) -> str:
-    """A picture's path below its folder; LVIS gives it by ``coco_url``, which ends in ``val2017/000000000042.jpg``."""
-    if isinstance(image.get("coco_url"), str) and "lvis" in file.name:
-        return "/".join(image["coco_url"].split("/")[-2:])
-    if isinstance(image.get("file_name"), str):
-        return image["file_name"]
+def image_name(image: Mapping[str, Any], file: Path, root: Path) -> str:
+    """An image's path below ``root``, by the rule of `fgclip2.data.coco.with_file_name`, whatever ``file`` is called.
+
+    Raises:
+        Fgclip2Error: the entry has neither ``file_name`` nor ``coco_url``.
+    """
+    name = with_file_name(image, root).get("file_name")
+    if isinstance(name, str):
+        return name
     raise Fgclip2Error(f"{file}: picture {image.get('id')} has neither file_name nor coco_url")
 
 
 def _truth(file: Path, image_root: Path) -> Truth:
     images = [entry(image, f"{file}, images", "id") for image in read_object(file, "images")["images"]]
-    return Truth(file, image_root, tuple(image_root / image_name(image, file) for image in images))
+    return Truth(file, image_root, tuple(image_root / image_name(image, file, image_root) for image in images))
 
 
 def _categories(content: Mapping[str, Any], file: Path) -> list[dict[str, Any]]:
