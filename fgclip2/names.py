@@ -53,6 +53,7 @@ def load_names(path: str | os.PathLike[str]) -> list[str]:
     return list(load_classes(path))
 
 
+_NUMBERED: Final = re.compile(r"(\d+)\t+(.+)")  # lines of a table of numbers and names
 _HOLDERS: Final = ("categories", "names", "id2label")  # where a JSON object keeps its names
 FILES: Final = (".txt", ".names", ".json", ".yaml", ".yml")
 """Endings of files that `load_classes` reads."""
@@ -64,8 +65,8 @@ def load_classes(path: str | os.PathLike[str]) -> dict[str, tuple[str, ...]]:
     Args:
         path: one of these:
 
-            - ``.txt`` or ``.names`` with one name a line, or CVAT's ``labelmap.txt``. Lines that begin with ``# `` are
-              comments.
+            - ``.txt`` or ``.names`` with one name a line, or CVAT's ``labelmap.txt``, or a number, a tab and a name in
+              each line. Lines that begin with ``# `` are comments.
             - ``.json`` with a list of names or of ``{"name": "sofa", "synonyms": ["couch", "沙发"]}``, with names and
               their synonyms (``{"sofa": ["couch"]}``), with numbers and their names (``{"0": "sofa"}``, or the other
               way round), or COCO's and LVIS's ``{"categories": [{"name": ...}]}``. Synonyms may be missing.
@@ -96,6 +97,9 @@ def load_classes(path: str | os.PathLike[str]) -> dict[str, tuple[str, ...]]:
     wrong = [entry.get("name") for entry in entries if not isinstance(entry.get("name"), str)]
     if wrong:
         raise Fgclip2Error(f"{file}: {wrong[0]!r} is not a class name; every entry must be a string or have a 'name'")
+    empty = [index for index, entry in enumerate(entries) if not entry["name"].strip()]
+    if empty and kind not in (".txt", ".names"):  # leaving it out would move the names after it
+        raise Fgclip2Error(f"{file}: entry {empty[0]} has an empty name; give it one, or take it out")
     named = [(entry["name"].strip(), entry.get("synonyms", ())) for entry in entries if entry["name"].strip()]
     try:
         check_names([name for name, _ in named])  # a dictionary would hide that one repeats
@@ -116,7 +120,7 @@ def load_numbers(path: str | os.PathLike[str], ids: bool = False) -> list[int] |
     """
     file = Path(path)
     kind = file.suffix.lower()
-    content = None if kind in (".txt", ".names") else _parsed(file.read_text(encoding="utf-8-sig"), kind, file)
+    content: Any = _parsed(file.read_text(encoding="utf-8-sig"), kind, file)
     while isinstance(content, dict):
         inner = next((content[key] for key in _HOLDERS if isinstance(content.get(key), (list, dict))), None)
         if inner is None:
@@ -149,6 +153,9 @@ def _parsed(text: str, kind: str, file: Path) -> Any:
     # Not `splitlines`, which also cuts at characters that may stand within a line, such as U+2028.
     lines = [line.strip() for line in text.split("\n")]
     names = [line for line in lines if line != "#" and not line.startswith("# ")]
+    numbered = [match for line in names if line for match in [_NUMBERED.fullmatch(line)]]
+    if numbered and all(numbered):
+        return {match[1]: match[2] for match in numbered if match}
     if len(names) < len(lines):
         _log.warning("%s: %d lines that begin with '# ' are comments", file, len(lines) - len(names))
     return names

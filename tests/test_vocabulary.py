@@ -335,6 +335,7 @@ class TestNames:
         ("name", "content"),
         [
             ("voc.names", "dog\n红色汽车\n黑猫"),
+            ("numbered.txt", "7\t黑猫\n0\tdog\n3\t红色汽车\n"),
             ("comments.txt", "# my classes\ndog\n#\n红色汽车\n黑猫"),
             ("by_number.json", json.dumps({"10": "黑猫", "2": "红色汽车", "0": "dog"})),
             ("to_number.json", json.dumps({"黑猫": 2, "dog": 0, "红色汽车": 1})),
@@ -367,6 +368,9 @@ class TestNames:
         (tmp_path / name).write_text(content)
         with pytest.raises(Fgclip2Error, match="no class names"):
             load_names(tmp_path / name)
+        (tmp_path / "empty.json").write_text('{"0": "", "1": "cat"}')
+        with pytest.raises(Fgclip2Error, match=r"empty.json: entry 0 has an empty name"):
+            load_names(tmp_path / "empty.json")
         (tmp_path / "broken.yaml").write_text("names: [dog")
         with pytest.raises(Fgclip2Error, match=r"broken.yaml cannot be read"):
             load_names(tmp_path / "broken.yaml")
