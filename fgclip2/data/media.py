@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+import stat
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -50,9 +53,41 @@ VIDEO_SUFFIXES: Final = frozenset(
 )
 
 
+_SYSTEM_FOLDERS: Final = frozenset(
+    {"__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume information", "lost+found"}
+)
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a relative path is of a hidden file, or of what a system or a storage server keeps for itself.
+
+    One rule for folders, tar shards, masks and videos: a part that begins with a dot, such as ``._a.jpg``, or a folder
+    such as ``__MACOSX``, ``@eaDir`` or ``#recycle``.
+    """
+    parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".", "..")]
+    return any(part[0] == "." or part.lower() in _SYSTEM_FOLDERS for part in parts)
+
+
 def is_video(path: str | os.PathLike[str]) -> bool:
     """Whether the name's ending is that of a video."""
     return Path(path).suffix.lower() in VIDEO_SUFFIXES
+
+
+_KINDS: Final = {
+    "HEIC images (convert them to JPEG first)": frozenset({".heic", ".heif", ".hif"}),
+    "raw camera images": frozenset({".cr2", ".cr3", ".nef", ".arw", ".dng", ".raf", ".orf", ".rw2"}),
+    "videos": VIDEO_SUFFIXES - {".ts"} | {".mts", ".m2ts", ".h264", ".hevc"},
+    "compressed shards (unpack them to .tar)": frozenset({".tgz", ".gz", ".zst", ".bz2", ".xz"}),
+    "tables and lists": frozenset({".json", ".jsonl", ".csv", ".tsv", ".parquet", ".txt"}),
+}
+
+
+def kind_of(name: str) -> str:
+    """What a file that is no picture is, by its name; ``"other files"`` where that says nothing."""
+    suffix = Path(name).suffix.lower()
+    if not suffix:
+        return "files without an ending"
+    return next((kind for kind, suffixes in _KINDS.items() if suffix in suffixes), "other files")
 
 
 @dataclass(frozen=True)
@@ -65,6 +100,9 @@ class Scan:
         others: how many other files there are.
         closed: subfolders that cannot be listed, each with the reason.
         linked: subfolders that are links, sorted; they are not entered, since one may lead back here.
+        shards: ``.tar`` files, sorted; they are among the others.
+        special: pipes, sockets and devices, sorted; they are never opened.
+        kinds: how many of the others are of which kind.
     """
 
     folder: Path
@@ -72,10 +110,16 @@ class Scan:
     others: int
     closed: tuple[tuple[Path, str], ...]
     linked: tuple[Path, ...]
+    shards: tuple[Path, ...] = ()
+    special: tuple[Path, ...] = ()
+    kinds: Mapping[str, int] = field(default_factory=dict)
 
     def nothing(self) -> Fgclip2Error:
         """The error of a folder without a picture, with what was seen in place of one."""
-        what = f"only {self.others} other files" if self.others else "it is empty"
+        told = ", ".join(f"{count:,} {kind}" for kind, count in self.kinds.items())
+        what = f"only {self.others} other files: {told}" if self.others else "it is empty"
+        if self.special:
+            what = f"{self.special[0]} is a pipe, socket or device"
         if self.linked:
             what = f"{self.linked[0]} is a link to a folder, and those are not followed"
         if self.closed:
@@ -86,12 +130,21 @@ class Scan:
         )
 
 
-def scan_folder(folder: str | os.PathLike[str], *, leave_out: Path | None = None) -> Scan:
+def scan_folder(
+    folder: str | os.PathLike[str],
+    *,
+    leave_out: Path | None = None,
+    follow_links: bool = False,
+    exclude: Sequence[str] = (),
+) -> Scan:
     """Look through a folder and its subfolders, by the endings of names; hidden ones are neither entered nor counted.
 
     Args:
         folder: where to look.
         leave_out: a folder that is not entered either, such as the one that results are written to.
+        follow_links: enter subfolders that are links; each folder is entered once, so circles end.
+        exclude: patterns such as ``*.gif`` or ``thumbs/*``, of names or of paths below ``folder``; what fits one is
+            neither entered nor counted.
 
     Raises:
         Fgclip2Error: no such folder, or it cannot be listed.
@@ -103,7 +156,10 @@ def scan_folder(folder: str | os.PathLike[str], *, leave_out: Path | None = None
     found: list[Path] = []
     closed: list[tuple[Path, str]] = []
     linked: list[Path] = []
-    others = 0
+    shards: list[Path] = []
+    special: list[Path] = []
+    kinds: Counter[str] = Counter()
+    entered = {os.path.realpath(root)}
 
     def note(error: OSError) -> None:  # without it such a folder looks like an empty one
         where, reason = Path(error.filename), error.strerror or str(error)
@@ -111,18 +167,56 @@ def scan_folder(folder: str | os.PathLike[str], *, leave_out: Path | None = None
             raise _unreadable(where, reason) from error
         closed.append((where, reason))
 
-    for where, folders, files in os.walk(root, onerror=note):
+    def wanted(path: Path) -> bool:
+        below = path.relative_to(root).as_posix()
+        return not is_hidden(path.name) and not any(
+            fnmatchcase(path.name, pattern) or fnmatchcase(below, pattern.rstrip("/")) for pattern in exclude
+        )
+
+    for where, folders, files in os.walk(root, onerror=note, followlinks=follow_links):
         here = Path(where)
-        folders[:] = sorted(name for name in folders if name[0] != "." and (here / name).resolve() != avoided)
-        linked += [here / name for name in folders if (here / name).is_symlink()]
-        for name in files:
-            if name[0] == ".":
+        inner = [here / name for name in sorted(folders)]
+        inner = [path for path in inner if wanted(path) and path.resolve() != avoided]
+        if follow_links:
+            inner = [path for path in inner if _enter(path, entered)]
+        else:
+            linked += [path for path in inner if path.is_symlink()]
+        folders[:] = [path.name for path in inner]
+        for path in (here / name for name in files):
+            if not wanted(path):
                 continue
-            if Path(name).suffix.lower() in PICTURE_SUFFIXES:
-                found.append(here / name)
+            is_picture = path.suffix.lower() in PICTURE_SUFFIXES
+            is_shard = path.suffix.lower() == ".tar"
+            if _is_special(path):
+                special.append(path)
+            elif is_picture:
+                found.append(path)
+            elif is_shard:
+                shards.append(path)
+                kinds["shards (.tar)"] += 1
             else:
-                others += 1
-    return Scan(root, tuple(sorted(found)), others, tuple(closed), tuple(sorted(linked)))
+                kinds[kind_of(path.name)] += 1
+    return Scan(
+        root, tuple(sorted(found)), kinds.total(), tuple(closed), tuple(sorted(linked)), tuple(sorted(shards)),
+        tuple(sorted(special)), dict(kinds),
+    )  # fmt: skip
+
+
+def _enter(path: Path, entered: set[str]) -> bool:
+    """Whether a folder has not been entered yet, under whatever name; notes it."""
+    real = os.path.realpath(path)
+    fresh = real not in entered
+    entered.add(real)
+    return fresh
+
+
+def _is_special(path: Path) -> bool:
+    """Whether opening it might wait for ever: a pipe, a socket or a device."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):  # a link that leads nowhere is told when it is opened
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def find_pictures(folder: str | os.PathLike[str], *, leave_out: Path | None = None) -> tuple[list[Path], int]:
@@ -143,6 +237,8 @@ def find_pictures(folder: str | os.PathLike[str], *, leave_out: Path | None = No
         raise _unreadable(*scan.closed[0])
     if not scan.pictures:
         raise scan.nothing()
+    for pipe in scan.special:
+        _log.warning("%s is a pipe, socket or device and is not opened", pipe)
     for link in scan.linked:
         _log.warning("%s is a link to a folder and is not followed; give it as well, or its target", link)
     return list(scan.pictures), scan.others

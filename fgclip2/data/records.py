@@ -18,6 +18,7 @@ from typing import Any, Final, Literal, Protocol
 
 import numpy as np
 
+from fgclip2.data.media import is_hidden
 from fgclip2.errors import Fgclip2Error
 
 Language = Literal["en", "zh"]
@@ -285,20 +286,20 @@ def _open(file: Path, image_root: Path | None) -> RecordSource:
 
 
 def _files(pattern: str) -> list[Path]:
-    files = [Path(name) for name in _expanded(pattern)]
+    files = [Path(name) for name in expanded(pattern)]
     for file in files:
         if not file.exists():
             raise Fgclip2Error(f"the record file {str(file)!r} does not exist (looked in {Path.cwd()})")
     if len(files) > 1 or not files[0].is_dir():
         return files
     for kind in ("*.tar", "*.parquet"):
-        found = sorted(files[0].glob(kind))
+        found = sorted(file for file in files[0].glob(kind) if not is_hidden(file.name))
         if found:
             return found
     raise Fgclip2Error(f"the folder {pattern!r} holds neither .tar nor .parquet files; name the record file itself")
 
 
-def _expanded(pattern: str) -> list[str]:
+def expanded(pattern: str) -> list[str]:
     """``a-{08..10}`` -> ``a-08``, ``a-09``, ``a-10``; several braces give all combinations."""
     parts = _BRACES.split(pattern)
     ranges: list[list[str]] = []

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -32,6 +34,7 @@ from fgclip2.search.units import Digests, Done, Known, Outcome, Task, embed_unit
 if TYPE_CHECKING:
     from fgclip2.predictor import FGCLIP2
 
+_LOOKED_AT: Final = 16  # pictures of a store whose folder was moved
 _COMPACT_ABOVE: Final = 0.25  # share of deleted pictures
 
 
@@ -99,11 +102,13 @@ def build_store(
     """
     begun = time.monotonic()
     chosen, folder = config or BuildConfig(), Path(out)
-    found = read_collection(collection, root, leave_out=folder)
+    found = read_collection(
+        collection, root, leave_out=folder, follow_links=chosen.follow_links, exclude=chosen.exclude
+    )
     base, sources = found.root, found.sources
     if not is_text(os.fspath(base)):
         raise Fgclip2Error(f"the picture folder {os.fspath(base)!r} has a name that is no UTF-8; rename it")
-    store = _open(folder, model, chosen, base, sources)
+    store = _open(folder, model, chosen, base, sources, moved=root is not None)
     with store.writing():
         sources, left_out = settle(sources, store.metadata)
         run = _Run(store, chosen)
@@ -140,34 +145,63 @@ def build_store(
     )  # fmt: skip
 
 
-def _open(folder: Path, model: FGCLIP2, config: BuildConfig, root: Path, sources: Sequence[Source]) -> Store:
+def _open(
+    folder: Path, model: FGCLIP2, config: BuildConfig, root: Path, sources: Sequence[Source], moved: bool
+) -> Store:
     settings = {"max_patches": config.max_patches, "boxes": config.boxes, **asdict(config.regions)}
+    if config.follow_links:
+        settings["follow_links"] = True
     if not (folder / manifests.NAME).exists():
-        _check_readable(root, sources)
+        _check_readable(root, sources, config.follow_links)
         return Store.create(
             folder, model_hash=model.hash, model_name=model.name, dimension=model.width, root=root, settings=settings
         )
     begun = Store.open(folder)
     if not begun.manifest.shards:  # by a run that came to nothing: it binds nobody to its root, settings and model
-        _check_readable(root, sources)
+        _check_readable(root, sources, config.follow_links)
         with begun.writing():
             serial = begun.manifest.serial + 1
             anew = manifests.Manifest(model.hash, model.name, model.width, settings, os.fspath(root), serial=serial)
             anew.write(folder)
     store = Store.open(folder, model_hash=model.hash)
     had = store.manifest.settings
-    changed = [name for name, value in settings.items() if had.get(name) != value]
+    changed = [name for name, value in settings.items() if had.get(name) != value and name != "follow_links"]
     if changed:
         was, now = ({name: told.get(name) for name in changed} for told in (had, settings))
         raise Fgclip2Error(f"{folder} was made with {was}, not with {now}; give the same, or another folder")
     if Path(store.manifest.root).resolve() != root:  # what was a folder then may be a link to its new place now
-        raise Fgclip2Error(
-            f"{folder} is of pictures in {store.manifest.root!r}, not in {str(root)!r}; make another store for those"
-        )
+        if not moved:
+            raise Fgclip2Error(
+                f"{folder} is of pictures in {store.manifest.root!r}, not in {str(root)!r}; if they were moved there, "
+                "give --root with that folder; else make another store for those"
+            )
+        _check_moved(store, root, sources, config.follow_links)
+        store.describe(root=root)
+    if config.follow_links and not had.get("follow_links"):
+        store.describe(settings={**had, "follow_links": True})
     return store
 
 
-def _check_readable(root: Path, sources: Sequence[Source]) -> None:
+def _check_moved(store: Store, root: Path, sources: Sequence[Source], follow_links: bool) -> None:
+    """See that pictures of a store are in their new folder, by their contents.
+
+    Raises:
+        Fgclip2Error: none of those that were looked at has the contents that the store knows.
+    """
+    digests = store.metadata["sha256"]
+    known = [source for source in sources if source.name in store.rows and not source.problem][:_LOOKED_AT]
+    for source in known:
+        with suppress(Fgclip2Error):
+            data = read_picture(root, source.name, span_of(source.extra), follow_links)
+            if hashlib.sha256(data).hexdigest() == digests[store.rows[source.name]].as_py():
+                return
+    raise Fgclip2Error(
+        f"{store.folder} is of pictures in {store.manifest.root!r}; of {len(known)} of the same names in {str(root)!r} "
+        "none has the same contents; make another store for those"
+    )
+
+
+def _check_readable(root: Path, sources: Sequence[Source], follow_links: bool) -> None:
     """See that there is a picture to begin with, so that a wrong root leaves nothing behind.
 
     Raises:
@@ -178,7 +212,7 @@ def _check_readable(root: Path, sources: Sequence[Source]) -> None:
         try:
             if source.problem:
                 raise Fgclip2Error(source.problem)
-            open_image(read_picture(root, source.name, span_of(source.extra)))
+            open_image(read_picture(root, source.name, span_of(source.extra), follow_links))
         except Fgclip2Error as error:
             first = first or str(error)
         else:

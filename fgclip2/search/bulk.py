@@ -169,7 +169,7 @@ def embed_on_cluster(
                 if answer["problem"]:
                     raise Fgclip2Error(answer["problem"])
                 done = unpack(answer["outcomes"])
-                check_contents(unit, done, root, answer["machine"], readers)
+                check_contents(unit, done, root, answer["machine"], readers, config.follow_links)
                 step(len(unit))
                 yield done
         except ray.exceptions.RayError as error:
@@ -181,7 +181,12 @@ def embed_on_cluster(
 
 
 def check_contents(
-    tasks: Sequence[Task], outcomes: Sequence[Outcome], root: Path, machine: str, readers: Executor
+    tasks: Sequence[Task],
+    outcomes: Sequence[Outcome],
+    root: Path,
+    machine: str,
+    readers: Executor,
+    follow_links: bool = False,
 ) -> None:
     """See that a worker has read what this process reads under the same names.
 
@@ -191,6 +196,7 @@ def check_contents(
         root: of the collection, on this machine.
         machine: that the worker runs on.
         readers: hash the pictures.
+        follow_links: read also through links that lead out of the root.
 
     Raises:
         Fgclip2Error: a picture differs, or is on one of the two machines only.
@@ -198,7 +204,7 @@ def check_contents(
 
     def digest(task: Task) -> str:
         try:
-            data = read_picture(root, task.source.name, span_of(task.source.extra))
+            data = read_picture(root, task.source.name, span_of(task.source.extra), follow_links)
         except Fgclip2Error:
             return ""
         return hashlib.sha256(data).hexdigest()

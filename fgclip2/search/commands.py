@@ -23,14 +23,15 @@ class IndexArguments:
     """Make a collection of pictures searchable, or bring its store up to date; a run that was killed goes on."""
 
     pictures: Annotated[Path, tyro.conf.Positional]
-    """A folder; a .tar shard or a folder of them; or a list: .txt, .jsonl, .json (also COCO), .csv, .tsv,
-    .parquet."""
+    """A folder; a .tar shard, several ("part-{000..499}.tar") or a folder of them; or a list: .txt, .jsonl,
+    .json (also COCO), .csv, .tsv, .parquet."""
     out: Path
     """Folder of the store."""
     model: str | None = None
     """tiny, a directory or a hub id; without one the store's, else $FGCLIP2_MODEL, else the released base model."""
     root: Path | None = None
-    """Folder that the names of a list are relative to; the list's own when not given."""
+    """Folder that the names of a list are relative to; the list's own when not given. Where the images of a store were
+    moved, their new folder."""
     config: Annotated[BuildConfig, tyro.conf.arg(name="")] = field(default_factory=BuildConfig)
     engine: Literal["local", "ray"] = "local"
     """Where it is embedded: in this process, or by workers of a Ray cluster; the store is the same."""

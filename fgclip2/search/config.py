@@ -41,6 +41,10 @@ class BuildConfig:
     prune: bool = False
     """Delete pictures of the store that the collection does not have any more; not those of a folder that cannot be
     read now."""
+    follow_links: bool = False
+    """Read images that are links, and enter folders that are; the store remembers it for searching."""
+    exclude: tuple[str, ...] = ()
+    """Patterns of files and folders to leave out of a folder, such as "*.gif" "thumbs/*"."""
     memory_gb: float | None = None
     """Most memory of an index; it decides which kind is built. Without it what the store has, 4 for a new one."""
 

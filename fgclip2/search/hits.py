@@ -38,6 +38,7 @@ class Hit:
         similarity: (P, h, w) float16, what every patch scores for every part; ``None`` when it was not looked at again.
         problem: why the picture could not be looked at again; empty when it could, or nobody asked.
         reason: the same as a key of ``problems.REASONS``, which says it in both languages; ``None`` without a problem.
+        follow_links: read the picture also through a link that leads out of ``root``, as it was indexed.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Hit:
     similarity: np.ndarray | None = field(default=None, repr=False)
     problem: str = ""
     reason: Reason | None = None
+    follow_links: bool = field(default=False, repr=False)
 
     @property
     def box(self) -> Box:
@@ -68,7 +70,7 @@ class Hit:
         Raises:
             PictureError: it is gone or cannot be read.
         """
-        return self.decode(read_picture(self.root, self.name, span_of(self.metadata)))
+        return self.decode(read_picture(self.root, self.name, span_of(self.metadata), self.follow_links))
 
     def current(self) -> bytes:
         """The encoded bytes of the picture, if it is still the one that was indexed.
@@ -76,7 +78,7 @@ class Hit:
         Raises:
             PictureError: it is gone, cannot be read, or has changed.
         """
-        data = read_picture(self.root, self.name, span_of(self.metadata))
+        data = read_picture(self.root, self.name, span_of(self.metadata), self.follow_links)
         if hashlib.sha256(data).hexdigest() != self.metadata["sha256"]:
             raise PictureError(
                 "changed", f"picture {self.name!r} has changed since it was indexed; run fgclip2 index again"

@@ -218,6 +218,7 @@ class Index:
                 Hit(
                     fact.pop("name"), self.root, float(score[row]), _mean(whole[row]), tuple(parts[row].tolist()),
                     tuple(_box(place) for place in places), encoded.labels, fact,
+                    follow_links=bool(store.manifest.settings.get("follow_links")),
                 )
             )  # fmt: skip
         return hits

@@ -14,16 +14,19 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO, Final
 
 from fgclip2.data.locate import locate, spellings
 from fgclip2.data.media import PICTURE_SUFFIXES, scan_folder
-from fgclip2.data.records import read_span
-from fgclip2.data.shards import how_it_ends
+from fgclip2.data.records import expanded, read_span
+from fgclip2.data.shards import Member, beside, how_it_ends, members, sample_key, suffix_of
 from fgclip2.errors import Fgclip2Error
 from fgclip2.search.lists import LISTS, PATH_KEYS, SPAN, ListEntry, boxes_of, is_text, path_key, plain, read_list
 from fgclip2.search.problems import PictureError
 from fgclip2.search.repeats import joined
+
+_BESIDE: Final = (".json", ".txt", ".caption", ".cls")
+_MOST_BESIDE: Final = 1 << 20  # bytes
 
 
 @dataclass(frozen=True)
@@ -79,17 +82,24 @@ class Collection:
 
 
 def read_collection(
-    given: str | os.PathLike[str], root: str | os.PathLike[str] | None = None, *, leave_out: Path | None = None
+    given: str | os.PathLike[str],
+    root: str | os.PathLike[str] | None = None,
+    *,
+    leave_out: Path | None = None,
+    follow_links: bool = False,
+    exclude: Sequence[str] = (),
 ) -> Collection:
     """All pictures of a collection, in a fixed order.
 
     Args:
-        given: a folder, searched with its subfolders, and its ``.tar`` shards, which are not looked for in subfolders;
-            a shard; or a list: ``.txt`` with a path a line; ``.jsonl``, ``.json``, ``.csv`` or ``.parquet`` whose
-            entries have the path as ``image``, ``f_path``, ``file_name`` or ``path``, perhaps ``boxes`` in pixels or
+        given: a folder, searched with its subfolders and the ``.tar`` shards in them; a shard, or several such as
+            ``part-{000..499}.tar``; or a list: ``.txt`` with a path a line; ``.jsonl``, ``.json``, ``.csv``, ``.tsv``
+            or ``.parquet`` whose entries have the path under one of ``lists.PATH_KEYS``, perhaps ``boxes`` in pixels or
             FineHARD's ``bbox_info``, and anything else as metadata; or COCO JSON.
         root: folder that the paths of a list are relative to; ``None`` takes the list's own.
         leave_out: a folder that is not entered.
+        follow_links: enter subfolders that are links.
+        exclude: patterns of names and paths that are left out of a folder.
 
     Returns:
         The collection.
@@ -98,11 +108,18 @@ def read_collection(
         Fgclip2Error: there is nothing of that name, it is of no known kind, damaged, or holds no picture.
     """
     path = Path(given)
+    files = [] if path.exists() else [Path(name) for name in expanded(os.fspath(given))]
+    if len(files) > 1:
+        return _shards(files)
     if not path.exists():
         raise Fgclip2Error(f"{str(path)!r} does not exist (looked in {Path.cwd()}); give a folder, a list or a shard")
     if path.is_dir():
-        sources, others = _folder(path, leave_out)
-        return Collection(path.resolve(), list(map(_named_in_utf8, sources)), others)
+        if root is not None and Path(root).resolve() != path.resolve():
+            raise Fgclip2Error(
+                f"--root {str(root)!r} is not the folder {str(path)!r}; of a folder give the folder itself"
+            )
+        sources, others, notes = _folder(path, leave_out, follow_links, exclude)
+        return Collection(path.resolve(), list(map(_named_in_utf8, sources)), others, tuple(notes))
     if path.suffix.lower() == ".tar":
         sources, others = _shard(path)
         return Collection(path.parent.resolve(), list(map(_named_in_utf8, sources)), others)
@@ -126,19 +143,22 @@ def list_sources(
     return found.root, found.sources, found.others
 
 
-def read_picture(root: Path, name: str, span: tuple[int, int] | None = None) -> bytes:
+def read_picture(root: Path, name: str, span: tuple[int, int] | None = None, follow_links: bool = False) -> bytes:
     """The encoded bytes of a picture.
 
     Args:
         root: of the collection.
         name: relative to it.
         span: first byte and length in the shard, for a picture in one.
+        follow_links: read it also where it is a link that leads out of the root, as the owner of the collection chose.
 
     Raises:
         PictureError: the name leads out of the root (also through a link), or the file cannot be read.
     """
-    file = inside(root, name) if span is None else _shard_of(root, name)
+    file = inside(root, name, follow_links) if span is None else _shard_of(root, name, follow_links)
     try:
+        if span is None and file.exists() and not file.is_file():
+            raise PictureError("gone", f"picture {str(file)!r} is no file but a folder, pipe, socket or device")
         return file.read_bytes() if span is None else read_span(file, *span, name)
     except OSError as error:
         raise PictureError("gone", f"picture {str(file)!r} cannot be read ({error.strerror or error})") from error
@@ -146,10 +166,10 @@ def read_picture(root: Path, name: str, span: tuple[int, int] | None = None) -> 
         raise PictureError("gone", str(error)) from error
 
 
-def _shard_of(root: Path, name: str) -> Path:
+def _shard_of(root: Path, name: str, follow_links: bool) -> Path:
     """The shard that a picture's name begins with; ``#`` may be part of the name of either."""
     ends = [match.end() for match in re.finditer(r"\.tar(?=#)", name, re.IGNORECASE)] or [len(name.partition("#")[0])]
-    files = [inside(root, name[:end]) for end in ends]
+    files = [inside(root, name[:end], follow_links) for end in ends]
     return next((file for file in files if file.is_file()), files[0])
 
 
@@ -159,7 +179,7 @@ def span_of(extra: Mapping[str, Any]) -> tuple[int, int] | None:
     return None if start is None or length is None else (int(start), int(length))
 
 
-def inside(root: Path, name: str) -> Path:
+def inside(root: Path, name: str, follow_links: bool = False) -> Path:
     """The file of a name below ``root``.
 
     Raises:
@@ -173,27 +193,51 @@ def inside(root: Path, name: str) -> Path:
         within = file.resolve().is_relative_to(root.resolve())
     except (OSError, RuntimeError) as error:  # RuntimeError is Python's before 3.13
         raise PictureError("link", f"{name!r:.120} is a link that leads to itself, in {str(root)!r}") from error
-    if not within:
-        raise PictureError("link", f"{name!r:.120} is a link that leads out of the picture folder {str(root)!r}")
+    if not within and not follow_links:
+        raise PictureError(
+            "link",
+            f"{name!r:.120} is a link that leads out of the picture folder {str(root)!r}; index with --follow-links",
+        )
     return file
 
 
-def _folder(path: Path, leave_out: Path | None) -> tuple[list[Source], int]:
-    """Pictures in files, then those in shards, then what stands for folders that were not entered; and other files."""
-    scan = scan_folder(path, leave_out=leave_out)
-    shards = sorted(
-        file for file in path.glob("*") if file.suffix.lower() == ".tar" and file.is_file() and file.name[0] != "."
-    )
-    if not scan.pictures and not shards:
+def _shards(files: Sequence[Path]) -> Collection:
+    """The pictures of shards that a pattern with braces stands for."""
+    wrong = next((file for file in files if file.suffix.lower() != ".tar" or not file.is_file()), None)
+    if wrong is not None:
+        raise Fgclip2Error(f"{str(wrong)!r} is no .tar shard (looked in {Path.cwd()}); mend the pattern with braces")
+    base = Path(os.path.commonpath([file.parent.resolve() for file in files]))
+    sources: list[Source] = []
+    others = 0
+    for file in files:
+        found, more = _shard(file, (file.parent.resolve() / file.name).relative_to(base).as_posix())
+        sources, others = sources + found, others + more
+    return Collection(base, list(map(_named_in_utf8, sources)), others)
+
+
+def _folder(
+    path: Path, leave_out: Path | None, follow_links: bool, exclude: Sequence[str]
+) -> tuple[list[Source], int, list[str]]:
+    """Pictures in files, then those in shards, then what stands for folders that were not entered.
+
+    And how many other files there are, and what they are.
+    """
+    scan = scan_folder(path, leave_out=leave_out, follow_links=follow_links, exclude=exclude)
+    if not scan.pictures and not scan.shards:
         raise scan.nothing()
     sources = [Source(picture.relative_to(path).as_posix()) for picture in scan.pictures]
-    others = scan.others - len(shards)
-    for shard in shards:
-        found, more = _shard(shard)
+    others = scan.others - len(scan.shards)
+    for shard in scan.shards:
+        found, more = _shard(shard, shard.relative_to(path).as_posix())
         sources, others = sources + found, others + more
     sources += [_hidden(folder, path, f"cannot be read ({reason})") for folder, reason in scan.closed]
-    what = "is a link, and those are not followed (index its target by itself)"
-    return sources + [_hidden(folder, path, what) for folder in scan.linked], others
+    for file in scan.special:
+        what = "it is a pipe, socket or device, and is never opened"
+        sources.append(Source(file.relative_to(path).as_posix(), problem=what))
+    what = "is a link, and those are not followed (give --follow-links, or index its target by itself)"
+    sources += [_hidden(folder, path, what) for folder in scan.linked]
+    told = [f"{count:,} {kind}" for kind, count in scan.kinds.items() if not kind.startswith("shards")]
+    return sources, others, [f"passed over in the folder: {', '.join(told)}"] if told else []
 
 
 def _hidden(folder: Path, root: Path, what: str) -> Source:
@@ -209,51 +253,70 @@ def _named_in_utf8(source: Source) -> Source:
     return replace(source, problem=f"its name {source.name!r:.120} is no UTF-8; rename it, or pack the shard again")
 
 
-def _shard(path: Path) -> tuple[list[Source], int]:
-    """The pictures of a tar file; of the ``.json`` beside one (webdataset's way) its plain fields and boxes.
+def _shard(path: Path, name: str = "") -> tuple[list[Source], int]:
+    """The pictures of a tar file, with what stands beside them (webdataset's way), and how many members are neither.
 
-    And how many members are neither.
+    Of a ``.json`` its fields and boxes are taken; ``.txt``, ``.caption`` and ``.cls`` become columns of those names.
+
+    Args:
+        path: the file.
+        name: its name below the collection's root; its own where not given.
     """
-    sources: list[Source] = []
+    label = name or path.name
+    samples: dict[str, dict[str, dict[str, Member]]] = {}
+    found: list[Member] = []
     others = 0
-    told: dict[str, Mapping[str, Any]] = {}
     stopped = ""
+    sources: list[Source] = []
     try:
         with path.open("rb") as stream:
             try:
                 with tarfile.open(fileobj=stream, mode="r:") as archive:
-                    while (member := archive.next()) is not None:
-                        archive.members.clear()  # type: ignore[attr-defined]  # or all headers stay in memory
-                        key, suffix = os.path.splitext(member.name)
-                        if not member.isfile():
-                            others += not member.isdir()
-                        elif suffix.lower() in PICTURE_SUFFIXES:
-                            place = dict(zip(SPAN, (member.offset_data, member.size), strict=True))
-                            sources.append(Source(f"{path.name}#{member.name}", place))
-                        elif suffix.lower() == ".json":
-                            stream.seek(member.offset_data)
-                            told[f"{path.name}#{key}"] = _json_object(stream.read(member.size))
-                        else:
+                    for member in members(archive):
+                        suffix = suffix_of(member.name)
+                        kind = "picture" if suffix in PICTURE_SUFFIXES else suffix
+                        if kind != "picture" and kind not in _BESIDE:
                             others += 1
+                            continue
+                        samples.setdefault(sample_key(member.name)[0], {}).setdefault(kind, {})[member.name] = member
+                        found += [member] if kind == "picture" else []
                     stopped = how_it_ends(stream, archive.offset)
             except tarfile.TarError as error:
                 stopped = f"it is no plain tar file, or cut short ({error})"
+            latest = {member.name: member for member in found}  # of one name twice the last counts, as for tar
+            for member in latest.values():
+                kinds = samples[sample_key(member.name)[0]]
+                sources.append(_member(f"{label}#{member.name}", member, kinds, stream))
     except OSError as error:
         raise Fgclip2Error(f"{path} cannot be read ({error.strerror or error})") from error
-    joined = []
-    for source in sources:
-        fields = told.get(os.path.splitext(source.name)[0], {})
-        boxes, shares, problem = boxes_of(fields)
-        joined.append(Source(source.name, {**plain(fields), **source.extra}, boxes, shares, problem))
-    joined = list({source.name: source for source in joined}.values())  # of one name twice the last counts, as for tar
     if stopped:
-        joined.append(
+        sources.append(
             Source(
-                f"{path.name}#end", problem=f"{stopped}: pictures after the last whole one are lost",
-                hides=f"{path.name}#",
+                f"{label}#end", problem=f"{stopped}: pictures after the last whole one are lost", hides=f"{label}#",
             )
         )  # fmt: skip
-    return joined, others
+    return sources, others
+
+
+def _member(name: str, member: Member, kinds: Mapping[str, Mapping[str, Member]], stream: BinaryIO) -> Source:
+    """One picture of a shard with what stands beside it."""
+    pictures, fields = list(kinds["picture"]), dict[str, Any]()
+    for kind in _BESIDE:
+        file = beside(member.name, pictures, list(kinds.get(kind, {})))
+        if file is None or kinds[kind][file].size > _MOST_BESIDE:
+            continue
+        stream.seek(kinds[kind][file].start)
+        data = stream.read(kinds[kind][file].size)
+        if kind == ".json":
+            fields |= _json_object(data)
+        else:
+            text = data.decode("utf-8-sig", errors="replace").strip()
+            fields.setdefault(
+                kind[1:], int(text) if kind == ".cls" and re.fullmatch(r"0|[1-9]\d{0,17}", text) else text
+            )
+    boxes, shares, problem = boxes_of(fields)
+    place = dict(zip(SPAN, (member.start, member.size), strict=True))
+    return Source(name, {**plain(fields), **place}, boxes, shares, problem)
 
 
 def _json_object(data: bytes) -> Mapping[str, Any]:

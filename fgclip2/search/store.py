@@ -284,6 +284,20 @@ class Store:
             self.manifest = updated
             self._sweep()
 
+    def describe(
+        self, *, root: str | os.PathLike[str] | None = None, settings: Mapping[str, Any] | None = None
+    ) -> None:
+        """Commit another root, where pictures were moved, or other settings."""
+        with self.writing():
+            updated = replace(
+                self.manifest,
+                root=self.manifest.root if root is None else os.fspath(root),
+                settings=dict(self.manifest.settings if settings is None else settings),
+                serial=self.manifest.serial + 1,
+            )
+            updated.write(self.folder)
+            self.manifest = updated
+
     def blocks(self, space: Space) -> list[np.ndarray]:
         """(n, D) float16 vectors of every shard in order of rows, read-only memory maps."""
         return [arrays[space] for arrays in self._maps.values()]

@@ -143,7 +143,7 @@ def _read(task: Task, config: BuildConfig, root: Path, twins: Digests) -> Found:
     if source.problem:
         return Outcome("failed", problem=source.problem)
     try:
-        data = read_picture(root, source.name, span_of(source.extra))
+        data = read_picture(root, source.name, span_of(source.extra), config.follow_links)
         digest = hashlib.sha256(data).hexdigest()
         if digest == task.sha256 and task.known != "embed":
             return Outcome("unchanged" if task.known == "leave" else "described", digest)

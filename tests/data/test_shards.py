@@ -131,3 +131,14 @@ def test_an_empty_file_fails_by_name_and_other_kinds_are_refused(tmp_path):
         open_records(tmp_path / "b.tar")
     with pytest.raises(Fgclip2Error, match="there are no records in it"):
         open_records(shard(tmp_path / "c.tar", [("readme.md", b"nothing here")]))
+
+
+def test_names_with_dots_are_joined_as_when_searching(tmp_path):
+    members = [("0.image.png", encoded()), ("0.json", caption("零", True)), ("./a.b/1.PNG", encoded()),
+               ("./a.b/1.json", caption("1")), ("._1.png", b"x"), ("p.1.png", encoded(1)), ("p.1.json", caption("p1")),
+               ("p.2.png", encoded(2)), ("p.2.json", caption("p2", True))]  # fmt: skip
+    source = open_records(shard(tmp_path / "s.tar", members))
+    assert [source[k].short for k in range(len(source))] == ["零", "1", "p1", "p2"]
+    assert source.languages.tolist() == [1, 0, 0, 1]
+    assert [source[k].name for k in range(4)] == ["s.tar#0", "s.tar#a.b/1", "s.tar#p.1", "s.tar#p.2"]
+    assert [np.asarray(Image.open(io.BytesIO(source[k].image)))[0, 0, 0] for k in (2, 3)] == [1, 2]

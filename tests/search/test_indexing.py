@@ -469,3 +469,32 @@ def test_photographs_are_indexed_or_named(shared: Path, embedded: fgclip2.FGCLIP
     assert set(index.store.rows) == {file.name for file in photographs}
     for file in photographs[:3]:
         assert index.search(Query(image=file), top=1)[0].name == file.name
+
+
+def test_a_moved_collection_is_gone_on_with_by_its_contents(
+    few: Path, embedded: fgclip2.FGCLIP2, tmp_path: Path
+) -> None:
+    build_store(few, tmp_path / "idx", embedded, progress=False)
+    moved = few.rename(tmp_path / "搬家")
+    with pytest.raises(Fgclip2Error, match="if they were moved there, give --root with that folder"):
+        build_store(moved, tmp_path / "idx", embedded, progress=False)
+    done = build_store(moved, tmp_path / "idx", embedded, root=moved, progress=False)
+    assert (done.unchanged, done.embedded, done.total) == (6, 0, 6)
+    assert Store.open(tmp_path / "idx").manifest.root == str(moved.resolve())
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "000.png").write_bytes(encoded())
+    with pytest.raises(Fgclip2Error, match="of 1 of the same names in .* none has the same contents"):
+        build_store(other, tmp_path / "idx", embedded, root=other, progress=False)
+
+
+def test_links_that_were_followed_are_found_again(few: Path, embedded: fgclip2.FGCLIP2, tmp_path: Path) -> None:
+    album = tmp_path / "album"
+    album.mkdir()
+    for file in few.iterdir():
+        (album / file.name).symlink_to(file)
+    done = build_store(album, tmp_path / "idx", embedded, BuildConfig(follow_links=True), progress=False)
+    assert (done.embedded, done.failed) == (6, 0)
+    hits = fgclip2.Index.open(tmp_path / "idx", embedded).search("a dog", top=3)
+    assert [hit.problem for hit in hits] == [""] * 3
+    assert hits[0].image().size == (224, 224)

@@ -16,7 +16,7 @@ from PIL import Image
 from fgclip2.data.media import find_pictures
 from fgclip2.errors import Fgclip2Error
 from fgclip2.search.problems import PictureError
-from fgclip2.search.sources import inside, list_sources, read_picture, span_of
+from fgclip2.search.sources import inside, list_sources, read_collection, read_picture, span_of
 
 
 def encoded(colour: str = "red") -> bytes:
@@ -237,10 +237,12 @@ def test_boxes_that_are_no_objects(folder: Path, wrong: object) -> None:
 
 def test_a_folder_with_pictures_and_shards_has_both(folder: Path) -> None:
     write_tar(folder / "0.tar", {"1.png": encoded(), "1.txt": b"a cat", "1.json": b"{}"})
-    (folder / "猫" / "1.tar").write_bytes(b"")  # in a subfolder it is a file like any other
-    _, sources, others = list_sources(folder)
-    assert [source.name for source in sources] == ["a.png", "猫/b.png", "0.tar#1.png"]
-    assert others == 2
+    write_tar(folder / "猫" / "1.tar", {"2.png": encoded("blue"), "readme.md": b"x"})
+    root, sources, others = list_sources(folder)
+    assert [source.name for source in sources] == ["a.png", "猫/b.png", "0.tar#1.png", "猫/1.tar#2.png"]
+    assert read_picture(root, sources[3].name, span_of(sources[3].extra)) == encoded("blue")
+    assert sources[2].extra["txt"] == "a cat"
+    assert others == 1
 
 
 def test_linked_folders_are_named(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -343,3 +345,97 @@ def test_line_separators_inside_a_text_do_not_tear_a_line(folder: Path) -> None:
     ]  # fmt: skip
     (folder / "list.txt").write_text("a\u2028b.png\n", encoding="utf-8")
     assert [source.name for source in list_sources(folder / "list.txt")[1]] == ["a\u2028b.png"]
+
+
+def test_sidecars_are_joined_by_webdatasets_rule_first(tmp_path: Path) -> None:
+    def said(text: str) -> bytes:
+        return json.dumps({"text": text}).encode()
+
+    write_tar(
+        tmp_path / "a.tar",
+        {
+            "0.image.jpg": encoded(), "0.json": said("0"),
+            "./1.JPG": encoded(), "./1.cls": b"7", "./1.caption": "猫".encode(),
+            "v1.0/2.jpg": encoded(), "v1.0/2.json": said("2"),
+            "photo.2024.jpg": encoded(), "photo.2024.json": said("2024"),
+            "photo.2025.jpg": encoded(), "photo.2025.json": said("2025"),
+            "3.meta.json": said("3"), "3.png": encoded(),
+            "._0.image.jpg": b"x", "__MACOSX/0.jpg": b"x",
+        },
+    )  # fmt: skip
+    _, sources, others = list_sources(tmp_path / "a.tar")
+    told = {source.name.partition("#")[2]: dict(source.extra) for source in sources}
+    for fields in told.values():
+        del fields["shard_start"], fields["shard_bytes"]
+    assert told == {
+        "0.image.jpg": {"text": "0"}, "./1.JPG": {"cls": 7, "caption": "猫"}, "v1.0/2.jpg": {"text": "2"},
+        "photo.2024.jpg": {"text": "2024"}, "photo.2025.jpg": {"text": "2025"}, "3.png": {"text": "3"},
+    }  # fmt: skip
+    assert others == 0
+
+
+def test_hard_links_of_a_shard_are_read(tmp_path: Path) -> None:
+    write_tar(tmp_path / "a.tar", {"1.png": encoded("blue")})
+    with tarfile.open(tmp_path / "a.tar", "a") as archive:
+        link = tarfile.TarInfo("2.png")
+        link.type, link.linkname = tarfile.LNKTYPE, "1.png"
+        archive.addfile(link)
+    root, sources, _ = list_sources(tmp_path / "a.tar")
+    assert [source.name for source in sources] == ["a.tar#1.png", "a.tar#2.png"]
+    assert read_picture(root, "a.tar#2.png", span_of(sources[1].extra)) == encoded("blue")
+
+
+def test_hidden_and_system_files_are_left_out(folder: Path) -> None:
+    for name in ("._a.png", ".hidden/c.png", "__MACOSX/a.png", "@eaDir/a.png/SYNOPHOTO.png", "#recycle/a.png"):
+        (folder / name).parent.mkdir(exist_ok=True, parents=True)
+        (folder / name).write_bytes(b"x")
+    write_tar(folder / "__MACOSX" / "0.tar", {"1.png": encoded()})
+    _, sources, others = list_sources(folder)
+    assert ([source.name for source in sources], others) == (["a.png", "猫/b.png"], 0)
+
+
+def test_what_is_passed_over_is_named_by_kind(folder: Path) -> None:
+    for name in ("a.HEIC", "b.heif", "c.mp4", "d.MTS", "noending", "x.ts", "list.csv", "e.tar.gz", "f.cr3"):
+        (folder / name).write_bytes(b"x")
+    found = read_collection(folder)
+    assert found.others == 9
+    (note,) = found.notes
+    for told in ("2 HEIC images", "2 videos", "1 files without an ending", "1 other files", "1 tables and lists",
+                 "1 compressed shards", "1 raw camera images"):  # fmt: skip
+        assert told in note
+    assert read_collection(folder, exclude=("*.HEIC", "猫/*", "[b-fln]*", "x.*")).notes == ()
+    assert [source.name for source in read_collection(folder, exclude=("猫/",)).sources] == ["a.png"]
+
+
+def test_a_pipe_is_named_and_never_opened(folder: Path) -> None:
+    os.mkfifo(folder / "pipe.png")
+    (folder / "list.txt").write_text("pipe.png\na.png\n", encoding="utf-8")
+    problems = {source.name: source.problem for source in list_sources(folder)[1]}
+    assert problems == {"a.png": "", "猫/b.png": "", "pipe.png": "it is a pipe, socket or device, and is never opened"}
+    with pytest.raises(PictureError, match="is no file but a folder, pipe"):
+        read_picture(folder, "pipe.png")
+
+
+def test_links_are_followed_when_asked_and_circles_end(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    other = tmp_path_factory.mktemp("blobs")
+    (other / "c.png").write_bytes(encoded("green"))
+    (folder / "album").symlink_to(other)
+    (folder / "blob.png").symlink_to(other / "c.png")
+    (folder / "猫" / "round").symlink_to(folder)
+    found = read_collection(folder, follow_links=True)
+    assert [source.name for source in found.sources] == ["a.png", "album/c.png", "blob.png", "猫/b.png"]
+    assert read_picture(found.root, "album/c.png", follow_links=True) == encoded("green")
+    with pytest.raises(PictureError, match="--follow-links"):
+        read_picture(found.root, "blob.png")
+    with pytest.raises(PictureError, match="does not stay"):
+        read_picture(found.root, "../x.png", follow_links=True)
+
+
+def test_shards_by_braces_as_in_training(tmp_path: Path) -> None:
+    for number in range(3):
+        write_tar(tmp_path / f"part-{number:03}.tar", {"1.png": encoded()})
+    root, sources, _ = list_sources(f"{tmp_path}/part-{{001..002}}.tar")
+    assert root == tmp_path.resolve()
+    assert [source.name for source in sources] == ["part-001.tar#1.png", "part-002.tar#1.png"]
+    with pytest.raises(Fgclip2Error, match="part-003.tar' is no .tar shard"):
+        list_sources(f"{tmp_path}/part-{{001..003}}.tar")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from fgclip2.data.media import PICTURE_SUFFIXES
+from fgclip2.data.media import PICTURE_SUFFIXES, is_hidden
 from fgclip2.errors import Fgclip2Error
 from fgclip2.evaluation.records import Labelled, Masked
 
@@ -72,12 +72,12 @@ def voc21(root: Path) -> Iterator[Masked]:
 def _subfolders(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise Fgclip2Error(f"{folder} is no folder; fgclip2 eval --check NAME ROOT says what to download")
-    return sorted(path for path in folder.iterdir() if path.is_dir())
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not is_hidden(path.name))
 
 
 def _pictures(folder: Path, label: int) -> Iterator[Labelled]:
     for file in sorted(folder.iterdir()):
-        if file.suffix.lower() in PICTURE_SUFFIXES:
+        if file.suffix.lower() in PICTURE_SUFFIXES and not is_hidden(file.name):
             yield Labelled(file, label)
 
 
@@ -85,5 +85,5 @@ def _pairs(images: Path, masks: Path, suffix: str) -> Iterator[Masked]:
     """The label maps decide what is in the set: JPEGImages holds more pictures than the validation split."""
     if not masks.is_dir():
         raise Fgclip2Error(f"{masks} is no folder; fgclip2 eval --check NAME ROOT says how it is made")
-    for mask in sorted(masks.glob(f"*{suffix}")):
+    for mask in sorted(path for path in masks.glob(f"*{suffix}") if not is_hidden(path.name)):
         yield Masked(images / f"{mask.stem}.jpg", mask)
