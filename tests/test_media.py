@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from fgclip2.data.media import VideoReader, VideoWriter, find_pictures, is_video, scan_folder
+from fgclip2.data.sources import Sources
 from fgclip2.errors import Fgclip2Error
 
 
@@ -99,3 +100,19 @@ def test_what_is_no_video(tmp_path: Path) -> None:
         VideoReader(tmp_path / "none.mp4")
     with pytest.raises(Fgclip2Error, match="every 0"):
         VideoReader(tmp_path / "text.mp4", every=0)
+
+
+def test_a_video_is_known_by_opening_it_not_by_its_name(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    for name in ("a.mp4", "b.MTS", "clip", "c.dat"):
+        with VideoWriter(tmp_path / name, 5) as writer:
+            for _ in range(3):
+                writer.add(Image.new("RGB", (32, 32), "red"))
+    (tmp_path / "d.xyz").write_text("const a: number = 1;", encoding="utf-8")
+    given = [tmp_path / name for name in ("a.mp4", "b.MTS", "clip", "c.dat")]
+    assert Sources.collect(given, tmp_path / "out", 1).videos == given
+    with pytest.raises(Fgclip2Error, match="is not a picture this can read"):
+        Sources.collect([tmp_path / "d.xyz"], tmp_path / "out", 1)
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(Fgclip2Error, match="is a pipe, socket or device"):
+        Sources.collect([tmp_path / "pipe.png"], tmp_path / "out", 1)

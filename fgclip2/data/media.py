@@ -49,7 +49,26 @@ PICTURE_SUFFIXES: Final = frozenset(
     }
 )
 VIDEO_SUFFIXES: Final = frozenset(
-    {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp"}
+    {
+        ".mp4",
+        ".m4v",
+        ".mov",
+        ".avi",
+        ".mkv",
+        ".webm",
+        ".mpg",
+        ".mpeg",
+        ".ts",
+        ".wmv",
+        ".flv",
+        ".3gp",
+        ".mts",
+        ".m2ts",
+        ".h264",
+        ".hevc",
+        ".ogv",
+        ".vob",
+    }
 )
 
 
@@ -76,7 +95,7 @@ def is_video(path: str | os.PathLike[str]) -> bool:
 _KINDS: Final = {
     "HEIC images (convert them to JPEG first)": frozenset({".heic", ".heif", ".hif"}),
     "raw camera images": frozenset({".cr2", ".cr3", ".nef", ".arw", ".dng", ".raf", ".orf", ".rw2"}),
-    "videos": VIDEO_SUFFIXES - {".ts"} | {".mts", ".m2ts", ".h264", ".hevc"},
+    "videos": VIDEO_SUFFIXES - {".ts"},  # which TypeScript has too
     "compressed shards (unpack them to .tar)": frozenset({".tgz", ".gz", ".zst", ".bz2", ".xz"}),
     "tables and lists": frozenset({".json", ".jsonl", ".csv", ".tsv", ".parquet", ".txt"}),
 }
@@ -220,7 +239,7 @@ def _is_special(path: Path) -> bool:
 
 
 def find_pictures(folder: str | os.PathLike[str], *, leave_out: Path | None = None) -> tuple[list[Path], int]:
-    """All pictures below a folder, by their names' endings; the log names links to folders, which are not followed.
+    """All pictures below a folder, by their names' endings; the log names what is passed over, by kind.
 
     Args:
         folder: searched with its subfolders; hidden files and folders are not entered.
@@ -237,6 +256,9 @@ def find_pictures(folder: str | os.PathLike[str], *, leave_out: Path | None = No
         raise _unreadable(*scan.closed[0])
     if not scan.pictures:
         raise scan.nothing()
+    if scan.kinds:
+        told = ", ".join(f"{count:,} {kind}" for kind, count in scan.kinds.items())
+        _log.warning("%s: passed over %s", folder, told)
     for pipe in scan.special:
         _log.warning("%s is a pipe, socket or device and is not opened", pipe)
     for link in scan.linked:

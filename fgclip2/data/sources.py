@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fgclip2.data.media import VideoReader, find_pictures, is_video
+from fgclip2.data.media import PICTURE_SUFFIXES, VideoReader, find_pictures, is_video
 from fgclip2.errors import Fgclip2Error
 from fgclip2.images import open_image
 
@@ -42,9 +42,13 @@ class Sources:
             elif is_video(path):
                 with VideoReader(path, every):
                     sources.videos.append(path)
-            else:
+            elif path.exists() and not path.is_file():
+                raise Fgclip2Error(f"{str(path)!r} is a pipe, socket or device; give files and folders")
+            elif path.suffix.lower() in PICTURE_SUFFIXES or not _opens_as_video(path, every):
                 open_image(path)
                 sources.named.append(path)
+            else:
+                sources.videos.append(path)
         return sources
 
     def pictures(self) -> list[tuple[Path, Path]]:
@@ -53,6 +57,19 @@ class Sources:
         every += [(path, path.relative_to(folder)) for path, folder in self.found]
         # Not Path.resolve, which raises where a link leads to itself; that one is told when it is opened.
         return list({os.path.realpath(path): (path, name) for path, name in reversed(every)}.values())[::-1]
+
+
+def _opens_as_video(path: Path, every: int) -> bool:
+    """Whether a file whose name says nothing is a video: no picture, and its frames can be read."""
+    try:
+        open_image(path)
+    except Fgclip2Error:
+        try:
+            with VideoReader(path, every) as video:
+                return next(iter(video), None) is not None
+        except Fgclip2Error:
+            return False
+    return False
 
 
 def check_out(out: Path, inputs: Sequence[Path]) -> None:
