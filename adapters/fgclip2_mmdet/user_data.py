@@ -154,9 +154,18 @@ def _crowded(data: CocoDataset) -> set[str]:
 def _without_objects(train: CocoDataset, val: CocoDataset, stated: Sequence[str]) -> list[str]:
     """Sentences on classes that a file never shows, with the reason."""
     notes = []
+    same = train.annotation_file.name == val.annotation_file.name  # labels.json of two folders
+    called = {
+        data.annotation_file: str(Path(data.annotation_file.parent.name, data.annotation_file.name))
+        if same
+        else data.annotation_file.name
+        for data in (train, val)
+    }
     unlisted = [name for name in val.names if name not in train.names and name not in stated]
     if unlisted:
-        notes.append(f"{len(unlisted)} classes are not in {train.annotation_file.name} and so novel: {_few(unlisted)}")
+        notes.append(
+            f"{len(unlisted)} classes are not in {called[train.annotation_file]} and so novel: {_few(unlisted)}"
+        )
     for data in (train, val):
         reason = data.untrained()
         empty = [name for name in reason if data is val or name not in stated]
@@ -164,7 +173,7 @@ def _without_objects(train: CocoDataset, val: CocoDataset, stated: Sequence[str]
         if reasons:
             effect = "not judged" if data is val else "so novel"
             some = f"{len(empty)} of {len(data.names)} classes have no object and are {effect}"
-            notes.append(f"{data.annotation_file.name}: {some}: {_few(reasons)}")
+            notes.append(f"{called[data.annotation_file]}: {some}: {_few(reasons)}")
     return notes
 
 

@@ -180,6 +180,21 @@ def test_a_class_that_training_never_shows_is_novel_and_named(tmp_path: Path) ->
     assert [item["name"] for item in trained["categories"]] == ["dog"]
 
 
+def test_files_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    """FiftyOne's labels.json of two folders, whose images are numbered alike: each lies on its own images."""
+    root = user_files(tmp_path / "mine")
+    for part in ("train", "val"):
+        (root / part / "data").mkdir(parents=True)
+        content = json.loads((root / f"{part}.json").read_text(encoding="utf-8"))
+        for number, image in enumerate(content["images"]):
+            image["file_name"] = f"{number}.png"
+            Image.new("RGB", (40, 30)).save(root / part / "data" / image["file_name"])
+        (root / part / "labels.json").write_text(json.dumps(content), encoding="utf-8")
+    user = read_user_data(root, "train/labels.json", "val/labels.json", "")
+    assert (user.train.image_root, user.val.image_root) == (root / "train/data", root / "val/data")
+    assert any(note.startswith("val/labels.json: 1 of 3 classes have no object") for note in user.notes)
+
+
 def test_a_validation_file_may_list_fewer_categories(tmp_path: Path) -> None:
     root = user_files(tmp_path / "mine")
     changed(root / "val.json", categories=[{"id": 2, "name": "猫"}, {"id": 9, "name": "bus"}])
