@@ -86,12 +86,20 @@ def outline_box(given: Any, width: int, height: int) -> tuple[float, float, floa
 def _pieces(given: list[Any]) -> list[Polygon]:
     """Polygons of any nesting: numbers, pairs of numbers, lists of either."""
     if all(map(_is_number, given)):
-        return [[float(value) for value in given]]
+        return [[_float(value) for value in given]]
     if all(isinstance(item, list) for item in given):
         if given and all(len(item) == 2 and all(map(_is_number, item)) for item in given):
-            return [[float(value) for pair in given for value in pair]]  # points of one polygon
+            return [[_float(value) for pair in given for value in pair]]  # points of one polygon
         return [piece for item in given for piece in _pieces(item)]
     raise Fgclip2Error("its outline mixes numbers and lists, or has values that are no numbers")
+
+
+def _float(value: float) -> float:
+    """As a float; a whole number beyond every float is infinite."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
 
 
 def _is_number(value: Any) -> bool:

@@ -139,6 +139,30 @@ def test_one_cause_is_one_report(read: Callable[..., CocoDataset]) -> None:
     assert "image_id" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("image", "told"),
+    [
+        ({"id": [1]}, r"1 problem; .*entry of images whose 'id' is no whole number \(\[1\]\): number 0"),
+        ({"id": None}, r"1 problem; .*entry of images without 'id': number 0$"),
+        ({"id": True}, r"1 problem; .*entry of images whose 'id' is no whole number \(True\): number 0$"),
+        ({"width": 0}, r"1 problem; .*image without pixels: id 1 is 0 x 48$"),
+        ({"width": 10**400}, r"1 problem; .*image of more than 1,000,000 pixels a side: id 1$"),
+        ({"file_name": "图" * 3000}, r"1 problem; .*missing image in .*图图图"),
+    ],
+    ids=[
+        "an id that is a list",
+        "no id",
+        "an id that is true",
+        "no pixels",
+        "a width beyond every float",
+        "a name longer than names are",
+    ],
+)
+def test_an_odd_image_is_one_report(read: Callable[..., CocoDataset], image: dict[str, Any], told: str) -> None:
+    with pytest.raises(Fgclip2Error, match=told):
+        read(lambda c: c["images"][0].update(image))
+
+
 def test_boxes_of_run_lengths_are_those_of_pycocotools() -> None:
     rng = np.random.default_rng(0)
     for density in (0.0, 0.02, 0.5, 1.0):

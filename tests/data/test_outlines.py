@@ -113,3 +113,8 @@ def test_objects_of_unusable_masks_are_left_out_and_named() -> None:
         outlined(dataset(annotation([SQUARE], 1), annotation([[]], 2), annotation([[1, 2, 3, 4]], 3)))
     with pytest.raises(Fgclip2Error, match=r"annotation 2 has no 'segmentation' \(1 of 2 objects have none\)"):
         outlined(dataset(annotation([SQUARE], 1), annotation(None, 2)))
+
+
+def test_a_number_beyond_every_float_is_not_finite() -> None:
+    with pytest.raises(Fgclip2Error, match="its outline has numbers that are not finite"):
+        run_lengths(annotation([[5, 5, 10**400, 5, 25, 25]]), IMAGE)

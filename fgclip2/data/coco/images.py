@@ -26,7 +26,7 @@ def find_image(root: Path, name: str) -> str | None:
         root: folder of the images.
         name: as the annotation file has it.
     """
-    return next((candidate for candidate in _candidates(name) if _is_file(root, candidate)), None)
+    return next((candidate for candidate in _candidates(name) if is_image_file(root, candidate)), None)
 
 
 def _candidates(name: str) -> Iterator[str]:
@@ -47,10 +47,11 @@ def _without_scheme(name: str) -> str:
     return _SCHEME.sub("", name) if _SCHEME.match(name) else ""
 
 
-def _is_file(root: Path, name: str) -> bool:
+def is_image_file(root: Path, name: str) -> bool:
+    """Whether ``name`` is a file below ``root``; no name is too long or too odd to be asked for."""
     try:
         return bool(name) and "\0" not in name and (root / name).is_file()
-    except (OSError, ValueError):  # a name longer than the system allows, or no name at all
+    except (OSError, ValueError, RuntimeError):  # a name longer than the system allows, or no name at all
         return False
 
 
@@ -65,14 +66,14 @@ def with_file_name(entry: Any, root: Path) -> Any:
         return entry
     own, url = entry.get("file_name"), entry.get("coco_url")
     if isinstance(own, str):
-        if _is_file(root, own):
+        if is_image_file(root, own):
             return entry
         found = find_image(root, own)
         if found is not None:
             return {**entry, "file_name": found}
     if isinstance(url, str) and url:
         split, _, name = "/".join(url.split("/")[-2:]).rpartition("/")
-        places = [place for place in (name, f"{split}/{name}") if _is_file(root, place)]
+        places = [place for place in (name, f"{split}/{name}") if is_image_file(root, place)]
         if places:
             return {**entry, "file_name": places[0]}
         if "file_name" not in entry:
@@ -126,7 +127,7 @@ def _missing(folder: Path, entries: Iterable[Any]) -> int:
     for entry in entries:
         name = with_file_name(entry, folder)
         name = name.get("file_name") if isinstance(name, dict) else None
-        count += not (isinstance(name, str) and _is_file(folder, name))
+        count += not (isinstance(name, str) and is_image_file(folder, name))
     return count
 
 

@@ -14,13 +14,14 @@ from typing import Any, Final
 from PIL import Image, UnidentifiedImageError
 
 from fgclip2.data.coco.boxes import Boxes
-from fgclip2.data.coco.images import with_file_name
+from fgclip2.data.coco.images import is_image_file, with_file_name
 from fgclip2.data.coco.problems import Problems, Repairs
 from fgclip2.data.coco.reading import parse_annotation_file
 from fgclip2.data.coco.values import CocoAnnotation, CocoCategory, CocoDataset, CocoImage
 from fgclip2.errors import Fgclip2Error
 
 _LVIS_IDS: Final = ("neg_category_ids", "not_exhaustive_category_ids")
+_WIDEST: Final = 1_000_000  # pixels; no image format that is read here goes beyond
 _ORIENTATION_TAG: Final = 0x0112  # EXIF; 5 to 8 lie on their side
 
 
@@ -134,8 +135,12 @@ def _images(entries: Sequence[Any], root: Path, problems: Problems, check_sizes:
             problems.add("image id given twice", str(image.id))
         if image.width < 1 or image.height < 1:
             problems.add("image without pixels", f"id {image.id} is {image.width} x {image.height}")
-        if not (root / image.file_name).is_file():
-            problems.add(f"missing image in {str(root)!r}", f"{image.file_name!r} (id {image.id})")
+            continue  # its boxes and file would only tell the same again
+        if max(image.width, image.height) > _WIDEST:
+            problems.add(f"image of more than {_WIDEST:,} pixels a side", f"id {image.id}")
+            continue
+        if not is_image_file(root, image.file_name):
+            problems.add(f"missing image in {str(root)!r}", f"{image.file_name!r:.200} (id {image.id})")
         elif check_sizes:
             _check_size(root, image, problems)
         images.setdefault(image.id, image)

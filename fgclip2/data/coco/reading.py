@@ -50,6 +50,7 @@ def parse_annotation_file(file: Path, need_objects: bool = True) -> tuple[dict[s
     """
     content = _parsed(file, need_objects)
     problems, repairs = Problems(file), Repairs(file)
+    listed_entries = {kind: len(content[kind]) for kind in _LISTS}
     for kind in _LISTS:
         for index, entry in enumerate(content[kind]):
             if not isinstance(entry, dict):
@@ -63,7 +64,11 @@ def parse_annotation_file(file: Path, need_objects: bool = True) -> tuple[dict[s
         for key in ("width", "height"):
             if isinstance(image.get(key), float) and image[key].is_integer():  # 320.0
                 image[key] = int(image[key])
-    sizes = {image.get("id"): (image.get("width"), image.get("height")) for image in content["images"]}
+    sizes = {
+        image["id"]: (image.get("width"), image.get("height"))
+        for image in content["images"]
+        if isinstance(image.get("id"), int)  # others have a problem of their own
+    }
     known = {"image_id": set(images.values()), "category_id": set(categories.values())}
     objects = content["annotations"]
     _number_objects(objects, repairs)
@@ -91,7 +96,12 @@ def parse_annotation_file(file: Path, need_objects: bool = True) -> tuple[dict[s
                     entry["bbox"] = [box[0], box[1], box[2] - box[0], box[3] - box[1]]
                     repairs.add("annotations without bbox have the box of their outline", label)
         kept.append(entry)
-    _judge_strangers(objects, problems, repairs)
+    # An object of an entry whose id cannot be read is no fault of its own.
+    whole_lists = {
+        key: sum(isinstance(entry.get("id"), int) for entry in content[kind]) == listed_entries[kind]
+        for key, kind in (("image_id", "images"), ("category_id", "categories"))
+    }
+    _judge_strangers(objects, [key for key, complete in whole_lists.items() if complete], problems, repairs)
     content["annotations"] = kept
     content["categories"] = _without_roots(content["categories"], kept, repairs)
     return content, problems, repairs
@@ -157,6 +167,7 @@ def _numbered(entries: Sequence[dict[str, Any]], kind: str, problems: Problems, 
         elif number is None:
             what = "without 'id'" if given is None else f"whose 'id' is no whole number ({given!r:.40})"
             problems.add(f"entry of {kind} {what}", f"number {index}")
+            entry["id"] = None
             continue
         elif not isinstance(given, int):
             repairs.add(f"ids of {kind} are written as {type(given).__name__} and were read as whole numbers", given)
@@ -191,9 +202,14 @@ def _refer(entry: dict[str, Any], key: str, known: dict[Any, int], problems: Pro
     return True
 
 
-def _judge_strangers(objects: Sequence[dict[str, Any]], problems: Problems, repairs: Repairs) -> None:
-    """Objects of images or categories that the file lacks: left out and counted, or refused where they are most."""
-    for key in ("image_id", "category_id"):
+def _judge_strangers(
+    objects: Sequence[dict[str, Any]], keys: Sequence[str], problems: Problems, repairs: Repairs
+) -> None:
+    """Objects of images or categories that the file lacks: left out and counted, or refused where they are most.
+
+    ``keys`` are those of ``image_id`` and ``category_id`` whose list has no entry that could not be read.
+    """
+    for key in keys:
         strange = [entry for entry in objects if entry.get("_stranger") == key]
         for entry in strange:
             label = f"id {entry['id']} has {entry[f'_{key}']!r:.40}"
