@@ -59,6 +59,7 @@ def read_list(path: Path) -> list[ListEntry]:
         data = path.read_bytes()
         wide = data[:2] in (b"\xff\xfe", b"\xfe\xff")  # as spreadsheets save "Unicode text"
         text = data.decode("utf-16" if wide else "utf-8-sig")
+        text = text if "\n" in text else text.replace("\r", "\n")
         if suffix in (".csv", ".tsv"):
             return _csv(text, suffix)
         lines = [(f"line {number}", line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
@@ -82,9 +83,18 @@ def _parquet(path: Path) -> list[ListEntry]:
             if types.is_timestamp(field.type):
                 as_micro = table.column(number).cast(pyarrow.timestamp("us", field.type.tz), safe=False)
                 table = table.set_column(number, field.name, as_micro)
-        return _numbered(table.to_pylist())
+        return _numbered(_embedded(row, f"{path.name}#{number}") for number, row in enumerate(table.to_pylist()))
     except pyarrow.ArrowException as error:
         raise ValueError(str(error)) from error
+
+
+def _embedded(row: dict[str, Any], name: str) -> dict[str, Any]:
+    """A row of Parquet whose ``image`` is the encoded bytes, or a struct of ``bytes`` and ``path``, under a name."""
+    given = row.get("image")
+    data, path = (given.get("bytes"), given.get("path")) if isinstance(given, dict) else (given, None)
+    if isinstance(data, bytes):
+        return {**row, "image": name, **({"image.path": path} if path else {})}
+    return {**row, "image": path} if isinstance(given, dict) and path else row
 
 
 def _json(text: str, lines: list[tuple[str, str]], suffix: str) -> list[ListEntry]:

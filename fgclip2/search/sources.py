@@ -155,6 +155,9 @@ def read_picture(root: Path, name: str, span: tuple[int, int] | None = None, fol
     Raises:
         PictureError: the name leads out of the root (also through a link), or the file cannot be read.
     """
+    row = re.fullmatch(r"(.+\.parquet)#(\d+)", name, re.IGNORECASE | re.DOTALL) if span is None else None
+    if row is not None and not inside(root, name, follow_links).exists():
+        return _bytes_of_row(inside(root, row[1], follow_links), int(row[2]))
     file = inside(root, name, follow_links) if span is None else _shard_of(root, name, follow_links)
     try:
         if span is None and file.exists() and not file.is_file():
@@ -164,6 +167,26 @@ def read_picture(root: Path, name: str, span: tuple[int, int] | None = None, fol
         raise PictureError("gone", f"picture {str(file)!r} cannot be read ({error.strerror or error})") from error
     except Fgclip2Error as error:
         raise PictureError("gone", str(error)) from error
+
+
+def _bytes_of_row(file: Path, row: int) -> bytes:
+    """The encoded bytes in the column ``image`` of a Parquet file."""
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        with pyarrow.parquet.ParquetFile(file) as table:
+            first, group = 0, 0
+            while first + table.metadata.row_group(group).num_rows <= row:
+                first += table.metadata.row_group(group).num_rows
+                group += 1
+            given = table.read_row_group(group, ["image"], use_threads=False)["image"][row - first].as_py()
+    except (pyarrow.ArrowException, OSError, IndexError, KeyError, RuntimeError) as error:
+        raise PictureError("gone", f"row {row} of {str(file)!r} cannot be read ({error})") from error
+    data = given.get("bytes") if isinstance(given, dict) else given
+    if not isinstance(data, bytes):
+        raise PictureError("gone", f"row {row} of {str(file)!r} holds no image")
+    return data
 
 
 def _shard_of(root: Path, name: str, follow_links: bool) -> Path:

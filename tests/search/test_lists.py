@@ -17,7 +17,7 @@ import fgclip2
 from fgclip2.search.build import build_store
 from fgclip2.search.columns import settle
 from fgclip2.search.conditions import meeting, parse_condition
-from fgclip2.search.sources import list_sources, read_collection
+from fgclip2.search.sources import list_sources, read_collection, read_picture
 from fgclip2.search.store import Store
 from fgclip2.search.tables import joined
 from tests.search.test_sources import encoded
@@ -135,6 +135,11 @@ def test_headers_and_separators_of_tables(folder: Path, name: str, text: str) ->
     assert extras(folder / name) == [{"zip": "007"}, {"zip": "1"}]
 
 
+def test_lines_that_end_in_carriage_returns(folder: Path) -> None:
+    (folder / "a.txt").write_bytes(b"a.png\rb.png\r")
+    assert [source.name for source in list_sources(folder / "a.txt")[1]] == ["a.png", "b.png"]
+
+
 def test_tables_in_utf_16(folder: Path) -> None:
     (folder / "a.csv").write_bytes("image\t说明\na.png\t红\n".encode("utf-16"))
     assert extras(folder / "a.csv") == [{"说明": "红"}]
@@ -168,3 +173,15 @@ def test_captions_of_coco_and_karpathy(folder: Path) -> None:
     (folder / "dataset.json").write_text(json.dumps({"images": [image], "dataset": "coco"}), encoding="utf-8")
     assert [source.name for source in list_sources(folder / "dataset.json")[1]] == ["val/a.png"]
     assert extras(folder / "dataset.json") == [{"caption": ["a cat"], "split": "test"}]
+
+
+def test_images_inside_parquet_are_read(folder: Path) -> None:
+    rows = [{"image": {"bytes": encoded("red"), "path": "x.png"}, "label": 1},
+            {"image": {"bytes": encoded("blue"), "path": None}, "label": 2},
+            {"image": {"bytes": None, "path": "b.png"}, "label": 3}]  # fmt: skip
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), folder / "猫.parquet", row_group_size=1)
+    root, sources, _ = list_sources(folder / "猫.parquet")
+    assert [source.name for source in sources] == ["猫.parquet#0", "猫.parquet#1", "b.png"]
+    assert [source.extra["label"] for source in sources] == [1, 2, 3]
+    for source, colour in zip(sources, ("red", "blue", "blue"), strict=True):
+        assert read_picture(root, source.name) == encoded(colour)
