@@ -18,6 +18,7 @@ from pathlib import Path
 
 import tyro
 
+from fgclip2.commandline import parse
 from fgclip2.console import exit_code
 from fgclip2.errors import Fgclip2Error
 from fgclip2.evaluation.builder import BuilderConfig, build_boxes, build_captions, build_fgovd
@@ -72,7 +73,7 @@ class Arguments:
 
 def main() -> int:
     """Run; 0, or 2 after an error that the user can mend."""
-    return exit_code(lambda: tyro.cli(Arguments, description=__doc__).run())
+    return exit_code(lambda: parse(Arguments, description=__doc__).run())
 
 
 if __name__ == "__main__":

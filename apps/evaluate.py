@@ -13,16 +13,16 @@ import os
 import sys
 from datetime import timedelta
 
-import tyro
-
-from fgclip2.errors import Fgclip2Error
+from fgclip2.commandline import parse
+from fgclip2.console import exit_code
 from fgclip2.evaluation.arguments import EvalArguments
 
 
 def main() -> int:
     """Run; 0, or 2 after an error that the user can mend."""
-    arguments = tyro.cli(EvalArguments, description=__doc__)
-    try:
+
+    def run() -> None:
+        arguments = parse(EvalArguments, description=__doc__)
         if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not arguments.show and arguments.check is None:
             import torch
             import torch.distributed as dist
@@ -33,10 +33,8 @@ def main() -> int:
             if torch.cuda.is_available() and arguments.device == "auto":
                 arguments.device = f"cuda:{rank}"
         arguments.run()
-    except Fgclip2Error as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+
+    return exit_code(run, "stopped; the same command goes on with what is done")
 
 
 if __name__ == "__main__":

@@ -13,8 +13,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
+from fgclip2.commandline import parse
 from fgclip2.console import exit_code
 from fgclip2.errors import Fgclip2Error
 from fgclip2.evaluation.datasets import BENCHMARKS
@@ -97,7 +96,7 @@ def _list_unanswered(file: Path, unanswered: tuple[tuple[str, str], ...]) -> Non
 
 def main() -> int:
     """Run; 0, or 2 after an error that the user can mend."""
-    return exit_code(lambda: run(tyro.cli(Arguments, description=__doc__)))
+    return exit_code(lambda: run(parse(Arguments, description=__doc__)))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from typing import Any
 
 import tyro
 
+from fgclip2.commandline import parse
 from fgclip2.console import RESUMABLE, exit_code
 from fgclip2.errors import Fgclip2Error
 from fgclip2.extras import need
@@ -165,7 +166,7 @@ def train(arguments: Arguments, model: Any, dataset: Any, half: bool) -> None:
 
 def main() -> int:
     """Run; 0, 2 after an error that the user can mend, 130 after Ctrl-C."""
-    return exit_code(lambda: run(tyro.cli(Arguments, description=__doc__)), RESUMABLE)
+    return exit_code(lambda: run(parse(Arguments, description=__doc__)), RESUMABLE)
 
 
 if __name__ == "__main__":

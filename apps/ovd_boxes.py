@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import tyro
 
+from fgclip2.commandline import parse
 from fgclip2.console import exit_code
 from fgclip2.data.coco_results import NO_CLASS, ImageResults, save_results
 from fgclip2.data.outputs import identity
@@ -147,7 +148,7 @@ def _results(values: np.ndarray) -> ImageResults:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run; 0, 2 after an error that the user can mend, 130 after Ctrl-C."""
-    return exit_code(lambda: run(tyro.cli(Arguments, args=argv, description=__doc__)), _STOPPED)
+    return exit_code(lambda: run(parse(Arguments, argv, description=__doc__)), _STOPPED)
 
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ import tyro
 from tqdm import tqdm
 
 import fgclip2
+from fgclip2.commandline import parse
 from fgclip2.console import exit_code
 from fgclip2.data.category_ids import category_ids
 from fgclip2.data.coco import CocoDataset, load_coco
@@ -475,7 +476,7 @@ def _report(results: Results, sources: Sources, arguments: Arguments) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run; 0, or 2 after an error that the user can mend."""
-    return exit_code(lambda: run(tyro.cli(Arguments, args=argv, description=__doc__)))
+    return exit_code(lambda: run(parse(Arguments, argv, description=__doc__)))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from fgclip2.commandline import parse
 from fgclip2.console import exit_code
 from fgclip2.data.coco import CocoDataset, load_coco
 from fgclip2.data.coco_results import read_results
@@ -118,7 +119,7 @@ def _translations(truth: Mapping[str, Any], dataset: CocoDataset) -> dict[str, l
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run; 0, or 2 after an error that the user can mend."""
-    return exit_code(lambda: run(tyro.cli(Arguments, args=argv, description=__doc__)))
+    return exit_code(lambda: run(parse(Arguments, argv, description=__doc__)))
 
 
 if __name__ == "__main__":

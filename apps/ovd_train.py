@@ -28,8 +28,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-import tyro
-
+from fgclip2.commandline import check_overrides, parse
 from fgclip2.console import RESUMABLE, exit_code
 from fgclip2.errors import Fgclip2Error
 from fgclip2.files import set_aside
@@ -46,6 +45,13 @@ if TYPE_CHECKING:
     from fgclip2_mmdet.user_data import UserData
 
 CONFIGS: Final = Path(__file__).parent / "configs" / "ovd"
+_RUNNER: Final = (
+    "model", "train_dataloader", "val_dataloader", "test_dataloader", "train_cfg", "val_cfg", "test_cfg",
+    "optim_wrapper", "param_scheduler", "val_evaluator", "test_evaluator", "default_hooks", "custom_hooks",
+    "data_preprocessor", "load_from", "env_cfg", "log_processor", "log_level", "visualizer", "vis_backends",
+    "default_scope", "randomness", "auto_scale_lr", "work_dir", "resume", "launcher", "experiment_name",
+)  # fmt: skip
+"""Entries of a config that mmengine's runner reads."""
 _KEPT: Final = ("*.pth", "*.py", "metrics.json", "last_checkpoint")
 
 
@@ -218,6 +224,8 @@ def _read_config(arguments: Arguments) -> Config:
     if arguments.epochs is not None:
         set_epochs(cfg, arguments.epochs)
     options = dict(_option(text) for text in arguments.cfg_options)
+    # Other entries are helpers that the config's own files have already read: changing them would do nothing.
+    check_overrides(arguments.cfg_options, {key: value for key, value in cfg.items() if key in (*_RUNNER, KEY)})
     check_options(options, published=KEY in cfg and arguments.data_root is None)
     if arguments.model is not None and "model.backbone.model" in options:
         raise Fgclip2Error("--model and --cfg-options model.backbone.model were both given; give one of them")
@@ -411,7 +419,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     warnings.filterwarnings("ignore", category=UserWarning, module="mmengine|mmdet|mmcv|torch")
     logging.getLogger("mmengine").setLevel(logging.ERROR)
     wait_briefly()
-    return exit_code(lambda: run(tyro.cli(Arguments, args=argv, description=__doc__)), RESUMABLE)
+    return exit_code(lambda: run(parse(Arguments, argv, description=__doc__)), RESUMABLE)
 
 
 if __name__ == "__main__":

@@ -12,15 +12,14 @@ from __future__ import annotations
 
 import sys
 
-import tyro
-
+from fgclip2.commandline import parse
 from fgclip2.console import exit_code
 from fgclip2.train.arguments import TrainArguments
 
 
 def main() -> int:
     """Run; 0, or 2 after an error that the user can mend."""
-    return exit_code(lambda: tyro.cli(TrainArguments, description=__doc__).run())
+    return exit_code(lambda: parse(TrainArguments, description=__doc__).run())
 
 
 if __name__ == "__main__":

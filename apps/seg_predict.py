@@ -27,6 +27,7 @@ from PIL import Image
 from tqdm import tqdm
 
 import fgclip2
+from fgclip2.commandline import parse
 from fgclip2.console import exit_code
 from fgclip2.data.finding import up_to_damage
 from fgclip2.data.media import VideoReader, VideoWriter
@@ -278,7 +279,7 @@ def _summary(entries: Sequence[dict[str, Any]]) -> list[str]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run; 0, or 2 after an error that the user can mend."""
-    return exit_code(lambda: run(tyro.cli(Arguments, args=argv, description=__doc__)))
+    return exit_code(lambda: run(parse(Arguments, argv, description=__doc__)))
 
 
 if __name__ == "__main__":

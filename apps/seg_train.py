@@ -31,6 +31,7 @@ from typing import Annotated, Any, Final
 
 import tyro
 
+from fgclip2.commandline import parse
 from fgclip2.console import RESUMABLE, exit_code
 from fgclip2.errors import Fgclip2Error
 from fgclip2.files import set_aside, write_atomically
@@ -212,7 +213,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _quiet()
     wait_briefly()
     given = _overrides_first(sys.argv[1:] if argv is None else argv)
-    return exit_code(lambda: run(tyro.cli(Arguments, args=given, description=__doc__)), RESUMABLE)
+    return exit_code(lambda: run(parse(Arguments, given, description=__doc__)), RESUMABLE)
 
 
 def _overrides_first(argv: Sequence[str]) -> list[str]:

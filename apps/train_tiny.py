@@ -10,9 +10,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
 from rich import print as show
 
+from fgclip2.commandline import parse
 from fgclip2.console import exit_code
 from fgclip2.errors import Fgclip2Error
 from fgclip2.extras import need
@@ -60,4 +60,4 @@ def main(arguments: Arguments) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(lambda: main(tyro.cli(Arguments, description=__doc__))))
+    sys.exit(exit_code(lambda: main(parse(Arguments, description=__doc__))))

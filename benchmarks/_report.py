@@ -14,10 +14,10 @@ from typing import TypeVar
 
 import torch
 import transformers
-import tyro
 from rich.console import Console
 from rich.table import Table
 
+from fgclip2.commandline import parse
 from fgclip2.console import exit_code
 from fgclip2.cpu import has_amx, has_bf16
 from fgclip2.files import write_atomically
@@ -28,7 +28,7 @@ _Arguments = TypeVar("_Arguments")
 
 def command(main: Callable[[_Arguments], None], arguments: type[_Arguments]) -> None:
     """Run a benchmark from the command line; an error that the user can mend is one line, and code 2."""
-    sys.exit(exit_code(lambda: main(tyro.cli(arguments))))
+    sys.exit(exit_code(lambda: main(parse(arguments))))
 
 
 def machine() -> str:

@@ -9,11 +9,11 @@ from functools import partial
 
 import numpy as np
 import torch
-import tyro
 from PIL import Image
 
 import fgclip2
 from benchmarks._report import report
+from fgclip2.commandline import parse
 
 
 @dataclass
@@ -70,4 +70,4 @@ def main(arguments: Arguments) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Arguments))
+    main(parse(Arguments))

@@ -11,11 +11,11 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-import tyro
 from torch import Tensor
 
 from benchmarks._measure import matmul, medians, resident
 from benchmarks._report import report
+from fgclip2.commandline import parse
 from fgclip2.losses import sigmoid_loss
 
 Loss = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -104,4 +104,4 @@ def main(arguments: Arguments) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Arguments))
+    main(parse(Arguments))

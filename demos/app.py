@@ -17,10 +17,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # `python demos/app.py` has its own folder there only
 
+from fgclip2.commandline import parse
 from fgclip2.console import exit_code, load_model
 from fgclip2.errors import Fgclip2Error
 from fgclip2.extras import need
@@ -84,7 +83,7 @@ def run(arguments: Arguments) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run; 0, or 2 after an error that the user can mend."""
-    return exit_code(lambda: run(tyro.cli(Arguments, args=argv, description=__doc__)))
+    return exit_code(lambda: run(parse(Arguments, argv, description=__doc__)))
 
 
 if __name__ == "__main__":

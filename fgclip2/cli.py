@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import tyro
 
+from fgclip2.commandline import parse
 from fgclip2.console import exit_code, load_model
 from fgclip2.errors import Fgclip2Error
 from fgclip2.evaluation.arguments import EvalArguments
@@ -288,7 +289,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run; 0, or 2 after an error that the user can mend."""
 
     def run() -> None:
-        chosen = tyro.cli(
+        chosen = parse(
             Annotated[Info, tyro.conf.subcommand("info")]
             | Annotated[Embed, tyro.conf.subcommand("embed")]
             | Annotated[Dense, tyro.conf.subcommand("dense")]
@@ -298,7 +299,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             | Annotated[SearchArguments, tyro.conf.subcommand("search")]
             | Annotated[EvalArguments, tyro.conf.subcommand("eval")]
             | Annotated[Export, tyro.conf.subcommand("export")],
-            args=argv,
+            argv,
             prog="fgclip2",
             description=__doc__,
         )

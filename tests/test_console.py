@@ -20,8 +20,8 @@ def test_ends(capsys: pytest.CaptureFixture[str]) -> None:
     lines = ("Caught Fgclip2Error in process 0.", "Traceback ...", "fgclip2.errors.Fgclip2Error: a.png is torn", "")
     assert exit_code(lambda: raising(Fgclip2Error("\n".join(lines)))) == 2
     assert capsys.readouterr().err == "error: a.png is torn\n"
-    with pytest.raises(KeyboardInterrupt):
-        exit_code(lambda: raising(KeyboardInterrupt()))
+    assert exit_code(lambda: raising(KeyboardInterrupt())) == 130
+    assert capsys.readouterr().err == "\nstopped\n"
     with pytest.raises(ZeroDivisionError):
         exit_code(lambda: 1 / 0, RESUMABLE)
 

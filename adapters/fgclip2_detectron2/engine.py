@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 import fgclip2
+from fgclip2.commandline import check_overrides
 from fgclip2.errors import Fgclip2Error
 from fgclip2.evaluation.average_precision import LVIS_DETECTIONS
 from fgclip2.predictor import find_device
@@ -96,13 +97,11 @@ def as_trained(
 
 
 def _override(cfg: DictConfig, overrides: Sequence[str]) -> None:
+    check_overrides(overrides, cast(Any, OmegaConf.to_container(cfg, resolve=False)))
     for text in overrides:
         key, separator, value = text.partition("=")
         if not separator or not key:
             raise Fgclip2Error(f"override {text!r}: give key=value, such as train.lr=0.0005")
-        parent, _, _ = key.rpartition(".")
-        if parent and OmegaConf.select(cfg, parent) is None:
-            raise Fgclip2Error(f"override {text!r}: the config has no {parent!r}; its parts are {', '.join(cfg)}")
         # hydra's grammar knows no word with Chinese letters and takes commas for a list of choices, so plain text that
         # has them is quoted for it.
         plain = re.search(r"[^\x00-\x7f]|,", value) and not re.search(r"""^[\[{"']|["\\]""", value)

@@ -450,3 +450,19 @@ def test_own_classes_are_evaluated_in_both_languages(here: Path, tiny_dir: Path,
     assert inferencer.classes == ("dog", "red car", "umbrella")
     assert inferencer.detector.words["red car"] == {"red car", "红色汽车"}
     assert train("onestage", tiny_dir, work, "--resume", config=work / "onestage.py") == 2  # other names
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("batch_size=1",), "no setting batch_size; did you mean train_dataloader.batch_size?"),
+        (("train_cfg.max_epoch=1",), "no setting train_cfg.max_epoch; did you mean train_cfg.max_epochs?"),
+        (("log_level=A", "log_level=B"), "the setting log_level is given twice"),
+    ],
+)
+def test_overrides_that_would_do_nothing_are_refused(options: tuple[str, ...], told: str) -> None:
+    """``batch_size`` stands in the config, for its own files: mmengine's runner never looks at it."""
+    from apps.ovd_train import Arguments, _read_config
+
+    with pytest.raises(Fgclip2Error, match=re.escape(told)):
+        _read_config(Arguments(cfg_options=options))

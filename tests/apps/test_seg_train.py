@@ -421,12 +421,12 @@ def test_a_folder_of_ones_own(tiny_dir: Path, tmp_path: Path, capsys: pytest.Cap
     [
         (["--config", "nowhere.py"], "does not exist"),
         (["train.lr"], "give key=value"),
-        (["nothing.lr=1"], "has no 'nothing'"),
+        (["nothing.lr=1"], "no setting nothing.lr; did you mean train.lr?"),
         (["--num-gpus", "0"], "--num-gpus 0"),
         (["--resume", "--eval-only"], "both given"),
         (["--eval-only"], "no checkpoint in"),
         (["model.model=no/such/model/at/all"], "no/such/model/at/all"),
-        (["model.head.colour=3"], "does not fit"),
+        (["model.head.colour=3"], "no setting model.head.colour"),
         (["data.train=unknown"], "no segmentation data set 'unknown'"),
         (["scenes.base=5000"], "ask for fewer"),
         (["--config", str(seg_train.CONFIGS / "folder.py")], "folders.train.images"),
@@ -581,9 +581,10 @@ def test_objects_that_are_too_small_to_train_are_told(tmp_path: Path) -> None:
 def test_annotations_of_other_images_of_the_same_names_are_refused(tmp_path: Path) -> None:
     """Both files number their images alike, and one folder was given for both."""
     data, config = coco_miniature(tmp_path), seg_train.CONFIGS / "instances.py"
-    shared = f"coco.val.images={tmp_path / 'train'}"
+    one_folder = [text for text in data if not text.startswith("coco.val.images=")]
+    one_folder.append(f"coco.val.images={tmp_path / 'train'}")
     assert register_data(load_config(config, data)) == []
-    assert register_data(load_config(config, [*data, shared])) == [
+    assert register_data(load_config(config, one_folder)) == [
         "2 of 2 pictures of coco.val are in training too, such as 1.jpg: figures say nothing about new pictures"
     ]
     content = json.loads((tmp_path / "val.json").read_text(encoding="utf-8"))
@@ -591,7 +592,7 @@ def test_annotations_of_other_images_of_the_same_names_are_refused(tmp_path: Pat
     (tmp_path / "val.json").write_text(json.dumps(content), encoding="utf-8")
     assert register_data(load_config(config, data)) == []
     with pytest.raises(Fgclip2Error, match=r"train/1.jpg' has other boxes of 'dog' in coco.train than in coco.val"):
-        register_data(load_config(config, [*data, shared]))
+        register_data(load_config(config, one_folder))
 
 
 @pytest.mark.parametrize("config", ["openmoji_tiny.py", "instances_tiny.py"])
