@@ -55,6 +55,9 @@ _RUNNER: Final = (
 _KEPT: Final = ("*.pth", "*.py", "metrics.json", "last_checkpoint")
 
 
+_WORK_DIR: Final = Path("work_dirs/ovd")
+
+
 @dataclass
 class Arguments:
     """Train an open-vocabulary detector on the embedded world, on your own COCO data, or on a published dataset."""
@@ -64,8 +67,9 @@ class Arguments:
     model: str | None = None
     """FG-CLIP 2: tiny (embedded, knows only generated scenes), qihoo360/fg-clip2-base, or a directory; without it the
     config's."""
-    work_dir: Path = Path("work_dirs/ovd")
-    """Where checkpoints, figures and pictures go."""
+    work_dir: Path = _WORK_DIR
+    """Where checkpoints, figures and pictures go; with --data-root its own default, work_dirs/ovd_NAME by the folder's
+    name."""
     resume: bool = False
     """Continue from the newest checkpoint in --work-dir."""
     cfg_options: tuple[str, ...] = ()
@@ -126,6 +130,8 @@ class Arguments:
             raise Fgclip2Error(f"--keep {self.keep}: give a share between 0 and 1, such as 0.5")
         if self.config is not None and not self.config.is_file():
             raise Fgclip2Error(f"--config {str(self.config)!r} does not exist; see {CONFIGS}")
+        if self.data_root is not None and self.work_dir is _WORK_DIR:  # the folder of `make ovd` stays as it is
+            self.work_dir = _WORK_DIR.with_name(f"ovd_{self.data_root.resolve().name}")
         if self.work_dir.exists() and not self.work_dir.is_dir():
             raise Fgclip2Error(f"--work-dir {str(self.work_dir)!r} is a file; give a folder")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ import tyro
 
 from fgclip2.errors import Fgclip2Error
 
+_log = logging.getLogger(__name__)
 _MANY: Final = ("*", "+")  # argparse's counts of values that have no end
 _SPELLING: Final = 0.85  # difflib's likeness of a name and its misspelling
 
@@ -21,8 +23,8 @@ def parse(
 ) -> Any:
     """``tyro.cli``; the values of an option of several values may stand after one flag or after several.
 
-    ``--where "a" "b"`` and ``--where "a" --where "b"`` are the same. argparse would keep the last value and drop the
-    others without a word. So any other option that is given twice is an error.
+    ``--where "a" "b"`` and ``--where "a" --where "b"`` are the same; argparse would keep "b" alone. Of an option of one
+    value the last counts, as everywhere, and stderr says so.
 
     Args:
         form: dataclass, or union of dataclasses for subcommands.
@@ -31,7 +33,7 @@ def parse(
         description: text of the help.
 
     Raises:
-        Fgclip2Error: an option of one value is given twice, or a word is no text.
+        Fgclip2Error: a word is no text.
 
     Example:
         >>> parse(SearchArguments, ["photos.idx", "dog", "--where", "label = cat", "--where", "stars >= 4"]).where
@@ -52,7 +54,7 @@ def parse(
 
 
 def check_overrides(overrides: Sequence[str], settings: Any) -> None:
-    """Check that overrides mean settings of a config, each given once.
+    """Check that overrides mean settings of a config; of one that is given twice the last counts, with a warning.
 
     Args:
         overrides: texts like ``train.iterations=100``.
@@ -60,13 +62,13 @@ def check_overrides(overrides: Sequence[str], settings: Any) -> None:
             that the config does not have: whoever makes the call checks those.
 
     Raises:
-        Fgclip2Error: a setting is given twice, or the config has none of that name; near ones are named.
+        Fgclip2Error: the config has no setting of a name; near ones are named.
     """
     seen: dict[str, str] = {}
     for text in overrides:
         key = text.partition("=")[0].strip()
         if key in seen:
-            raise Fgclip2Error(f"the setting {key} is given twice ({seen[key]!r} and {text!r}); give it once")
+            _log.warning("the setting %s is given twice (%r and %r); the last counts", key, seen[key], text)
         seen[key] = text
         if not _has(settings, key.split(".")):
             every = list(_dotted(settings))
@@ -144,6 +146,9 @@ def _joined(words: Sequence[str], parser: Any) -> list[str]:
         elif flag in actions and actions[flag].nargs in _MANY:
             current = of[flag]
         else:
-            raise Fgclip2Error(f"{flag} is given twice, and only one can count; give it once")
+            print(f"note: {flag} is given more than once; the last counts", file=sys.stderr)
+            groups.remove(of[flag])
+            current = of[flag] = [name]
+            groups.append(current)
         current += [value] * bool(separator)
     return [word for group in groups for word in group]

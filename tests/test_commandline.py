@@ -47,7 +47,9 @@ def test_an_option_of_several_values_keeps_them_all() -> None:
 
 
 @pytest.mark.parametrize("form", forms(), ids=lambda form: f"{form.__module__}.{form.__name__}")
-def test_every_option_of_every_program_counts_twice_or_is_refused(form: Any) -> None:
+def test_every_option_of_every_program_counts_twice_or_says_which_does(
+    form: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Walks the options as tyro makes them, so that a new one is covered too."""
     from fgclip2.commandline import _argument_parser, _joined
 
@@ -60,8 +62,8 @@ def test_every_option_of_every_program_counts_twice_or_is_refused(form: Any) -> 
             if action.nargs in ("*", "+"):
                 assert _joined(words, parser) == [flag, "1", "2", "--other"], flag
             else:
-                with pytest.raises(Fgclip2Error, match=f"{flag} is given twice"):
-                    _joined(words, parser)
+                assert _joined(words, parser) == ["--other", flag, "2"], flag
+                assert capsys.readouterr().err == f"note: {flag} is given more than once; the last counts\n"
 
 
 def test_a_fixed_number_of_values_is_not_doubled(capsys: pytest.CaptureFixture[str]) -> None:
@@ -71,11 +73,17 @@ def test_a_fixed_number_of_values_is_not_doubled(capsys: pytest.CaptureFixture[s
     capsys.readouterr()
 
 
-def test_options_of_one_value_are_refused_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["search", "S", "dog", "--top", "3", "--where", "a = 1", "--top", "4"]) == 2
-    assert capsys.readouterr().err == "error: --top is given twice, and only one can count; give it once\n"
+def test_of_an_option_of_one_value_the_last_counts_and_it_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    found = parse(SearchArguments, ["S", "dog", "--top", "3", "--where", "a = 1", "--top=4"])
+    assert (found.top, found.where) == (4, ("a = 1",))
+    assert capsys.readouterr().err == "note: --top is given more than once; the last counts\n"
+
+
+def test_a_word_that_is_no_text_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["search", "S", "\udce4.jpg"]) == 2
-    assert "is no UTF-8 text" in capsys.readouterr().err
+    printed = capsys.readouterr().err
+    assert "is no UTF-8 text" in printed
+    assert printed.count("\n") == 1
 
 
 SETTINGS = {
@@ -94,12 +102,16 @@ SETTINGS = {
         (["model.max_epoch=1"], "no setting model.max_epoch; did you mean model.max_epochs?"),
         (["zzz=1"], "no setting zzz; its parts are train, data, model"),
         (["data.list.3.a=1"], "no setting data.list.3.a"),
-        (["train.seed=1", "train.seed=2"], "the setting train.seed is given twice ('train.seed=1' and 'train.seed=2')"),
     ],
 )
 def test_settings_that_are_none(given: list[str], told: str) -> None:
     with pytest.raises(Fgclip2Error, match=re.escape(told)):
         check_overrides(given, SETTINGS)
+
+
+def test_a_setting_given_twice_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    check_overrides(["train.seed=1", "train.seed=2"], SETTINGS)
+    assert "the setting train.seed is given twice ('train.seed=1' and 'train.seed=2'); the last counts" in caplog.text
 
 
 def test_settings_that_are_there() -> None:

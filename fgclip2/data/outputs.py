@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -12,7 +13,9 @@ from types import TracebackType
 from typing import Any, Final
 
 from fgclip2.errors import Fgclip2Error
-from fgclip2.files import write_atomically
+from fgclip2.files import set_aside, write_atomically
+
+_log = logging.getLogger(__name__)
 
 _SETTINGS: Final = "settings.json"
 _JOURNAL: Final = "entries.jsonl"
@@ -58,6 +61,7 @@ class Results:
         self.failures: list[dict[str, Any]] = []
         self.done: set[str] = set()
         self.asides: dict[str, Any] = {}
+        self._continues = False  # what the destination has is the beginning of this run
         self._taken: set[Path] = set()
         self._sources: dict[str, str] = {}  # image of an entry -> what it was when it was looked at
 
@@ -108,6 +112,7 @@ class Results:
                     "replace them, or give another --out"
                 )
             sources = self._compare(self.out / _SETTINGS)
+            self._continues = True
             found = json.loads((self.out / self.listing).read_text(encoding="utf-8"))
             failures = _lines(self.out / _FAILURES)
         else:
@@ -202,6 +207,8 @@ class Results:
             known = json.dumps({**self.settings, _SOURCES: self._sources}, ensure_ascii=False)
             write_atomically(self._scratch / _SETTINGS, known.encode())
         self.out.mkdir(exist_ok=True)
+        if not self._continues:
+            self._set_aside()
         for earlier in (_FAILURES, "results.json", _SETTINGS):
             (self.out / earlier).unlink(missing_ok=True)
         files = sorted(path for path in self._scratch.rglob("*") if path.is_file())
@@ -215,6 +222,29 @@ class Results:
                 os.fsync(stream.fileno())
             (self._scratch / name).replace(target)
         return [self.out / name for name in reversed(moved) if name != Path(_SETTINGS)]
+
+    def _set_aside(self) -> None:
+        """Move an earlier run's listing, and the files that it names, into ``previous-N``.
+
+        Left where they are, its drawn images would stand beside a listing that does not know them.
+        """
+        file = self.out / self.listing
+        if not file.is_file():
+            return
+        try:
+            entries = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError:
+            entries = []
+        values = (value for entry in entries if isinstance(entry, dict) for value in entry.values())
+        named = {value for value in values if isinstance(value, str) and value and not os.path.isabs(value)}
+        names = sorted(name for name in named if ".." not in Path(name).parts and (self.out / name).is_file())
+        beside = [name for name in (_FAILURES, "results.json", _SETTINGS) if (self.out / name).is_file()]
+        place = set_aside(self.out, [self.listing])
+        assert place is not None
+        for name in (*names, *beside):
+            (place / name).parent.mkdir(parents=True, exist_ok=True)
+            (self.out / name).replace(place / name)
+        _log.warning("%s had results of an earlier run; they are in %s now", self.out, place)
 
 
 def source(path: str | os.PathLike[str]) -> str:

@@ -457,7 +457,6 @@ def test_own_classes_are_evaluated_in_both_languages(here: Path, tiny_dir: Path,
     [
         (("batch_size=1",), "no setting batch_size; did you mean train_dataloader.batch_size?"),
         (("train_cfg.max_epoch=1",), "no setting train_cfg.max_epoch; did you mean train_cfg.max_epochs?"),
-        (("log_level=A", "log_level=B"), "the setting log_level is given twice"),
     ],
 )
 def test_overrides_that_would_do_nothing_are_refused(options: tuple[str, ...], told: str) -> None:

@@ -58,6 +58,29 @@ def test_a_stopped_run_is_gone_on_with(tmp_path: Path, stop: type[BaseException]
     assert [path.name for path in tmp_path.iterdir()] == [out.name]
 
 
+def test_an_earlier_runs_images_do_not_stand_beside_a_new_listing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What the user keeps in the folder stays; a third run does not touch the first one's."""
+    out = tmp_path / "out"
+    for number, names in enumerate((["a.png", "里/b.png"], ["c.png"], ["d.png"])):
+        with Results(out) as results:
+            for name in names:
+                add(results, name)
+            if number == 0:
+                results.fail(Path("photos/x.png"), "damaged")
+            results.commit()
+        (out / "mine.txt").write_text("kept")
+    assert listed(out) == ["photos/d.png"]
+    found = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
+    assert found == [
+        *("d.png", "detections.json", "mine.txt", "previous-1/a.png", "previous-1/detections.json"),
+        *("previous-1/failures.jsonl", "previous-1/里/b.png", "previous-2/c.png", "previous-2/detections.json"),
+    ]
+    assert listed(out / "previous-1") == ["photos/a.png", "photos/里/b.png"]
+    assert "had results of an earlier run; they are in" in caplog.text
+
+
 def test_a_finished_run_is_added_to(tmp_path: Path) -> None:
     out = tmp_path / "out"
     for name in ("a.png", "b.png"):
