@@ -225,8 +225,9 @@ def _read_config(arguments: Arguments) -> Config:
     if arguments.amp:
         cfg.optim_wrapper.type = "Bf16OptimWrapper"
     hooks = cfg.get("custom_hooks", [])
-    if not any(hook["type"] == "ProgressHook" for hook in hooks):  # the config that a run left has it
-        cfg.custom_hooks = [*hooks, {"type": "ProgressHook"}]
+    given = {hook["type"] for hook in hooks}  # the config that a run left has them
+    added = [{"type": kind} for kind in ("FiniteUpdateHook", "ProgressHook") if kind not in given]
+    cfg.custom_hooks = [*hooks, *added]
     if arguments.epochs is not None:
         set_epochs(cfg, arguments.epochs)
     options = dict(_option(text) for text in arguments.cfg_options)

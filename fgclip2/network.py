@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from fgclip2.attention import Visible
 from fgclip2.cpu import infers, mlp
+from fgclip2.finite import check_weights
 from fgclip2.passes import HeadPasses, ModelPasses, TextPasses, VisionPasses, last_position, self_attention
 from fgclip2.positions import GridPositions
 
@@ -252,6 +253,7 @@ def read_network(directory: Path, config: NetworkConfig, dtype: torch.dtype, map
 
     Raises:
         SafetensorError, OSError: a file cannot be read.
+        Fgclip2Error: a tensor is not finite; word embeddings that stay in the file are not looked at.
     """
     with torch.inference_mode(False):  # or the weights could never be trained or written to
         return _read(directory, config, dtype, map_words)
@@ -274,6 +276,7 @@ def _read(directory: Path, config: NetworkConfig, dtype: torch.dtype, map_words:
     # What is in the right type already stays mapped from the file, as transformers leaves it.
     mapped = (_WORDS,) if map_words else ()
     converted = {name: tensor if name in mapped else tensor.to(dtype) for name, tensor in weights.items()}
+    check_weights({name: tensor for name, tensor in converted.items() if name not in mapped}, str(directory))
     network.load_state_dict(converted, assign=True)
     return network.requires_grad_(False).eval()
 

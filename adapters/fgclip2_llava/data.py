@@ -35,6 +35,7 @@ class Loaded:
 
     encoded: Encoded
     picture: Patches
+    name: str = ""
 
 
 def read_examples(file: Path, image_root: Path) -> tuple[list[Example], int]:
@@ -100,16 +101,16 @@ class LlavaDataset(Dataset[Loaded | Failure]):
         except Fgclip2Error as error:
             answers = "".join(answer for _, answer in example.turns)
             return Failure(str(example.image), str(error), "zh" if CJK.search(answers) else "en")
-        return Loaded(encoded, picture)
+        return Loaded(encoded, picture, str(example.image))
 
 
 class LlavaCollator:
-    """Examples to a batch, with the failures among them under ``failures`` and their number with them in ``seen``."""
+    """Examples to a batch, with their ``names``, the ``failures`` among them and how many were ``seen``."""
 
     def __init__(self, processor: LlavaProcessor) -> None:
         self.processor = processor
 
-    def __call__(self, items: Sequence[Loaded | Failure]) -> dict[str, Tensor | list[Failure] | int]:
+    def __call__(self, items: Sequence[Loaded | Failure]) -> dict[str, Tensor | list[Failure] | list[str] | int]:
         failures = [item for item in items if isinstance(item, Failure)]
         loaded = [item for item in items if isinstance(item, Loaded)]
         if not loaded:
@@ -117,4 +118,4 @@ class LlavaCollator:
                 f"not one of the {len(items)} examples of a batch can be used: {failures[0].name}: {failures[0].reason}"
             )
         batch = self.processor.batch([item.encoded for item in loaded], [item.picture for item in loaded])
-        return {**batch, "failures": failures, "seen": len(items)}
+        return {**batch, "failures": failures, "seen": len(items), "names": [item.name for item in loaded]}

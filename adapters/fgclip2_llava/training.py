@@ -16,8 +16,9 @@ from transformers import LlavaForConditionalGeneration, Trainer, TrainingArgumen
 from fgclip2.data.failures import FailureLog
 from fgclip2.errors import Fgclip2Error
 from fgclip2.files import write_atomically
+from fgclip2.finite import as_json, check_weights
 from fgclip2.train import checkpoint as checkpoints
-from fgclip2.train.callbacks import StopSignal
+from fgclip2.train.callbacks import FiniteUpdate, StopSignal
 
 from .data import LlavaCollator, LlavaDataset
 from .model import freeze, projector_of
@@ -116,8 +117,10 @@ class ProjectorTrainer(Trainer):
             args=arguments,
             train_dataset=dataset,
             data_collator=LlavaCollator(dataset.processor),
-            callbacks=[self.stopping],
+            callbacks=[self.stopping, FiniteUpdate(self)],
         )
+        self.step_terms: list[dict[str, Tensor]] = []
+        self.step_records: list[str] = []
         own = max(1, len(dataset) // arguments.world_size)
         self.failures = FailureLog(directory / "failures.jsonl", config.failure_limit, min(1000, own))
 
@@ -157,9 +160,17 @@ class ProjectorTrainer(Trainer):
     def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: torch.device) -> tuple[list[Any], Any]:
         """The micro-batches of one step, their failures noted."""
         batches, tokens = super().get_batch_samples(epoch_iterator, num_batches, device)
+        self.step_terms, self.step_records = [], []
         for batch in batches:
             self.failures.add(batch.pop("failures"), batch.pop("seen"))
+            self.step_records += batch.pop("names", [])
         return batches, tokens
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
+        """One micro-batch; its loss is kept for the check before the update."""
+        loss: Tensor = super().training_step(*args, **kwargs)
+        self.step_terms.append({"loss": loss})
+        return loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """A log line, also in ``metrics.jsonl``."""
@@ -167,7 +178,7 @@ class ProjectorTrainer(Trainer):
         if self.is_world_process_zero():
             line = {"step": self.state.global_step, **logs, "failures": self.failures.failed}
             with (self.directory / "metrics.jsonl").open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+                file.write(json.dumps(as_json(line), allow_nan=False) + "\n")
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Write into a partial directory and publish it whole."""
@@ -195,6 +206,7 @@ class ProjectorTrainer(Trainer):
         directory = Path(output_dir or self.args.output_dir)
         directory.mkdir(parents=True, exist_ok=True)
         tensors = projector_of(self.accelerator.unwrap_model(self.model))
+        check_weights(tensors, f"the projector at step {self.state.global_step}")
         save_file({name: item.detach().cpu().contiguous() for name, item in tensors.items()}, directory / _WEIGHTS)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:

@@ -36,7 +36,7 @@ from .dataset import LoadPicture, OpenVocabDataset  # noqa: E402
 from .dense_head import OpenVocabATSSHead  # noqa: E402
 from .detector import FGCLIP2Detector  # noqa: E402
 from .ensemble import Ensemble  # noqa: E402
-from .hooks import Bf16OptimWrapper, EpochSeedHook, ProgressHook  # noqa: E402
+from .hooks import Bf16OptimWrapper, EpochSeedHook, FiniteUpdateHook, ProgressHook  # noqa: E402
 from .metric import OpenVocabCocoMetric, OpenVocabLvisMetric  # noqa: E402
 from .one_stage import FGCLIP2OneStageDetector  # noqa: E402
 from .open_vocab import OpenVocabDetector  # noqa: E402
@@ -59,6 +59,7 @@ __all__ = [
     "FGCLIP2RPNHead",
     "FGCLIP2RoIExtractor",
     "FGCLIP2Runner",
+    "FiniteUpdateHook",
     "ImageFeatures",
     "LoadPicture",
     "MMDetProposals",

@@ -17,6 +17,7 @@ from mmengine.runner import set_random_seed
 from torch import nn
 
 from fgclip2.cpu import warn_if_emulated
+from fgclip2.finite import check_update
 
 
 @HOOKS.register_module()
@@ -32,6 +33,39 @@ class EpochSeedHook(Hook):
     def before_train_epoch(self, runner: Any) -> None:
         """Seed Python, numpy and torch."""
         set_random_seed(runner.seed + runner.epoch * runner.world_size + runner.rank)
+
+
+@HOOKS.register_module()
+class FiniteUpdateHook(Hook):
+    """Ends the training before an update that is not finite; see `fgclip2.finite.check_update`."""
+
+    def __init__(self) -> None:
+        self._images: list[str] = []
+        self._losses: dict[str, torch.Tensor] = {}
+
+    def before_train(self, runner: Any) -> None:
+        """Stand before every update."""
+        wrapper, step, parse = runner.optim_wrapper, runner.optim_wrapper.step, _unwrapped(runner.model).parse_losses
+
+        def checked(*args: Any, **kwargs: Any) -> None:
+            check_update(runner.model.parameters(), [self._losses], runner.iter + 1, self._images)
+            step(*args, **kwargs)
+
+        def parsed(losses: dict[str, Any]) -> Any:
+            total, log = parse(losses)
+            self._losses = {name: value.detach() for name, value in log.items() if isinstance(value, torch.Tensor)}
+            return total, log
+
+        wrapper.step, _unwrapped(runner.model).parse_losses = checked, parsed
+
+    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+        """Remember which images come."""
+        samples = data_batch.get("data_samples", ()) if isinstance(data_batch, dict) else ()
+        self._images = [str(sample.metainfo.get("img_path", "")) for sample in samples]
+
+
+def _unwrapped(model: nn.Module) -> Any:
+    return getattr(model, "module", model)
 
 
 @FUNCTIONS.register_module()

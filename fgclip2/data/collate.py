@@ -55,6 +55,7 @@ class TrainBatch:
         language: of all texts; ``"en"`` when the batch is empty.
         failures: samples left out.
         cut: distinct texts that were too long and lost their ends.
+        names: of the B records.
     """
 
     patches: Tensor
@@ -81,6 +82,7 @@ class TrainBatch:
     language: Language
     failures: tuple[Failure, ...]
     cut: int
+    names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """Number of pictures."""
@@ -177,6 +179,7 @@ class Collator:
             also_true=_also_true(described, [text for _, text in said]),
             language=languages.pop() if languages else "en",
             failures=failures,
+            names=tuple(sample.name for sample in kept),
         )
 
     def _patches(self, images: Sequence[Image.Image | np.ndarray]) -> tuple[Tensor, Tensor | None, Tensor]:

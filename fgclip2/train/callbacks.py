@@ -17,6 +17,7 @@ from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from fgclip2.files import write_atomically
+from fgclip2.finite import as_json, check_update
 from fgclip2.train.stage import Stage
 
 if TYPE_CHECKING:
@@ -32,6 +33,22 @@ class AfterStep(TrainerCallback):
     def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """After each update."""
         self.stage.after_step()
+
+
+class FiniteUpdate(TrainerCallback):
+    """Ends the training before an update that is not finite; see `fgclip2.finite.check_update`.
+
+    Args:
+        trainer: with ``step_terms`` and ``step_records`` of the step.
+    """
+
+    def __init__(self, trainer: Any) -> None:
+        self.trainer = trainer
+
+    def on_pre_optimizer_step(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
+        """After the gradients were clipped."""
+        trainer = self.trainer
+        check_update(trainer.model.parameters(), trainer.step_terms, state.global_step + 1, trainer.step_records)
 
 
 class Average(TrainerCallback):
@@ -134,7 +151,7 @@ class Progress(TrainerCallback):
             self._bar.set_postfix(loss=f"{logs['loss']:.3f}", pictures_s=rate, refresh=False)
         line = {"step": state.global_step, **logs, "epoch": round(state.global_step / self.trainer.steps_per_epoch, 4)}
         with self._file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+            file.write(json.dumps(as_json(line), allow_nan=False) + "\n")
 
     @property
     def _file(self) -> Path:

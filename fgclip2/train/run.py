@@ -23,6 +23,7 @@ from fgclip2.data.records import LANGUAGES, RecordSource, open_records
 from fgclip2.data.sampler import LanguageBatchSampler
 from fgclip2.errors import Fgclip2Error
 from fgclip2.extras import need
+from fgclip2.finite import check_weights
 from fgclip2.modeling import Fgclip2Model
 from fgclip2.predictor import choose_dtype
 from fgclip2.pretrained import no_progress_bar, resolve
@@ -311,7 +312,11 @@ def save_model(
         directory: replaced when it exists.
         dtype: to store.
         learned: what training learned beside the model, for a further stage to go on with.
+
+    Raises:
+        Fgclip2Error: a weight is not finite.
     """
+    check_weights(model.state_dict(), str(directory))
     partial = directory.with_name(f"{directory.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     copied = Fgclip2Model(model.config)

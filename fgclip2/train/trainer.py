@@ -28,8 +28,9 @@ from fgclip2.data.collate import Collator, TrainBatch, TrainingDataset
 from fgclip2.data.failures import FailureLog
 from fgclip2.data.sampler import LanguageBatchSampler
 from fgclip2.errors import Fgclip2Error
+from fgclip2.finite import check_weights
 from fgclip2.train import checkpoint as checkpoints
-from fgclip2.train.callbacks import AfterStep, Average, Progress, StopSignal
+from fgclip2.train.callbacks import AfterStep, Average, FiniteUpdate, Progress, StopSignal
 from fgclip2.train.optim import build_optimizer, parameter_groups
 from fgclip2.train.recipe import RunConfig
 from fgclip2.train.stage import Embedded, Stage
@@ -91,7 +92,7 @@ class StageTrainer(Trainer):
         arguments.warmup_steps = config.optim.warmup_steps(self.total_steps)
         self.stopping, self.terms = StopSignal(), _Means()
         self.progress = Progress(self)
-        own = [AfterStep(stage), self.stopping, self.progress]
+        own = [FiniteUpdate(self), AfterStep(stage), self.stopping, self.progress]
         super().__init__(
             model=stage,
             args=arguments,
@@ -108,6 +109,8 @@ class StageTrainer(Trainer):
         self._whole_step: list[Embedded] | None = None
         self._pending: list[TrainBatch] = []
         self._states: list[list[Tensor]] = []
+        self.step_terms: list[dict[str, Tensor]] = []
+        self._samples = 0
 
     @property
     def stage(self) -> Stage:
@@ -178,8 +181,15 @@ class StageTrainer(Trainer):
         for batch in batches:
             self.failures.add(batch.failures, batch.seen)
             self.terms.cut += batch.cut
+            self._samples += len(batch)
+        self.step_terms = []
         self._pending, self._whole_step = batches, None
         return batches, None
+
+    @property
+    def step_records(self) -> list[str]:
+        """Names of this process's records in the step."""
+        return [name for batch in self._pending for name in batch.names]
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> None:
         return None
@@ -201,6 +211,7 @@ class StageTrainer(Trainer):
         """The stage's loss; the terms are kept for the next log line."""
         outcome = model(inputs)
         self.terms.add(outcome["terms"], len(inputs))
+        self.step_terms.append({**outcome["terms"], "loss": outcome["loss"].detach()})
         return cast(Tensor, outcome["loss"])
 
     def training_step(self, model: nn.Module, inputs: TrainBatch, num_items_in_batch: Any = None) -> Tensor:
@@ -236,7 +247,9 @@ class StageTrainer(Trainer):
         terms = stage.terms(Embedded.cat(leaves))
         loss = stage.total(terms)
         loss.backward()
-        self.terms.add({name: term.detach() for name, term in terms.items()}, sum(map(len, self._pending)))
+        found = {name: term.detach() for name, term in terms.items()}
+        self.terms.add(found, sum(map(len, self._pending)))
+        self.step_terms.append({**found, "loss": loss.detach()})
         return loss.detach(), [part.gradient() for part in leaves]
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -256,6 +269,10 @@ class StageTrainer(Trainer):
                 "texts_cut": cut,
             }
             self._logged = time.monotonic()
+        if "train_runtime" in logs:  # transformers counts a sample a step, and the steps before a resumed run's
+            seconds = max(logs["train_runtime"], 1e-9)
+            logs["train_samples_per_second"] = round(self._samples * self.args.world_size / seconds, 3)
+            logs["train_steps_per_second"] = round((self.state.global_step - self.start_step) / seconds, 3)
         super().log(logs, start_time)
 
     # --- optimiser
@@ -270,8 +287,10 @@ class StageTrainer(Trainer):
     # --- state
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """Write into a partial directory and publish it whole."""
+        """Write into a partial directory and publish it whole; weights that are not finite are not written."""
         target = self.directory / f"checkpoint-{self.state.global_step}"
+        if not self.is_fsdp_enabled:
+            check_weights(self.stage.state_dict(), str(target))
         partial = self.directory / checkpoints.PARTIAL
         if self.args.should_save:
             shutil.rmtree(partial, ignore_errors=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -356,3 +357,36 @@ def test_the_comparison_of_fusion(data: DetectionData, tiny_dir: Path) -> None:
     other = OpenVocabInferencer(one_stage, pipeline, torch.device("cpu"))
     with pytest.raises(Fgclip2Error, match="needs a detector with proposals"):
         fusion.Ways(other, names)
+
+
+@pytest.mark.parametrize("factor", [float("nan"), float("inf")])
+def test_an_update_that_is_not_finite_is_not_made(factor: float) -> None:
+    """The hook stands before mmengine's update and names losses and images."""
+    from mmengine.model import BaseModel
+    from mmengine.optim import OptimWrapper
+
+    from fgclip2_mmdet import FiniteUpdateHook
+
+    class Line(BaseModel):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.ones(2))
+            self.factor = 1.0
+
+        def forward(self, inputs: Any, data_samples: Any = None, mode: str = "loss") -> dict[str, Any]:
+            return {"loss_bbox": (self.weight * self.factor).sum(), "loss_cls": self.weight.sum()}
+
+    model = Line()
+    runner = SimpleNamespace(
+        model=model, optim_wrapper=OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1)), iter=0
+    )
+    hook = FiniteUpdateHook()
+    hook.before_train(runner)
+    data = {"inputs": [], "data_samples": [SimpleNamespace(metainfo={"img_path": "图/a.jpg"})]}
+    hook.before_train_iter(runner, 0, data)
+    model.train_step(data, runner.optim_wrapper)
+    torch.testing.assert_close(model.weight.data, torch.full((2,), 0.8))
+    model.factor, runner.iter = factor, 1
+    with pytest.raises(Fgclip2Error, match=r"step 2 is not finite \(loss (nan|inf), loss_bbox .*records 图/a.jpg\)"):
+        model.train_step(data, runner.optim_wrapper)
+    torch.testing.assert_close(model.weight.data, torch.full((2,), 0.8))

@@ -96,6 +96,85 @@ def test_the_log_tells_terms_scales_and_speed(make: Callable[..., StageTrainer],
     assert line["scale_hard"] <= 100.0001
 
 
+class _Breaks(torch.autograd.Function):
+    """The identity, whose gradient is not finite."""
+
+    @staticmethod
+    def forward(context: Any, value: torch.Tensor) -> torch.Tensor:
+        return value.clone()
+
+    @staticmethod
+    def backward(context: Any, gradient: torch.Tensor) -> torch.Tensor:
+        return gradient * math.inf
+
+
+@pytest.mark.parametrize("full_batch", [False, True])
+@pytest.mark.parametrize("what", ["loss", "gradient"])
+def test_a_step_that_is_not_finite_is_not_made(
+    make: Callable[..., StageTrainer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, full_batch: bool
+) -> None:
+    """It ends before the update of step 5; what step 4 left is what a run of 4 steps leaves."""
+    batch = BatchConfig(size=4, accumulation=2, full_batch=True) if full_batch else BatchConfig(size=4)
+    config = replace(CONFIG, batch=batch, save_every=2, keep=1)
+    trainer = make(tmp_path / "broken", config)
+    whole = Stage.total
+
+    def broken(self: Stage, terms: dict[str, torch.Tensor]) -> torch.Tensor:
+        total = whole(self, terms)
+        if trainer.state.global_step < 4:
+            return total
+        return total * math.nan if what == "loss" else _Breaks.apply(total)
+
+    monkeypatch.setattr(Stage, "total", broken)
+    with pytest.raises(Fgclip2Error, match=r"step 5 is not finite \(.*records .*checkpoints are kept") as caught:
+        trainer.train()
+    assert ("loss nan" in str(caught.value)) == (what == "loss")
+    assert "gradients " in str(caught.value)
+    monkeypatch.setattr(Stage, "total", whole)
+    assert [path.name for path in checkpoints.checkpoints(tmp_path / "broken")] == ["checkpoint-4"]
+    good = make(tmp_path / "good", replace(config, steps=4, optim=replace(CONFIG.optim, schedule="constant")))
+    assert all(torch.isfinite(tensor).all() for tensor in trainer.stage.state_dict().values())
+    text = (tmp_path / "broken" / "metrics.jsonl").read_text(encoding="utf-8")
+    assert [json.loads(line, parse_constant=pytest.fail)["step"] for line in text.splitlines()] == [1, 2, 3, 4]
+    assert good.total_steps == 4
+
+
+def test_weights_that_are_not_finite_are_neither_saved_nor_loaded(
+    make: Callable[..., StageTrainer], tmp_path: Path, tiny_dir: Path
+) -> None:
+    import shutil
+
+    import fgclip2
+    from fgclip2.modeling import Fgclip2Model
+    from fgclip2.train.run import save_model
+
+    model = Fgclip2Model.from_pretrained(tiny_dir)
+    with torch.no_grad():
+        model.boxtext_head.weight[0, 0] = math.nan
+    with pytest.raises(Fgclip2Error, match=r"1 of \d+ tensors are not finite, such as boxtext_head.weight"):
+        save_model(model, tiny_dir, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+    damaged = tmp_path / "damaged"
+    shutil.copytree(tiny_dir, damaged)
+    state = load_file(damaged / "model.safetensors")
+    state["boxtext_head.weight"][0, 0] = math.inf
+    save_file(state, damaged / "model.safetensors", {"format": "pt"})
+    with pytest.raises(Fgclip2Error, match=r"damaged: 1 of \d+ tensors are not finite, such as boxtext_head.weight"):
+        fgclip2.load(damaged, device="cpu")
+
+
+def test_the_last_line_counts_samples_not_steps(make: Callable[..., StageTrainer], tmp_path: Path) -> None:
+    """Also of a resumed run, which counts its own alone."""
+    trainer = make(tmp_path)
+    trainer.stopping.received = True
+    trainer.train()
+    make(tmp_path).train(resume=True)
+    text = (tmp_path / "metrics.jsonl").read_text(encoding="utf-8")
+    last = [line for line in map(json.loads, text.splitlines()) if "train_runtime" in line][-1]
+    assert last["train_steps_per_second"] == pytest.approx(7 / last["train_runtime"], rel=1e-2)
+    assert last["train_samples_per_second"] == pytest.approx(4 * 7 / last["train_runtime"], rel=1e-2)
+
+
 def test_full_batch_accumulation_trains_as_one_batch(make: Callable[..., StageTrainer], tmp_path: Path) -> None:
     """Two halves by cached embeddings, against the whole; float32, sums in another order through three AdamW steps."""
     config = replace(CONFIG, steps=3, ema=None, recipe=replace(CONFIG.recipe, mask_true=False))
