@@ -1,9 +1,9 @@
 """FineHARD records, from a JSON list or from JSON lines, without holding the file in memory.
 
-The format is that of the released data set: ``f_path``, ``caption`` (long), ``short_caption``, ``is_cn`` (its presence
-means Chinese) and ``bbox_info``, a list of ``bbox`` (x1, y1, x2, y2 in 0..1, more numbers are ignored), ``short_expr``,
-``long_expr``, ``flag_short_neg`` (0 or 1) and ``short_expr_negs`` (key -> text). Real files named ``.json`` are lists
-or lines, so the first character decides, not the name.
+The format is that of the released data set: ``f_path``, ``caption`` (long), ``short_caption``, ``is_cn`` (Chinese,
+unless null or false, see `is_marked`) and ``bbox_info``, a list of ``bbox`` (x1, y1, x2, y2 in 0..1, more numbers are
+ignored), ``short_expr``, ``long_expr``, ``flag_short_neg`` (0 or 1) and ``short_expr_negs`` (key -> text). Real files
+named ``.json`` are lists or lines, so the first character decides, not the name.
 """
 
 from __future__ import annotations
@@ -21,7 +21,11 @@ import numpy as np
 from fgclip2.data.records import Language, Record, RecordError, RegionRecord, check_index, read_span
 from fgclip2.errors import Fgclip2Error
 
-_CHINESE: Final = re.compile(rb'"is_cn"\s*:')
+_NOT_CHINESE: Final = ("", "0", "false", "no", "none", "null")
+_UNMARKED: Final = rb"null\b|false\b|-?0+(?:\.0*)?(?=\s*[,}\]]|\s*$)|" + rb"|".join(
+    rb'"\s*%b\s*"' % word.encode() for word in _NOT_CHINESE
+)
+_CHINESE: Final = re.compile(rb'"is_cn"\s*:\s*(?!%b)(?=\S)' % _UNMARKED, re.IGNORECASE)
 _BLANK: Final = b" \t\r\n"
 _START: Final = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\r\n]*")
 # A string, or a bracket outside of strings.
@@ -57,12 +61,23 @@ class JsonRecords:
         name = f"{self.path.name}#{index}"
         start, length = self._spans[index].tolist()
         fields = decode_json(read_span(self.path, start, length, name), name)
-        return make_record(fields, name, self.image_root, None, "zh" if "is_cn" in fields else "en")
+        return make_record(fields, name, self.image_root, None, "zh" if is_marked(fields.get("is_cn")) else "en")
 
 
 def is_chinese(data: bytes) -> bool:
-    """Whether ``is_cn`` is among the keys of an encoded record."""
+    """`is_marked` of an encoded record, without decoding it."""
     return _CHINESE.search(data) is not None
+
+
+def is_marked(value: Any) -> bool:
+    """Whether a value of ``is_cn`` marks a Chinese record, in files of every kind.
+
+    The released code asks for its presence alone. Tables, where every record has every column, write null and false;
+    these, 0 and their texts are no marks.
+    """
+    if isinstance(value, str):
+        return value.strip().lower() not in _NOT_CHINESE
+    return bool(value) and value == value
 
 
 def decode_json(data: bytes, name: str) -> dict[str, Any]:

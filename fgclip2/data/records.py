@@ -7,6 +7,7 @@ outside, an empty caption) cannot be made, and the error names it.
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import re
@@ -20,6 +21,10 @@ import numpy as np
 
 from fgclip2.data.media import is_hidden
 from fgclip2.errors import Fgclip2Error
+from fgclip2.names import CJK
+
+_log = logging.getLogger(__name__)
+_LOOKED_AT = 200  # records whose marks of language are compared with their characters
 
 Language = Literal["en", "zh"]
 LANGUAGES: Final[tuple[Language, ...]] = ("en", "zh")
@@ -262,7 +267,31 @@ def open_records(
     joined = sources[0] if len(sources) == 1 else JoinedRecords(sources)
     if not len(joined):
         raise Fgclip2Error(f"{', '.join(file.name for file in files[:3])}: there are no records in it")
+    _warn_of_marks(joined)
     return joined
+
+
+def _warn_of_marks(source: RecordSource) -> None:
+    """Compare marks of language with the characters of some records: a wrong mark trains with the wrong texts."""
+    step = max(1, len(source) // _LOOKED_AT)
+    wrong: dict[str, list[str]] = {}
+    numbers = range(0, len(source), step)
+    for number in numbers:
+        try:
+            record = source[number]
+        except RecordError:  # named when it is trained on
+            continue
+        text = record.short
+        if (record.language == "zh") != bool(CJK.search(text)):
+            kind = (
+                "marked Chinese and have no Chinese character" if record.language == "zh" else "Chinese and not marked"
+            )
+            wrong.setdefault(kind, []).append(record.name)
+    for kind, names in wrong.items():
+        _log.warning(
+            "%d of the %d records looked at are %s by is_cn, such as %s: look whether the marks are right",
+            *(len(names), len(numbers), kind, names[0]),
+        )
 
 
 def _open(file: Path, image_root: Path | None) -> RecordSource:

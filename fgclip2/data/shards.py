@@ -11,7 +11,7 @@ from typing import BinaryIO, Final
 
 import numpy as np
 
-from fgclip2.data.finehard import decode_json, is_chinese, make_record
+from fgclip2.data.finehard import decode_json, is_chinese, is_marked, make_record
 from fgclip2.data.media import PICTURE_SUFFIXES, is_hidden
 from fgclip2.data.records import Record, RecordError, check_index, read_span
 from fgclip2.errors import Fgclip2Error
@@ -56,7 +56,7 @@ class TarRecords:
         picture, picture_length, record, record_length = self._spans[index].tolist()
         fields = decode_json(read_span(self.path, record, record_length, name), name)
         image = read_span(self.path, picture, picture_length, name)
-        return make_record(fields, name, self.path.parent, image, "zh" if "is_cn" in fields else "en")
+        return make_record(fields, name, self.path.parent, image, "zh" if is_marked(fields.get("is_cn")) else "en")
 
 
 @dataclass(frozen=True)

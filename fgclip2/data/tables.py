@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from fgclip2.data.finehard import make_record
+from fgclip2.data.finehard import is_marked, make_record
 from fgclip2.data.records import Record, RecordError, check_index
 from fgclip2.errors import Fgclip2Error
 from fgclip2.extras import extras
@@ -56,7 +56,7 @@ class ParquetRecords:
         if unread:
             _log.warning("%s: columns that are not read: %s", path.name, ", ".join(unread))
         self._ends = np.cumsum([0, *sizes])[1:]
-        self.languages = np.array([bool(mark) for mark in marks] or np.zeros(sum(sizes)), np.uint8)
+        self.languages = np.array([is_marked(mark) for mark in marks] or np.zeros(sum(sizes)), np.uint8)
 
     def __len__(self) -> int:
         return len(self.languages)
@@ -75,7 +75,7 @@ class ParquetRecords:
             image = image.get("bytes")
         if image is not None and not isinstance(image, bytes):
             raise RecordError(name, f"its image is {type(image).__name__} instead of encoded bytes")
-        return make_record(fields, name, self.image_root, image, "zh" if fields.get("is_cn") else "en")
+        return make_record(fields, name, self.image_root, image, "zh" if is_marked(fields.get("is_cn")) else "en")
 
     def _group(self, number: int, name: str) -> Any:
         if number not in self._groups:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import pickle
 import string
+import tarfile
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -51,11 +55,43 @@ def test_false_captions_are_read_where_there_are_some(tmp_path):
         read_one(tmp_path, fields() | {"short_caption_negs": [3]})
 
 
-def test_presence_of_is_cn_means_chinese(tmp_path):
-    (tmp_path / "a.json").write_text(json.dumps([fields() | {"is_cn": 0}, fields(chinese=False)]), encoding="utf-8")
-    source = open_records(tmp_path / "a.json")
-    assert source.languages.tolist() == [1, 0]
-    assert [source[k].language for k in range(2)] == ["zh", "en"]
+MARKS: list[tuple[object, int]] = [
+    *((mark, 1) for mark in (True, 1, "1", "true", "yes", "zh", 2)),
+    *((mark, 0) for mark in (None, False, 0, 0.0, "", "0", "false", "False", " no ", "None")),
+]
+
+
+def test_null_and_false_are_no_marks_in_any_kind_of_file(tmp_path, caplog):
+    """The same of a list, of lines, of a shard and of a table: before a record is read, and of the record."""
+    rows = [fields("标题", chinese=False) | {"is_cn": mark} for mark, _ in MARKS] + [fields(chinese=False)]
+    expected = [chinese for _, chinese in MARKS] + [0]
+    (tmp_path / "a.json").write_text(json.dumps(rows), encoding="utf-8")
+    (tmp_path / "b.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    with tarfile.open(tmp_path / "c.tar", "w") as shard:
+        for number, row in enumerate(rows):
+            for suffix, data in (("png", b"x"), ("json", json.dumps(row).encode())):
+                member = tarfile.TarInfo(f"{number:03}.{suffix}")
+                member.size = len(data)
+                shard.addfile(member, io.BytesIO(data))
+    for name in ("a.json", "b.jsonl", "c.tar"):
+        source = open_records(tmp_path / name)
+        assert source.languages.tolist() == expected, name
+        assert [source[k].language == "zh" for k in range(len(rows))] == [bool(value) for value in expected], name
+    for column in ((True, False, None), (1, 0, None), ("1", "", "false"), (1.0, 0.0, float("nan"))):
+        table = [row | {"is_cn": mark, "bbox_info": None} for row, mark in zip(rows, column, strict=False)]
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(table), tmp_path / "d.parquet")
+        source = open_records(tmp_path / "d.parquet")
+        assert source.languages.tolist() == [1, 0, 0], column
+        assert [source[k].language for k in range(3)] == ["zh", "en", "en"], column
+    assert "records looked at are Chinese and not marked by is_cn, such as a.json#7" in caplog.text
+
+
+def test_marks_that_the_characters_deny_are_told(tmp_path, caplog):
+    rows = [fields("a red car", chinese=True), fields("红色汽车", chinese=True), fields("a dog", chinese=False)]
+    (tmp_path / "a.json").write_text(json.dumps(rows), encoding="utf-8")
+    open_records(tmp_path / "a.json")
+    assert "1 of the 3 records looked at are marked Chinese and have no Chinese character by is_cn" in caplog.text
+    assert "such as a.json#0" in caplog.text
 
 
 def test_a_caption_that_quotes_the_key_is_not_chinese(tmp_path):
