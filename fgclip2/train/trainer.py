@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import shutil
 import signal
 import time
@@ -26,6 +27,7 @@ from transformers.utils import is_torch_tf32_available
 from fgclip2.cpu import keep_freed_memory
 from fgclip2.data.collate import Collator, TrainBatch, TrainingDataset
 from fgclip2.data.failures import FailureLog
+from fgclip2.data.records import RecordError, RecordSource
 from fgclip2.data.sampler import LanguageBatchSampler
 from fgclip2.errors import Fgclip2Error
 from fgclip2.finite import check_weights
@@ -39,6 +41,9 @@ _log = logging.getLogger(__name__)
 _WEIGHTS = "model.safetensors"
 _SETTINGS = "settings.json"
 # What may change when a run is resumed: nothing that is trained depends on it, but for rounding.
+SAMPLED = 64
+"""Records that tell one data set from another of as many."""
+_LATER = ("data.sample",)  # settings that checkpoints of earlier versions do not have
 _FREE = ("save_every", "keep", "log_every", "probe_every", "workers", "failure_limit", "gradient_checkpointing")
 
 
@@ -68,7 +73,7 @@ class StageTrainer(Trainer):
         facts: Mapping[str, Any] | None = None,
     ) -> None:
         self.config, self.directory = config, Path(directory)
-        self.settings = _plain({**asdict(config), "data": _fingerprint(dataset.source.languages), **(facts or {})})
+        self.settings = _plain({**asdict(config), "data": fingerprint(dataset.source), **(facts or {})})
         self.start_step, self._logged = 0, time.monotonic()
         arguments = _arguments(config, self.directory, list(report_to))
         self.sampler_options: dict[str, Any] = {
@@ -149,8 +154,13 @@ class StageTrainer(Trainer):
         changed = [
             f"{name} was {before.get(name)!r} and is {own.get(name)!r}"
             for name in own | before
-            if name.partition(".")[0] not in _FREE and before.get(name) != own.get(name)
+            if name.partition(".")[0] not in _FREE
+            and before.get(name) != own.get(name)
+            and (name not in _LATER or name in before)
         ]
+        unknown = [name for name in _LATER if name not in before]
+        if unknown:
+            _log.warning("%s is of an earlier version and does not say which records it saw; take the same ones", start)
         if changed:
             raise Fgclip2Error(
                 f"{start} belongs to another run: {'; '.join(changed)}. Resume with the command that started it, or "
@@ -358,10 +368,36 @@ def _leaves(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
             yield f"{prefix}{name}", value
 
 
-def _fingerprint(languages: np.ndarray) -> dict[str, Any]:
-    """What tells one set of records from another without reading them."""
-    digest = hashlib.sha256(np.ascontiguousarray(languages, np.uint8).tobytes()).hexdigest()[:16]
-    return {"records": len(languages), "languages": digest}
+def fingerprint(source: RecordSource) -> dict[str, Any]:
+    """What tells one set of records from another without reading all of them.
+
+    Args:
+        source: records.
+
+    Returns:
+        How many there are, a hash of their languages, and one of the names, texts, boxes and image sizes of
+        `SAMPLED` records spread over the source. Where the folder lies does not count.
+    """
+    languages = np.ascontiguousarray(source.languages, np.uint8)
+    digest, last = hashlib.sha256(), len(languages) - 1
+    for number in sorted({round(place * last / (SAMPLED - 1)) for place in range(SAMPLED)} if last >= 0 else ()):
+        try:
+            record = source[number]
+            image = record.image
+            if isinstance(image, (str, Path)):
+                size = os.path.getsize(image)
+            else:
+                size = image.nbytes if isinstance(image, np.ndarray) else len(image)
+            regions = [(region.box, region.texts, region.negatives) for region in record.regions]
+            told: Any = (record.name, size, record.language, record.short, record.long, regions)
+        except (RecordError, OSError) as error:  # left out in training too, and named there
+            told = type(error).__name__
+        digest.update(json.dumps(told, ensure_ascii=False, default=str).encode("utf-8", "surrogatepass"))
+    return {
+        "records": len(languages),
+        "languages": hashlib.sha256(languages.tobytes()).hexdigest()[:16],
+        "sample": digest.hexdigest()[:16],
+    }
 
 
 def _states_of(device: torch.device) -> list[Tensor]:

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -161,6 +162,41 @@ def test_weights_that_are_not_finite_are_neither_saved_nor_loaded(
     save_file(state, damaged / "model.safetensors", {"format": "pt"})
     with pytest.raises(Fgclip2Error, match=r"damaged: 1 of \d+ tensors are not finite, such as boxtext_head.weight"):
         fgclip2.load(damaged, device="cpu")
+
+
+def test_a_run_is_not_resumed_on_other_records_of_as_many(
+    make_stage: MakeStage, collate: Collator, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Another caption, another image or other names are other data; the same data elsewhere are not."""
+
+    def trainer(folder: str, caption: str = "a red car", side: int = 40) -> StageTrainer:
+        place = tmp_path / folder
+        place.mkdir(exist_ok=True)
+        rows = []
+        for number in range(8):
+            Image.new("RGB", (side, 40), (number, 0, 0)).save(place / f"{number}.bmp")
+            rows.append({"f_path": f"{number}.bmp", "short_caption": caption if number == 5 else f"thing {number}"})
+        (place / "data.json").write_text(json.dumps(rows), encoding="utf-8")
+        dataset = TrainingDataset(open_records(place / "data.json"))
+        config = replace(CONFIG, recipe=recipe("tiny", 1), ema=None)
+        return StageTrainer(make_stage(config.recipe), dataset, collate, config, tmp_path / "run")
+
+    first = trainer("a")
+    first.stopping.received = True
+    first.train()
+    for other in (trainer("b", caption="红色汽车 a car"), trainer("c", side=41)):
+        with pytest.raises(Fgclip2Error, match="belongs to another run: data.sample was"):
+            other.train(resume=True)
+    moved = trainer("moved")
+    moved.stopping.received = True
+    moved.train(resume=True)
+    (newest, *_) = checkpoints.checkpoints(tmp_path / "run")
+    written = (newest / "settings.json").read_text(encoding="utf-8")
+    settings = json.loads(written)
+    del settings["data"]["sample"]  # as an earlier version wrote it; a whole checkpoint's files have their sizes
+    (newest / "settings.json").write_text(json.dumps(settings).ljust(len(written)), encoding="utf-8")
+    trainer("b", caption="other").train(resume=True)
+    assert "does not say which records it saw" in caplog.text
 
 
 def test_the_last_line_counts_samples_not_steps(make: Callable[..., StageTrainer], tmp_path: Path) -> None:
