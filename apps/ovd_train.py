@@ -45,13 +45,6 @@ if TYPE_CHECKING:
     from fgclip2_mmdet.user_data import UserData
 
 CONFIGS: Final = Path(__file__).parent / "configs" / "ovd"
-_RUNNER: Final = (
-    "model", "train_dataloader", "val_dataloader", "test_dataloader", "train_cfg", "val_cfg", "test_cfg",
-    "optim_wrapper", "param_scheduler", "val_evaluator", "test_evaluator", "default_hooks", "custom_hooks",
-    "data_preprocessor", "load_from", "env_cfg", "log_processor", "log_level", "visualizer", "vis_backends",
-    "default_scope", "randomness", "auto_scale_lr", "work_dir", "resume", "launcher", "experiment_name",
-)  # fmt: skip
-"""Entries of a config that mmengine's runner reads."""
 _KEPT: Final = ("*.pth", "*.py", "metrics.json", "last_checkpoint")
 
 
@@ -216,7 +209,7 @@ def _read_scenes(arguments: Arguments, masks: bool) -> EmbeddedConfig:
 
 def _read_config(arguments: Arguments) -> Config:
     from fgclip2_mmdet.datasets import KEY, restore_files
-    from fgclip2_mmdet.experiment import check_options, set_epochs
+    from fgclip2_mmdet.experiment import check_options, dotted, set_epochs, settings
     from fgclip2_mmdet.inference import read_config
 
     default = "fvit_tiny_openmoji.py" if arguments.data_root is None else "fvit.py"
@@ -231,8 +224,8 @@ def _read_config(arguments: Arguments) -> Config:
     if arguments.epochs is not None:
         set_epochs(cfg, arguments.epochs)
     options = dict(_option(text) for text in arguments.cfg_options)
-    # Other entries are helpers that the config's own files have already read: changing them would do nothing.
-    check_overrides(arguments.cfg_options, {key: value for key, value in cfg.items() if key in (*_RUNNER, KEY)})
+    names = [f"{name}={text}" for text in arguments.cfg_options for name in dotted(dict([_option(text)]))]
+    check_overrides(names, settings(cfg, KEY))
     check_options(options, published=KEY in cfg and arguments.data_root is None)
     if arguments.model is not None and "model.backbone.model" in options:
         raise Fgclip2Error("--model and --cfg-options model.backbone.model were both given; give one of them")

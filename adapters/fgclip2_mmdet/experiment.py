@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from mmengine.config import Config
+from torch.utils.data import DataLoader
 
 from fgclip2.errors import Fgclip2Error
 from fgclip2.evaluation.average_precision import LVIS_DETECTIONS
@@ -31,6 +33,26 @@ _TEST_FILES = tuple(f"test_dataloader.dataset.{key}" for key in ("ann_file", "da
 _FILES = tuple(
     f"{part}_dataloader.dataset.{key}" for part in ("train", "val", "test") for key in ("ann_file", "data_prefix.img")
 )
+
+_RUNNER: Final = (
+    "model", "train_dataloader", "val_dataloader", "test_dataloader", "train_cfg", "val_cfg", "test_cfg",
+    "optim_wrapper", "param_scheduler", "val_evaluator", "test_evaluator", "default_hooks", "custom_hooks",
+    "data_preprocessor", "load_from", "env_cfg", "log_processor", "log_level", "visualizer", "vis_backends",
+    "default_scope", "randomness", "auto_scale_lr", "work_dir", "resume", "launcher", "experiment_name",
+)  # fmt: skip
+"""Entries of a config that mmengine's runner reads."""
+_TAKEN: Final = {
+    "env_cfg": ("cudnn_benchmark", "mp_cfg", "dist_cfg", "resource_limit"),
+    "randomness": ("seed", "deterministic", "diff_rank_seed"),
+    "default_hooks": (
+        "runtime_info", "timer", "sampler_seed", "logger", "param_scheduler", "checkpoint", "visualization",
+    ),
+    **{
+        f"{part}_dataloader": (*inspect.signature(DataLoader).parameters, "num_batch_per_epoch")
+        for part in ("train", "val", "test")
+    },
+}  # fmt: skip
+"""What mmengine takes in those of them that are no calls, whether a config has it or not."""
 
 
 @dataclass(frozen=True)
@@ -184,6 +206,22 @@ def _metrics(cfg: Config, part: str, data: DetectionData) -> list[dict[str, Any]
     return metrics + [metric for metric in given if metric not in own]
 
 
+def settings(cfg: Config, *more: str) -> dict[str, Any]:
+    """All settings that an override of a config may change, those that mmengine takes and the config lacks as ``None``.
+
+    Other entries are helpers that the config's own files have already read: changing them would do nothing.
+
+    Args:
+        cfg: of a run.
+        more: further entries that are read.
+    """
+    found = {name: cfg.get(name) for name in (*_RUNNER, *more) if name in cfg or name in _RUNNER}
+    for name, keys in _TAKEN.items():
+        if isinstance(found[name], Mapping):
+            found[name] = {**dict.fromkeys(keys), **found[name]}
+    return found
+
+
 def check_options(options: Mapping[str, Any], published: bool) -> None:
     """Check that no override of a config's entries would itself be written over by `fill_config`.
 
@@ -194,7 +232,9 @@ def check_options(options: Mapping[str, Any], published: bool) -> None:
     Raises:
         Fgclip2Error: one would be, named with what decides instead.
     """
-    for name in _flat(options):
+    for path in dotted(options):
+        # The items of a list are all alike here.
+        name = ".".join(part for part in path.split(".") if not part.isdigit())
         if published and name in _TEST_FILES:
             raise Fgclip2Error(
                 f"--cfg-options {name}: the run evaluates on the files of val_dataloader and this would be written "
@@ -207,12 +247,12 @@ def check_options(options: Mapping[str, Any], published: bool) -> None:
             )
 
 
-def _flat(options: Mapping[str, Any], above: str = "") -> list[str]:
-    """Dotted names of all values, without the numbers of list items."""
+def dotted(options: Mapping[str, Any], above: str = "") -> list[str]:
+    """The dotted names of all values of overrides, of those in given mappings too."""
     names = []
     for key, value in options.items():
-        name = ".".join(part for part in f"{above}{key}".split(".") if not part.isdigit())
-        names += _flat(value, f"{name}.") if isinstance(value, Mapping) else [name]
+        name = f"{above}{key}"
+        names += dotted(value, f"{name}.") if isinstance(value, Mapping) and value else [name]
     return names
 
 

@@ -457,6 +457,9 @@ def test_own_classes_are_evaluated_in_both_languages(here: Path, tiny_dir: Path,
     [
         (("batch_size=1",), "no setting batch_size; did you mean train_dataloader.batch_size?"),
         (("train_cfg.max_epoch=1",), "no setting train_cfg.max_epoch; did you mean train_cfg.max_epochs?"),
+        (("train_cfg={'max_epoch': 1}",), "no setting train_cfg.max_epoch; did you mean train_cfg.max_epochs?"),
+        (("train_dataloader.batchsize=1",), "did you mean train_dataloader.batch_size?"),
+        (("env_cfg.dist={'timeout': 9}",), "no setting env_cfg.dist"),
     ],
 )
 def test_overrides_that_would_do_nothing_are_refused(options: tuple[str, ...], told: str) -> None:
@@ -465,3 +468,17 @@ def test_overrides_that_would_do_nothing_are_refused(options: tuple[str, ...], t
 
     with pytest.raises(Fgclip2Error, match=re.escape(told)):
         _read_config(Arguments(cfg_options=options))
+
+
+def test_settings_that_mmengine_takes_and_the_config_lacks_are_set() -> None:
+    from apps.ovd_train import Arguments, _read_config
+
+    options = ("env_cfg.dist_cfg={'timeout': 120}", "train_dataloader.pin_memory=True", "randomness.deterministic=True")
+    options += ("optim_wrapper.accumulative_counts=4", "auto_scale_lr.enable=True", "env_cfg.resource_limit=9")
+    cfg = _read_config(Arguments(cfg_options=options))
+    assert cfg.env_cfg.dist_cfg.timeout == 120
+    assert cfg.train_dataloader.pin_memory is True
+    assert cfg.randomness.deterministic is True
+    assert cfg.optim_wrapper.accumulative_counts == 4
+    assert cfg.auto_scale_lr.enable is True
+    assert cfg.env_cfg.resource_limit == 9
