@@ -173,7 +173,9 @@ def test_a_console_that_cannot_encode_shows_codes() -> None:
 
 
 def test_ctrl_c_is_one_line_and_130() -> None:
-    code = "import sys, time; from fgclip2.console import exit_code; "
+    # A shell's background job ignores the signal, and so would its children.
+    code = "import signal, sys, time; from fgclip2.console import exit_code; "
+    code += "signal.signal(signal.SIGINT, signal.default_int_handler); "
     code += "sys.exit(exit_code(lambda: (print('on', flush=True), time.sleep(60)), 'stopped; goes on'))"
     child = python(code)
     assert child.stdout is not None
