@@ -26,8 +26,8 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
     "query": ("What to look for", "查找内容"),
     "query_info": (
         "English, Chinese or both; every part between commas must be in the picture, and semicolons part phrases that "
-        "are looked for one by one",
-        "中文、英文或混用；逗号隔开的每一部分都必须出现在图片中，分号隔开的短语分别查找且必须全部满足",
+        'are looked for one by one; "quotes" keep commas',
+        "中文、英文或混用；逗号隔开的每一部分都必须出现在图片中，分号隔开的短语分别查找且必须全部满足；“引号”内的逗号不作分隔",
     ),
     "query_hint": ("a small blue guitar badge", "小小的蓝色吉他徽章"),
     "without": ("Without", "不含"),

@@ -1,4 +1,4 @@
-"""Names in one text, cut at commas, but not inside quotes, brackets, numbers or known names."""
+"""Names and phrases in one text, cut at commas, but not inside quotes, brackets, numbers or known names."""
 
 from __future__ import annotations
 
@@ -13,6 +13,16 @@ _QUOTES: Final = {'"': '"', "'": "'", "“": "”", "‘": "’", "「": "」", 
 _BRACKETS: Final = {"(": ")", "（": "）", "[": "]", "【": "】"}
 _NUMBER: Final = re.compile(r"(?<![\w.,，])\d{1,3}(?:[,，]\d{3})+(?!\d|[,，]\d)")
 _LETTER: Final = re.compile(r"[^\W\d_]")
+_PHRASE_END: Final = re.compile(r"[,，、;；。！？\n]+|[!?]+(?=\s|$)|\.(?=\s|$)")
+_TEXT_END: Final = re.compile(r"[;；\n]+")
+_SPOKEN: Final = re.compile(r"\"[^\"\n]+\"|“[^”\n]+”|「[^」\n]+」|『[^』\n]+』|《[^》\n]+》")
+_SHORT: Final = re.compile(
+    r"mt|mr|mrs|ms|dr|prof|st|sr|jr|vs|ft|lb|oz|etc|approx|ca|cf|capt|lt|sgt|rev|gov|inc|ltd|corp|bros|ave|"
+    r"blvd|rd|hwy|dept|est|tel|jan|feb|apr|jun|jul|aug|sep|sept|oct|nov|dec|gen|col"
+)
+"""Words that a full stop follows and that end no sentence, in lower case; so do single letters and words with dots."""
+_NUMBERED: Final = frozenset({"no", "nos", "vol", "fig", "ch", "p", "pp"})
+"""The same where a number comes next."""
 _PIECES: Final = 8  # of a known name, at most
 
 
@@ -40,6 +50,61 @@ def split_names(text: str, is_known: Callable[[str], bool] | None = None) -> lis
         if name:
             names.append(name)
     return names
+
+
+def split_phrases(text: str) -> list[str]:
+    """Cut a query into its phrases: at commas, semicolons, line ends and the ends of sentences, in both languages.
+
+    What is quoted stays whole, and a phrase that is quoted as a whole loses its quotes. Brackets, numbers ("1,000
+    people", "3.5 mm", "10:30"), initials and abbreviations ("U.S. flag", "Mt. Fuji") are not cut.
+
+    Args:
+        text: of a query.
+
+    Example:
+        >>> split_phrases('Mt. Fuji at dawn, “雪，山”。1,000 people')
+        ['Mt. Fuji at dawn', '雪，山', '1,000 people']
+    """
+    return _cut(text, _PHRASE_END, unquoted)
+
+
+def split_texts(text: str) -> list[str]:
+    """Cut a field into texts: at semicolons and line ends, but not inside quotes."""
+    return _cut(text, _TEXT_END, str.strip)
+
+
+def unquoted(text: str) -> str:
+    """A text that is quoted as a whole without its quotes, others as they are."""
+    bare = text.strip()
+    found = _SPOKEN.fullmatch(bare)
+    return bare[1:-1].strip() if found and bare[1:-1].strip() else bare
+
+
+def _cut(text: str, ends: re.Pattern[str], clean: Callable[[str], str]) -> list[str]:
+    covered = [found.span() for found in _SPOKEN.finditer(text)]
+    start = 0
+    for line in text.split("\n"):
+        covered += [*_bracketed(text, start, start + len(line)), *_numbers(text, start, start + len(line))]
+        start += len(line) + 1
+    pieces, start = [], 0
+    for found in ends.finditer(text):
+        inside = any(low <= found.start() < high for low, high in covered)
+        if not inside and not (found[0] == "." and _is_short(text[start : found.start()], text[found.end() :])):
+            pieces.append(text[start : found.start()])
+            start = found.end()
+    pieces.append(text[start:])
+    return [kept for piece in pieces if (kept := clean(piece))]
+
+
+def _is_short(before: str, after: str) -> bool:
+    """Whether the full stop between two texts belongs to the word before it and ends no sentence."""
+    words = before.split()
+    word = words[-1].lower() if words else ""
+    if not after.strip():
+        return "." in word or (len(word) == 1 and word.isalpha() and word.isascii())
+    if word in _NUMBERED:
+        return after.lstrip()[:1].isdigit()
+    return _SHORT.fullmatch(word) is not None or "." in word or (len(word) == 1 and word.isalpha() and word.isascii())
 
 
 def _next(text: str, start: int, is_known: Callable[[str], bool] | None) -> tuple[str, int]:

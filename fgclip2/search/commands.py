@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -78,7 +79,8 @@ class IndexArguments:
 class SearchArguments:
     """Find pictures by what is in them, small things too, in English and Chinese.
 
-    Several texts, and the parts of one between commas, must all be in a picture.
+    Several texts, and the parts of one between commas, must all be in a picture. Quotes inside a text keep a phrase
+    whole: '"red car, blue roof", dog'.
     """
 
     index: Annotated[Path, tyro.conf.Positional]
@@ -87,6 +89,8 @@ class SearchArguments:
     """What to look for, each in quotes."""
     minus: tuple[str, ...] = ()
     """Texts to take away from it."""
+    cut: bool = True
+    """Take the parts of a text between commas and full stops apart; --no-cut looks for every text as it is."""
     image: Path | None = None
     """Look for pictures like this one, in place of texts."""
     box: tuple[float, float, float, float] | None = None
@@ -120,7 +124,7 @@ class SearchArguments:
 
         if not self.texts and self.image is None:
             raise Fgclip2Error('nothing to look for; give texts ("a red car" "黑猫") or --image')
-        query = Query(self.texts, self.minus, self.image, self.box)
+        query = Query(self.texts, self.minus, self.image, self.box, cut=self.cut)
         conditions = [parse_condition(text) for text in self.where]
         model = load_model(self.model or Manifest.read(self.index).model_name)
         index = Index.open(self.index, model, root=self.root, verify=self.verify)
@@ -131,6 +135,8 @@ class SearchArguments:
         else:
             for number, hit in enumerate(hits, 1):
                 print(_line(number, hit))
+        if not len(hits):
+            print("no hits", file=sys.stderr if self.json else sys.stdout)
         if self.html is not None:
             hits.write_html(self.html)
             if not self.json:

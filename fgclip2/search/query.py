@@ -6,7 +6,6 @@ Whole pictures and regions live in two spaces, so a query has vectors in both: a
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
@@ -20,12 +19,11 @@ from fgclip2.images import ImageLike, open_image
 from fgclip2.processing import TextKind
 from fgclip2.search.lists import is_text
 from fgclip2.search.problems import QueryError
+from fgclip2.splitting import split_phrases, split_texts, unquoted
 
 if TYPE_CHECKING:
     from fgclip2.predictor import FGCLIP2
 
-_PARTS: Final = re.compile(r"[,，、;；。！？!?\n]+|\.(?=\s|$)")
-_TEXTS: Final = re.compile(r"[;；\n]+")
 _MOST_PARTS: Final = 32
 
 
@@ -33,9 +31,9 @@ _MOST_PARTS: Final = 32
 class Query:
     """A query: texts that must all hold, a picture, or a region of one.
 
-    A text is split at commas and at the ends of sentences, in both languages, and each part is looked for as a region
-    of its own. All parts of a short text must be there (the one found worst decides); a long caption counts as a whole
-    (the mean of its parts).
+    A text is split at commas and at the ends of sentences, in both languages, but not inside quotes: see
+    `fgclip2.splitting.split_phrases`. Each part is looked for as a region of its own. All parts of a short text must be
+    there (the one found worst decides); a long caption counts as a whole (the mean of its parts).
 
     Attributes:
         texts: what must be in the picture, English, Chinese or both.
@@ -43,6 +41,7 @@ class Query:
         image: a picture to find similar ones of.
         box: x1, y1, x2, y2 in pixels of ``image``: look for this region of it only.
         minus_weight: see ``minus``.
+        cut: split the texts; else each is one part.
 
     Raises:
         Fgclip2Error: neither texts nor a picture, or both; a box without a picture; something to take away from one.
@@ -53,6 +52,7 @@ class Query:
     image: ImageLike | None = None
     box: tuple[float, float, float, float] | None = None
     minus_weight: float = 0.5
+    cut: bool = True
 
     def __post_init__(self) -> None:
         given: tuple[object, object] = (self.texts, self.minus)
@@ -67,7 +67,7 @@ class Query:
         if self.minus and not self.texts:
             raise Fgclip2Error("a query takes a text away from a picture; only texts can be taken away from texts")
         for text in (*self.texts, *self.minus):
-            if not isinstance(text, str) or not _parts(text):
+            if not isinstance(text, str) or not self.parts(text):
                 raise QueryError(
                     f"a query has the text {text!r:.60}; every text must be a string with words in it",
                     f"查询含有文本 {text!r:.60}；每段文本都须含有文字",
@@ -77,12 +77,18 @@ class Query:
                     f"a query has the text {text!r:.60}, which is no UTF-8; type it again",
                     f"查询含有文本 {text!r:.60}，它不是有效的 UTF-8；请重新输入",
                 )
-        parts = sum(len(_parts(text)) for text in self.texts)
+        parts = sum(len(self.parts(text)) for text in self.texts)
         if parts > _MOST_PARTS:
             raise QueryError(
                 f"a query has {parts} parts between commas and full stops; give at most {_MOST_PARTS}: shorten it",
                 f"查询被逗号和句号分成 {parts} 段，至多 {_MOST_PARTS} 段；请缩短",
             )
+
+    def parts(self, text: str) -> list[str]:
+        """The parts of one of its texts, each to be found as a region."""
+        if self.cut:
+            return split_phrases(text)
+        return [unquoted(text)] if split_phrases(text) else []
 
     @classmethod
     def of(cls, query: str | Sequence[str] | Query) -> Query:
@@ -99,8 +105,7 @@ class Query:
             text: the texts that must all hold, such as ``"a red car, left; 黑猫"``, two of them.
             minus: the texts to take away; may be empty.
         """
-        first, second = ([part.strip() for part in _TEXTS.split(given) if part.strip()] for given in (text, minus))
-        return cls(tuple(first), tuple(second))
+        return cls(tuple(split_texts(text)), tuple(split_texts(minus)))
 
     @property
     def label(self) -> str:
@@ -151,11 +156,11 @@ def encode(query: Query, model: FGCLIP2, max_patches: int | None = None) -> Enco
         return _encode_picture(query, model, max_patches)
     counts = [model.processor.text.count(text) for text in query.texts]
     kind: Literal["short", "long"] = "long" if max(counts) > model.processor.text.lengths["short"] else "short"
-    parts = [part for text in query.texts for part in _parts(text)]
+    parts = [part for text in query.texts for part in query.parts(text)]
     # In a long caption the whole says more than its parts, of which each is about a detail.
     return EncodedQuery(
-        _embed(model, query.texts, query, kind),
-        _embed(model, parts, query, "box"),
+        _embed(model, list(map(unquoted, query.texts)), list(map(unquoted, query.minus)), query, kind),
+        _embed(model, parts, [part for text in query.minus for part in query.parts(text)], query, "box"),
         tuple(parts),
         kind,
         "mean" if kind == "long" else "all",
@@ -173,16 +178,12 @@ def _encode_picture(query: Query, model: FGCLIP2, max_patches: int | None) -> En
     return EncodedQuery(_numpy(vector), _numpy(part), (query.label,), "picture", "all", weight)
 
 
-def _embed(model: FGCLIP2, texts: Sequence[str], query: Query, kind: TextKind) -> np.ndarray:
+def _embed(model: FGCLIP2, texts: Sequence[str], minus: Sequence[str], query: Query, kind: TextKind) -> np.ndarray:
     vectors = _numpy(model.text_features(texts, kind=kind))
-    if query.minus:
-        vectors = vectors - query.minus_weight * _numpy(model.text_features(query.minus, kind=kind)).mean(0)
+    if minus:
+        vectors = vectors - query.minus_weight * _numpy(model.text_features(minus, kind=kind)).mean(0)
     return vectors
 
 
 def _numpy(tensor: Tensor) -> np.ndarray:
     return tensor.as_subclass(torch.Tensor).detach().cpu().numpy()
-
-
-def _parts(text: str) -> list[str]:
-    return [part.strip() for part in _PARTS.split(text) if part.strip()]

@@ -35,6 +35,21 @@ def test_a_text_is_split_in_both_languages(tiny: fgclip2.FGCLIP2, text: str, par
     np.testing.assert_allclose(encoded.parts, numpy(tiny.text_features(parts, kind="box")), atol=1e-6)
 
 
+def test_quotes_numbers_and_the_option_keep_a_text_whole(tiny: fgclip2.FGCLIP2) -> None:
+    quoted = encode(Query(('"red car, blue roof"', "1,000 people"), minus=('"Mt. Fuji, dawn"', "雪，山")), tiny)
+    assert quoted.labels == ("red car, blue roof", "1,000 people")
+    for kind, minus, found in (
+        ("short", ["Mt. Fuji, dawn", "雪，山"], quoted.whole),
+        ("box", ["Mt. Fuji, dawn", "雪", "山"], quoted.parts),
+    ):
+        plus = numpy(tiny.text_features(["red car, blue roof", "1,000 people"], kind=kind))
+        taken = numpy(tiny.text_features(minus, kind=kind)).mean(0)
+        np.testing.assert_allclose(found, plus - 0.5 * taken, atol=1e-6)
+    assert encode(Query(("黑猫，白狗. a",), cut=False), tiny).labels == ("黑猫，白狗. a",)
+    with pytest.raises(Fgclip2Error, match="every text must be a string with words in it"):
+        Query((" ,。",), cut=False)
+
+
 def test_fields_are_split_at_semicolons_and_lines() -> None:
     query = Query.parse(" a red car, left; 黑猫；\n白狗 \n", "red；blue, dark;")
     assert (query.texts, query.minus) == (("a red car, left", "黑猫", "白狗"), ("red", "blue, dark"))
