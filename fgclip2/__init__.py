@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from fgclip2 import losses
     from fgclip2.config import Fgclip2Config, Fgclip2TextConfig, Fgclip2VisionConfig, preset
     from fgclip2.errors import Fgclip2Error
-    from fgclip2.features import DenseFeatures, TextFeatures
+    from fgclip2.features import DenseFeatures
     from fgclip2.fusion import FusionConfig, FusionInferencer, FusionRescorer
     from fgclip2.images import open_image
     from fgclip2.modeling import Fgclip2Model
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from fgclip2.search.hits import Hit, Hits
     from fgclip2.search.query import Query
     from fgclip2.search.search import Index
+    from fgclip2.spaces import Features, ImageFeatures, RegionFeatures, TextFeatures
     from fgclip2.tiles import TiledFinder, Tiling
     from fgclip2.visualize import draw_boxes, heat_map
     from fgclip2.vocabulary import Vocabulary
@@ -35,6 +36,7 @@ __version__: Final = "0.1.0"
 _HOME: Final = {
     "FGCLIP2": "predictor",
     "DenseFeatures": "features",
+    "Features": "spaces",
     "Fgclip2Config": "config",
     "Fgclip2Error": "errors",
     "Fgclip2Model": "modeling",
@@ -45,11 +47,13 @@ _HOME: Final = {
     "FusionRescorer": "fusion",
     "Hit": "search.hits",
     "Hits": "search.hits",
+    "ImageFeatures": "spaces",
     "ImageProcessor": "processing",
     "Index": "search.search",
     "Processor": "processing",
     "Query": "search.query",
-    "TextFeatures": "features",
+    "RegionFeatures": "spaces",
+    "TextFeatures": "spaces",
     "TextProcessor": "processing",
     "TiledFinder": "tiles",
     "Tiling": "tiles",
@@ -66,6 +70,7 @@ _MODULES: Final = ("data", "evaluation", "losses", "search", "train")
 __all__ = [
     "FGCLIP2",
     "DenseFeatures",
+    "Features",
     "Fgclip2Config",
     "Fgclip2Error",
     "Fgclip2Model",
@@ -76,10 +81,12 @@ __all__ = [
     "FusionRescorer",
     "Hit",
     "Hits",
+    "ImageFeatures",
     "ImageProcessor",
     "Index",
     "Processor",
     "Query",
+    "RegionFeatures",
     "TextFeatures",
     "TextProcessor",
     "TiledFinder",

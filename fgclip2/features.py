@@ -1,15 +1,13 @@
-"""The values that leave the model: ``DenseFeatures`` of a picture, and ``TextFeatures`` that know their head.
+"""``DenseFeatures`` of a picture: its patches, the regions of boxes, and how similar they are to texts.
 
-Dense and region features live in the space of *box* texts; whole-picture features in that of *short* and *long* texts.
-Cosines across the two are meaningless but look plausible, so text features carry the head they came from and
-``DenseFeatures.similarity`` refuses the wrong ones.
+They live in the space of *box* texts; see `fgclip2.spaces`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -17,9 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fgclip2.errors import Fgclip2Error
+from fgclip2.spaces import Features, ImageFeatures, RegionFeatures, TextFeatures, check_same_space, plain
 
-if TYPE_CHECKING:
-    from fgclip2.processing import TextKind
+__all__ = [
+    "Boxes", "DenseFeatures", "Features", "ImageFeatures", "RegionFeatures", "TextFeatures", "check_boxes", "roi_grids",
+    "roi_means",
+]  # fmt: skip
 
 Boxes: TypeAlias = "Tensor | np.ndarray | Sequence[Sequence[float]]"
 
@@ -28,66 +29,14 @@ _WEIGHTS = 1 << 24  # numbers of a matrix of weights, boxes by cells, that is he
 _SLACK = 1.0
 """Pixels by which a box may leave its picture: annotation tools round, and COCO itself has such boxes."""
 
-# What returns the same embeddings, or some of them, and so keeps their kind. Everything else (scores, sums, ...)
-# becomes a plain tensor.
-_KEEPS_KIND = frozenset(
-    {
-        Tensor.__getitem__,
-        Tensor.to,
-        Tensor.cpu,
-        Tensor.cuda,
-        Tensor.float,
-        Tensor.half,
-        Tensor.bfloat16,
-        Tensor.double,
-        Tensor.clone,
-        Tensor.detach,
-        Tensor.contiguous,
-        Tensor.index_select,
-    }
-)
-
-
-class TextFeatures(Tensor):
-    """Text embeddings (T, D) that remember their head in ``kind``: ``"short"``, ``"long"`` or ``"box"``.
-
-    An ordinary tensor in every other way: arithmetic gives plain tensors, slices and copies keep the kind, and pickling
-    or ``torch.save`` stores a plain tensor.
-    """
-
-    kind: TextKind
-
-    @classmethod
-    def of(cls, features: Tensor, kind: TextKind) -> TextFeatures:
-        """Mark ``features`` (T, D) as coming from head ``kind``; shares their memory."""
-        marked = features.as_subclass(cls)
-        marked.kind = kind
-        return marked
-
-    @classmethod
-    def __torch_function__(
-        cls, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        with torch._C.DisableTorchFunctionSubclass():
-            result = func(*args, **(kwargs or {}))
-            if func in _KEEPS_KIND and isinstance(args[0], cls) and hasattr(args[0], "kind"):
-                return cls.of(result, args[0].kind)
-            return result.as_subclass(Tensor) if isinstance(result, cls) else result
-
-    def __deepcopy__(self, memo: Any) -> TextFeatures:
-        return self.clone()  # type: ignore[return-value]
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        # Or torch.load(weights_only=True) would refuse what a user saved, for the sake of this class's name.
-        return self.as_subclass(Tensor).__reduce_ex__(protocol)
-
 
 @dataclass(frozen=True, eq=False)
 class DenseFeatures:
     """Language-aligned features of every patch of one picture: encode once, ask many things.
 
     Attributes:
-        map: (h, w, D) float32, every vector of unit length; row 0 is the top of the picture.
+        map: (h, w, D) float32, every vector of unit length; row 0 is the top of the picture. It becomes
+            `RegionFeatures`: a product with whole-image features or other texts than ``box`` ones is refused.
         image_size: width and height of the upright picture in pixels; boxes are given in these.
         norms: (h, w) float32, length of every vector before it was made unit length, or ``None`` for all equal. The
             released model pools regions before normalising, so ``regions`` needs them to agree with it.
@@ -115,6 +64,7 @@ class DenseFeatures:
             raise Fgclip2Error(
                 f"image_size is {self.image_size}; it must be (width, height) in pixels, each at least 1"
             )
+        object.__setattr__(self, "map", self.map.as_subclass(RegionFeatures))
 
     @classmethod
     def from_tokens(cls, tokens: Tensor, grid: tuple[int, int], image_size: tuple[int, int]) -> DenseFeatures:
@@ -136,7 +86,7 @@ class DenseFeatures:
         """Rows and columns (h, w) of the map."""
         return self.map.shape[0], self.map.shape[1]
 
-    def regions(self, boxes: Boxes) -> Tensor:
+    def regions(self, boxes: Boxes) -> RegionFeatures:
         """Features of boxes: RoIAlign to 1x1, aligned, adaptive sampling, in grid coordinates (as released).
 
         Args:
@@ -151,41 +101,36 @@ class DenseFeatures:
         checked = check_boxes(boxes, self.image_size).to(self.map.device)
         (rows, columns), (width, height) = self.grid, self.image_size
         scale = checked.new_tensor([columns / width, rows / height] * 2)
-        values = self.map if self.norms is None else self.map * self.norms[..., None]
-        return F.normalize(roi_means(values, checked * scale), dim=-1)
+        values = plain(self.map) if self.norms is None else plain(self.map) * self.norms[..., None]
+        return F.normalize(roi_means(values, checked * scale), dim=-1).as_subclass(RegionFeatures)
 
     def similarity(self, text: Tensor) -> Tensor:
         """Cosine of every patch to every text.
 
         Args:
-            text: (T, D) or (D,) unit-length embeddings of ``kind="box"``. Features that say they come from another head
+            text: (T, D) or (D,) unit-length embeddings of ``kind="box"``, or of regions. Features of the other space
                 are refused; a plain tensor is taken at its word.
 
         Returns:
             (T, h, w) float32, -1..1.
 
         Raises:
-            Fgclip2Error: another head's features, or another width D.
+            Fgclip2Error: features of the other space, or another width D.
         """
         if not isinstance(text, Tensor):
             raise Fgclip2Error(
                 f"similarity() takes text features, not {type(text).__name__}; give "
                 "model.text_features(['a red car'], kind='box')"
             )
-        kind = getattr(text, "kind", "box")
-        if kind != "box":
-            raise Fgclip2Error(
-                f"these text features come from the {kind!r} head, which pairs with whole pictures; dense and region "
-                "features pair with text_features(texts, kind='box')"
-            )
-        matrix = text.as_subclass(Tensor).to(self.map)
+        check_same_space(self.map, text)
+        matrix = plain(text).to(plain(self.map))
         matrix = matrix[None] if matrix.ndim == 1 else matrix
         if matrix.ndim != 2 or matrix.shape[1] != self.map.shape[2]:
             raise Fgclip2Error(
                 f"text features of shape {tuple(text.shape)} for a map of width {self.map.shape[2]}; they must be (T, "
                 f"{self.map.shape[2]}): use the text features of the same model"
             )
-        return torch.einsum("td,yxd->tyx", matrix, self.map)
+        return torch.einsum("td,yxd->tyx", matrix, plain(self.map))
 
     def similarity_map(self, text: Tensor) -> Tensor:
         """``similarity`` enlarged to the picture: (T, H, W), bilinear; arguments and errors as there."""

@@ -12,6 +12,7 @@ from PIL import Image
 
 from fgclip2.errors import Fgclip2Error
 from fgclip2.features import DenseFeatures
+from fgclip2.spaces import plain
 
 if TYPE_CHECKING:
     from fgclip2.predictor import FGCLIP2
@@ -124,7 +125,7 @@ def patch_box(features: DenseFeatures, x: float, y: float) -> tuple[float, float
 def self_similarity(features: DenseFeatures, x: float, y: float) -> np.ndarray:
     """(h, w) float32 cosines of every patch to the one at a pixel, which has 1 itself; errors as ``patch_at``."""
     row, column = patch_at(features, x, y)
-    return torch.einsum("yxd,d->yx", features.map, features.map[row, column]).cpu().numpy()
+    return torch.einsum("yxd,d->yx", plain(features.map), plain(features.map)[row, column]).cpu().numpy()
 
 
 def connected_regions(mask: Any, values: Any) -> list[Region]:

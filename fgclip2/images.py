@@ -89,9 +89,10 @@ def open_image(image: ImageLike, *, max_pixels: int = MAX_PIXELS) -> Image.Image
         return _from_array(image, "array", max_pixels)
     if hasattr(image, "detach") and hasattr(image, "numpy"):  # a torch tensor, without importing torch
         return _from_tensor(image, max_pixels)
+    several = "; this takes one picture at a time" if type(image).__name__ in ("list", "tuple") else ""
     raise Fgclip2Error(
         f"cannot read a picture from {type(image).__name__}; give a path, bytes, a PIL.Image, or a (H, W, 3) uint8 "
-        "array or tensor"
+        f"array or tensor{several}"
     )
 
 
@@ -262,7 +263,7 @@ def _wrong_array(kind: str, shape: tuple[int, ...], dtype: str) -> str:
     elif len(shape) == 2:
         hints.append("repeat the grey channel three times, or pass a PIL.Image")
     elif len(shape) == 4:
-        hints.append("pass several pictures as a list")
+        hints.append("this takes one picture: give array[0], array[1] and so on one by one")
     if "uint8" not in dtype:
         hints.append("scale floats in 0..1 by 255 and convert to uint8" if "float" in dtype else "convert to uint8")
     return f"{message}; {'; '.join(hints)}" if hints else message

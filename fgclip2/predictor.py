@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast, overload
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from torch import Tensor
 from fgclip2.ahead import map_ahead
 from fgclip2.cpu import has_bf16, warn_if_emulated
 from fgclip2.errors import Fgclip2Error
-from fgclip2.features import Boxes, DenseFeatures, TextFeatures
+from fgclip2.features import Boxes, DenseFeatures, ImageFeatures, RegionFeatures, TextFeatures
 from fgclip2.identity import Unchanged, hash_of_files, hash_of_tensors
 from fgclip2.images import ImageLike, open_image
 from fgclip2.network import Network, read_config, read_network
@@ -164,7 +164,7 @@ class FGCLIP2:
         *,
         max_patches: int | None = None,
         batch_size: int | None = None,
-    ) -> Tensor:
+    ) -> ImageFeatures:
         """Features of whole pictures, to compare with ``short`` and ``long`` texts.
 
         Pictures of one patch budget are computed together, whatever their order; a generator is read as it goes, and at
@@ -172,12 +172,12 @@ class FGCLIP2:
 
         Args:
             images: one picture, or a list or generator of them: path, bytes, ``PIL.Image``, (H, W, 3) uint8 array or
-                tensor, in any mixture of sizes.
+                tensor, in any mixture of sizes; or (N, H, W, 3).
             max_patches: patch budget of every picture, 1 to 16,384; ``None`` takes each one's own bucket.
             batch_size: pictures a batch; ``None`` takes up to 32, fewer for large budgets and on a processor.
 
         Returns:
-            (N, D) in the order given; N is 1 for one picture.
+            (N, D) in the order given; N is 1 for one picture. A product with ``box`` texts is refused.
 
         Raises:
             Fgclip2Error: a picture cannot be read (the message has its index), or an argument cannot be used.
@@ -190,8 +190,8 @@ class FGCLIP2:
                 pooled = network.pool(network.encode_image(**self.model_inputs(inputs)))
             rows.update(zip(indices, _unit(pooled), strict=True))
         if not rows:
-            return torch.zeros(0, self.width, device=self.device)
-        return torch.stack([rows[index] for index in range(len(rows))])
+            return torch.zeros(0, self.width, device=self.device).as_subclass(ImageFeatures)
+        return torch.stack([rows[index] for index in range(len(rows))]).as_subclass(ImageFeatures)
 
     def text_features(
         self, texts: str | Iterable[str], kind: TextKind = "short", *, batch_size: int | None = None
@@ -225,50 +225,64 @@ class FGCLIP2:
             ]
         return TextFeatures.of(_unit(torch.cat(parts))[inverse.to(self.device)], kind)
 
-    def dense_features(self, image: ImageLike, *, max_patches: int | None = None) -> DenseFeatures:
-        """Features of every patch of one picture, to compare with ``box`` texts.
+    @overload
+    def dense_features(  # type: ignore[overload-overlap]  # a path is an iterable of letters too
+        self, image: ImageLike, *, max_patches: int | None = None, batch_size: int | None = None
+    ) -> DenseFeatures: ...
+    @overload
+    def dense_features(
+        self, image: Iterable[ImageLike], *, max_patches: int | None = None, batch_size: int | None = None
+    ) -> list[DenseFeatures]: ...
+    def dense_features(
+        self,
+        image: ImageLike | Iterable[ImageLike],
+        *,
+        max_patches: int | None = None,
+        batch_size: int | None = None,
+    ) -> DenseFeatures | list[DenseFeatures]:
+        """Features of every patch of one picture or of several, to compare with ``box`` texts.
 
         Args:
-            image: path, bytes, ``PIL.Image``, or (H, W, 3) uint8 array or tensor.
+            image: path, bytes, ``PIL.Image``, or (H, W, 3) uint8 array or tensor; or a list or generator of these, or
+                (N, H, W, 3), which are computed in batches.
             max_patches: patch budget, 1 to 16,384 (2,048 px square); more patches show smaller things. ``None`` takes
                 the picture's own bucket, at most 1,024.
+            batch_size: pictures a batch, as in ``image_features``.
+
+        Returns:
+            Of one picture its features, of several a list in the order given.
 
         Raises:
-            Fgclip2Error: the picture or ``max_patches`` cannot be used.
+            Fgclip2Error: a picture, ``max_patches`` or ``batch_size`` cannot be used.
+
+        Example:
+            >>> import numpy as np, fgclip2
+            >>> model = fgclip2.load("tiny")
+            >>> image = np.zeros((64, 96, 3), np.uint8)
+            >>> model.dense_features(image, max_patches=24).map.shape
+            torch.Size([4, 6, 64])
+            >>> len(model.dense_features([image, image]))
+            2
         """
-        opened = open_image(image)
+        _check_batch_size(batch_size)
+        if not _is_one(image):
+            found = dict(self._dense_features(_listed(image), max_patches, batch_size))
+            return [found[index] for index in range(len(found))]
+        opened = open_image(image)  # type: ignore[arg-type]
         processor = self.processor.image
         budget = processor.budget([opened], max_patches)
         inputs = processor.collate([processor.patches(opened, budget)], self._length(budget))
-        with torch.inference_mode():
-            network = self._network
-            tokens = network.dense(network.encode_image(**self.model_inputs(inputs)))
-        rows, columns = inputs["spatial_shapes"][0].tolist()
-        return DenseFeatures.from_tokens(tokens[0], (rows, columns), opened.size)
+        return next(_dense(self._dense_tokens(inputs), inputs, [opened.size]))
 
     def dense_features_of(
         self, images: Iterable[ImageLike], *, max_patches: int | None = None, batch_size: int | None = None
     ) -> list[DenseFeatures]:
-        """``dense_features`` of several pictures, computed in batches; arguments as in ``image_features``.
-
-        Returns:
-            One a picture, in the order given; all are held.
-
-        Raises:
-            Fgclip2Error: as ``image_features``.
-        """
-        _check_batch_size(batch_size)
-        found: dict[int, DenseFeatures] = {}
-        for indices, sizes, inputs in self._batches(_listed(images), max_patches, batch_size):
-            with torch.inference_mode():
-                network = self._network
-                tokens = network.dense(network.encode_image(**self.model_inputs(inputs)))
-            found.update(zip(indices, _dense(tokens, inputs, sizes), strict=True))
-        return [found[index] for index in range(len(found))]
+        """``dense_features`` of several pictures, always as a list; arguments and errors as there."""
+        return self.dense_features(list(_listed(images)), max_patches=max_patches, batch_size=batch_size)
 
     def image_and_dense_features(
         self, images: Iterable[ImageLike], *, max_patches: int | None = None, batch_size: int | None = None
-    ) -> Iterator[tuple[int, Tensor, DenseFeatures]]:
+    ) -> Iterator[tuple[int, ImageFeatures, DenseFeatures]]:
         """Both features of many pictures, from one pass of the tower each; arguments as in ``image_features``.
 
         Yields:
@@ -284,11 +298,60 @@ class FGCLIP2:
                 network = self._network
                 encoding = network.encode_image(**self.model_inputs(inputs))
                 pooled, tokens = network.pool(encoding), network.dense(encoding)
-            yield from zip(indices, _unit(pooled), _dense(tokens, inputs, sizes), strict=True)
+            whole = _unit(pooled).as_subclass(ImageFeatures)
+            yield from zip(indices, whole, _dense(tokens, inputs, sizes), strict=True)
 
-    def region_features(self, image: ImageLike, boxes: Boxes, *, max_patches: int | None = None) -> Tensor:
-        """Features (M, D) of boxes (M, 4) x1, y1, x2, y2 in pixels; see ``DenseFeatures.regions``."""
-        return self.dense_features(image, max_patches=max_patches).regions(boxes)
+    @overload
+    def region_features(
+        self, image: ImageLike, boxes: Boxes, *, max_patches: int | None = None, batch_size: int | None = None
+    ) -> RegionFeatures: ...
+    @overload
+    def region_features(
+        self,
+        image: Iterable[ImageLike],
+        boxes: Sequence[Boxes],
+        *,
+        max_patches: int | None = None,
+        batch_size: int | None = None,
+    ) -> list[RegionFeatures]: ...
+    def region_features(
+        self,
+        image: ImageLike | Iterable[ImageLike],
+        boxes: Boxes | Sequence[Boxes],
+        *,
+        max_patches: int | None = None,
+        batch_size: int | None = None,
+    ) -> RegionFeatures | list[RegionFeatures]:
+        """Features of boxes of one picture or of several; see ``DenseFeatures.regions``.
+
+        Args:
+            image: as of ``dense_features``.
+            boxes: (M, 4) x1, y1, x2, y2 in pixels; of several pictures a list of these, one for each.
+            max_patches, batch_size: as of ``dense_features``.
+
+        Returns:
+            (M, D), of several pictures a list of these.
+
+        Raises:
+            Fgclip2Error: as ``dense_features`` and ``DenseFeatures.regions``, or not one (M, 4) for each picture.
+        """
+        if _is_one(image):
+            one = cast("ImageLike", image)
+            return self.dense_features(one, max_patches=max_patches).regions(cast("Boxes", boxes))
+        _check_batch_size(batch_size)
+        listed = list(_listed(image))
+        if not isinstance(boxes, Iterable) or len(listed) != len(each := list(boxes)):
+            count = len(each) if isinstance(boxes, Iterable) else repr(boxes)
+            raise Fgclip2Error(
+                f"{len(listed)} pictures and boxes of {count}; give a list with one (M, 4) for each picture"
+            )
+        found: dict[int, RegionFeatures] = {}
+        for index, dense in self._dense_features(listed, max_patches, batch_size):
+            try:
+                found[index] = dense.regions(each[index])
+            except Fgclip2Error as error:
+                raise Fgclip2Error(f"image {index}: {error}") from error
+        return [found[index] for index in range(len(found))]
 
     def similarity_map(self, image: ImageLike, texts: str | Iterable[str], *, max_patches: int | None = None) -> Tensor:
         """Cosine of every pixel to every text: (T, H, W) at the picture's size; texts go through the ``box`` head."""
@@ -325,6 +388,19 @@ class FGCLIP2:
     def _tokens_a_batch(self) -> tuple[int, int]:
         """Patches and text tokens that are computed at a time, unless a batch size is asked for."""
         return _TOKENS_A_BATCH["cpu" if self.device.type == "cpu" else "accelerator"]
+
+    def _dense_tokens(self, inputs: dict[str, Tensor]) -> Tensor:
+        """(B, L, D) of a batch."""
+        with torch.inference_mode():
+            tokens: Tensor = self._network.dense(self._network.encode_image(**self.model_inputs(inputs)))
+        return tokens
+
+    def _dense_features(
+        self, images: Iterable[ImageLike], max_patches: int | None, batch_size: int | None
+    ) -> Iterator[tuple[int, DenseFeatures]]:
+        """Numbers and features of pictures, as batches are done."""
+        for indices, sizes, inputs in self._batches(images, max_patches, batch_size):
+            yield from zip(indices, _dense(self._dense_tokens(inputs), inputs, sizes), strict=True)
 
     @staticmethod
     def _opened(index: int, image: ImageLike) -> Image.Image:
@@ -399,8 +475,16 @@ def load(
     return _open(resolve(name, exports=True), device, dtype, None if name is None else os.fspath(name))
 
 
-def dense_features(image: ImageLike, *, max_patches: int | None = None) -> DenseFeatures:
-    """``fgclip2.load().dense_features(image)``: dense features of one picture by the default model, loaded once."""
+@overload
+def dense_features(  # type: ignore[overload-overlap]
+    image: ImageLike, *, max_patches: int | None = None
+) -> DenseFeatures: ...
+@overload
+def dense_features(image: Iterable[ImageLike], *, max_patches: int | None = None) -> list[DenseFeatures]: ...
+def dense_features(
+    image: ImageLike | Iterable[ImageLike], *, max_patches: int | None = None
+) -> DenseFeatures | list[DenseFeatures]:
+    """``fgclip2.load().dense_features(image)``: of one picture or several, by the default model, loaded once."""
     return load().dense_features(image, max_patches=max_patches)
 
 
@@ -479,11 +563,16 @@ def _has_bf16(device: torch.device) -> bool:
     return device.type == "cpu" and has_bf16()
 
 
+def _is_one(images: ImageLike | Iterable[ImageLike]) -> bool:
+    """Whether these are one picture, or what cannot be any."""
+    if isinstance(images, (np.ndarray, Tensor)):
+        return images.ndim != 4
+    single = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image)
+    return isinstance(images, single) or not isinstance(images, Iterable)
+
+
 def _listed(images: ImageLike | Iterable[ImageLike]) -> Iterable[ImageLike]:
-    single = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image, np.ndarray, Tensor)
-    if isinstance(images, single) or not isinstance(images, Iterable):
-        return [images]  # type: ignore[list-item]
-    return images
+    return [images] if _is_one(images) else images  # type: ignore[list-item,return-value]
 
 
 def _check_batch_size(batch_size: int | None) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fgclip2.errors import Fgclip2Error
 from fgclip2.extras import need
-from fgclip2.features import DenseFeatures, TextFeatures
+from fgclip2.features import DenseFeatures, ImageFeatures, TextFeatures
 from fgclip2.graphs import HEADS, Head
 from fgclip2.images import ImageLike
 from fgclip2.once import locked_property
@@ -280,26 +280,18 @@ class ExportedModel(FGCLIP2):
         *,
         max_patches: int | None = None,
         batch_size: int | None = None,
-    ) -> Tensor:
+    ) -> ImageFeatures:
         """As ``FGCLIP2.image_features``; needs the ``image`` head."""
         self._network.require("image")
         return super().image_features(images, max_patches=max_patches, batch_size=batch_size)
 
-    def dense_features(self, image: ImageLike, *, max_patches: int | None = None) -> DenseFeatures:
-        """As ``FGCLIP2.dense_features``; needs the ``dense`` head."""
+    def _dense_tokens(self, inputs: dict[str, Tensor]) -> Tensor:
         self._network.require("dense")
-        return super().dense_features(image, max_patches=max_patches)
-
-    def dense_features_of(
-        self, images: Iterable[ImageLike], *, max_patches: int | None = None, batch_size: int | None = None
-    ) -> list[DenseFeatures]:
-        """As ``FGCLIP2.dense_features_of``; needs the ``dense`` head."""
-        self._network.require("dense")
-        return super().dense_features_of(images, max_patches=max_patches, batch_size=batch_size)
+        return super()._dense_tokens(inputs)
 
     def image_and_dense_features(
         self, images: Iterable[ImageLike], *, max_patches: int | None = None, batch_size: int | None = None
-    ) -> Iterator[tuple[int, Tensor, DenseFeatures]]:
+    ) -> Iterator[tuple[int, ImageFeatures, DenseFeatures]]:
         """As ``FGCLIP2.image_and_dense_features``; needs both heads."""
         self._network.require("image", "dense")
         return super().image_and_dense_features(images, max_patches=max_patches, batch_size=batch_size)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,10 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torchvision.ops import roi_align
 
+import fgclip2
 from fgclip2.errors import Fgclip2Error
-from fgclip2.features import DenseFeatures, TextFeatures, check_boxes, roi_grids, roi_means
+from fgclip2.features import DenseFeatures, check_boxes, roi_grids, roi_means
+from fgclip2.spaces import Features, ImageFeatures, RegionFeatures, TextFeatures
 
 
 def dense(rows: int = 4, columns: int = 6, width: int = 8, size: tuple[int, int] = (96, 64)) -> DenseFeatures:
@@ -149,7 +152,7 @@ class TestPairing:
     def test_the_wrong_head_is_refused(self, kind: str):
         text = TextFeatures.of(torch.eye(8), kind)  # type: ignore[arg-type]
         for marked in (text, text[:2], text[0], text.float().to("cpu").clone(), copy.deepcopy(text)):
-            with pytest.raises(Fgclip2Error, match=f"'{kind}' head.*kind='box'"):
+            with pytest.raises(Fgclip2Error, match=f"kind {kind!r} live in two spaces.*kind='box'"):
                 dense().similarity(marked)
 
     def test_the_box_head_and_plain_tensors_are_taken(self):
@@ -162,12 +165,71 @@ class TestPairing:
         with pytest.raises(Fgclip2Error, match=r"shape \(2, 9\).*\(T, 8\)"):
             dense().similarity(torch.zeros(2, 9))
 
-    def test_arithmetic_gives_plain_tensors(self):
+    def test_scores_are_plain_and_embeddings_keep_their_kind(self):
         text = TextFeatures.of(torch.eye(4), "short")
-        for result in (text @ text.T, text * 2, text.sum(), torch.cat([text, text]), text.softmax(-1)):
+        for result in (text @ text.T, text + 2, text.sum(), text.mean(0), text.softmax(-1), text * text):
             assert type(result) is torch.Tensor
-        assert type(text[1:]) is TextFeatures
+        kept = [text[1:], text.T, text.mT, text * 2, 2 * text, text / text.norm(dim=-1, keepdim=True), text[None]]
+        kept += [torch.cat([text, text]), torch.stack([text, text]), F.normalize(text, dim=-1), *text, *text.split(2)]
+        for result in kept:
+            assert type(result) is TextFeatures
+            assert (result.kind, result.space) == ("short", "image")
+        assert type(torch.cat([text, TextFeatures.of(torch.eye(4), "box")])) is torch.Tensor
         assert np.array_equal(np.asarray(text), np.eye(4))
+
+    @pytest.mark.parametrize("kind", ["short", "long", "box"])
+    @pytest.mark.parametrize("space", [ImageFeatures, RegionFeatures])
+    def test_every_product_across_the_two_spaces_is_refused(self, space: type[Features], kind: str):
+        rng = torch.Generator().manual_seed(0)
+        values, texts = torch.randn(3, 4, generator=rng), torch.randn(2, 4, generator=rng)
+        ours, text = values.as_subclass(space), TextFeatures.of(texts, kind)  # type: ignore[arg-type]
+        products: list[Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = [
+            lambda a, b: a @ b.T,
+            lambda a, b: (b @ a.T).T,
+            lambda a, b: 100 * a @ b.t(),
+            lambda a, b: torch.matmul(a / a.norm(dim=-1, keepdim=True), b.mT),
+            lambda a, b: torch.einsum("nd,td->nt", a, b),
+            lambda a, b: torch.einsum("nd,td->nt", [a, b]),
+            lambda a, b: F.cosine_similarity(a[:, None], b[None], dim=-1),
+            lambda a, b: F.linear(a, b),
+            lambda a, b: (a[:, None] * b[None]).sum(-1),
+            lambda a, b: torch.stack([torch.stack([row.dot(other) for other in b]) for row in a]),
+            lambda a, b: torch.cdist(F.normalize(torch.cat([a]), dim=-1), b),
+            lambda a, b: torch.tensordot(a, b, dims=([1], [1])),
+        ]
+        fits = (space is RegionFeatures) == (kind == "box")
+        for product in products:
+            if fits:
+                found = product(ours, text)
+                assert type(found) is torch.Tensor
+                assert torch.equal(found, product(values, texts))
+                continue
+            with pytest.raises(Fgclip2Error, match=f"text features of kind {kind!r} .*live in two spaces"):
+                product(ours, text)
+            assert torch.equal(product(values, text), product(values, texts))  # a plain tensor is taken at its word
+
+    def test_what_the_model_gives_knows_its_space(self, tiny: fgclip2.FGCLIP2):
+        image = np.zeros((64, 64, 3), np.uint8)
+        short, box = (tiny.text_features(["狗", "dog"], kind=kind) for kind in ("short", "box"))
+        dense = tiny.dense_features(image)
+        region = tiny.region_features(image, [[0, 0, 32, 32]])
+        whole = tiny.image_features(image)
+        assert [tuple(scores.shape) for scores in (whole @ short.T, region @ box.T, dense.map @ box.T)] == [
+            *((1, 2), (1, 2)),
+            (*dense.grid, 2),
+        ]
+        assert torch.equal(dense.similarity(region)[0], dense.similarity(region.as_subclass(torch.Tensor))[0])
+        for one, other in (
+            (whole, box),
+            (region, short),
+            (dense.map, short),
+            (whole, region),
+            (dense.map[0, 0], whole),
+        ):
+            with pytest.raises(Fgclip2Error, match="live in two spaces"):
+                one @ other.T
+        with pytest.raises(Fgclip2Error, match="image features and region features|region features and image features"):
+            dense.similarity(whole)
 
     def test_saving_needs_no_class_of_ours(self):
         stream = io.BytesIO()

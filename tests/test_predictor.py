@@ -150,6 +150,41 @@ class TestDense:
         with pytest.raises(Fgclip2Error, match="kind='box'"):
             tiny.dense_features(pictures()[0]).similarity(tiny.text_features(["黑猫"]))
 
+    def test_lists_give_lists(self, tiny: FGCLIP2):
+        """In batches; of one shape also as one array, and whatever may be read once only."""
+        images = pictures()
+        singly = [tiny.dense_features(image) for image in images]
+        boxes = [
+            [[0, 0, 20, 20]],
+            np.zeros((0, 4)),
+            [[5, 5, 30, 30], [0, 0, 9, 9]],
+            *[[[0, 0, 1, 8]]] * (len(images) - 3),
+        ]
+        for given in (images, tuple(images), iter(images)):
+            found = tiny.dense_features(given, batch_size=2)
+            assert [one.image_size for one in found] == [one.image_size for one in singly]
+            for one, other in zip(found, singly, strict=True):
+                torch.testing.assert_close(one.map, other.map, atol=SAME, rtol=0)
+        for one, dense, own in zip(tiny.region_features(images, boxes), singly, boxes, strict=True):
+            torch.testing.assert_close(one, dense.regions(own), atol=SAME, rtol=0)
+        assert (tiny.dense_features([]), tiny.region_features([], [])) == ([], [])
+        stacked = np.random.default_rng(0).integers(0, 256, (3, 40, 60, 3), dtype=np.uint8)
+        for given in (stacked, torch.from_numpy(stacked)):
+            assert tiny.image_features(given).shape == (3, tiny.width)
+            for one, array in zip(tiny.dense_features(given), stacked, strict=True):
+                torch.testing.assert_close(one.map, tiny.dense_features(array).map, atol=SAME, rtol=0)
+
+    def test_boxes_that_do_not_go_with_the_pictures_are_named(self, tiny: FGCLIP2):
+        images = pictures()[:2]
+        for boxes, told in (
+            ([[[0, 0, 9, 9]]], "2 pictures and boxes of 1; give a list with one"),
+            ([[[0, 0, 9, 9]], [[0, 0, 9999, 9]]], "image 1: box 0 .* leaves the picture"),
+            ([[0, 0, 9, 9], [0, 0, 9, 9]], "image [01]: .*put the single box in a list"),
+            (3, "2 pictures and boxes of 3"),
+        ):
+            with pytest.raises(Fgclip2Error, match=told):
+                tiny.region_features(images, boxes)  # type: ignore[arg-type]
+
 
 class TestTexts:
     @pytest.mark.parametrize("kind", ["short", "long", "box"])

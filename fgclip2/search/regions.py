@@ -16,6 +16,7 @@ from torch import Tensor
 
 from fgclip2.features import Boxes, DenseFeatures
 from fgclip2.search.config import RegionConfig
+from fgclip2.spaces import plain
 
 _GROWTH: Final = 1.42
 """From one size of windows to the next: their areas double."""
@@ -70,7 +71,7 @@ def window_features(features: DenseFeatures, cells: Tensor) -> Tensor:
     Returns:
         (N, D) float32, unit length, on the features' device.
     """
-    values = features.map if features.norms is None else features.map * features.norms[..., None]
+    values = plain(features.map) if features.norms is None else plain(features.map) * features.norms[..., None]
     return F.normalize(window_sums(values, cells), dim=-1).float()
 
 
@@ -91,7 +92,7 @@ class WindowScores:
 
     def __init__(self, features: DenseFeatures, smallest: int) -> None:
         self.features, self.cells = features, windows(features.grid, smallest)
-        values = features.map if features.norms is None else features.map * features.norms[..., None]
+        values = plain(features.map) if features.norms is None else plain(features.map) * features.norms[..., None]
         self._lengths = window_sums(values, self.cells).norm(dim=-1).clamp_min(1e-12)
 
     def best(self, vectors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
