@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -24,12 +24,14 @@ from fgclip2.errors import Fgclip2Error
 from fgclip2.extras import need
 from fgclip2.files import flush_folder, write_atomically
 from fgclip2.graphs import HEADS, Head, TextGraph, VisionGraph
+from fgclip2.images import open_image
 from fgclip2.predictor import FGCLIP2
 from fgclip2.pretrained import EXPORT, VOCABULARY
 from fgclip2.processing import TEXT_KINDS
 from fgclip2.runtime import (
     ENDING,
     FORMATS,
+    LEAST_DEFAULT,
     TEXT,
     VISION,
     Agreement,
@@ -37,8 +39,10 @@ from fgclip2.runtime import (
     Format,
     Manifest,
     load_export,
+    openvino_core,
     require_runtime,
 )
+from fgclip2.samples import sample_images
 from fgclip2.vocabulary import Vocabulary
 
 _log = logging.getLogger(__name__)
@@ -50,10 +54,12 @@ LEAST_COSINE: Final = 0.9999
 """An export whose features come less close to torch's, in float32, is not kept."""
 
 LEAST_HALF_COSINE: Final = 0.999
-"""In bfloat16 a lower one is warned of; the export is kept, as float32 is there too."""
+"""In bfloat16 a lower one is warned of; the export is kept, as float32 is there too. See `runtime.LEAST_DEFAULT`."""
 
 _MASKED: Final = -1e9  # added to the scores of padding; -inf would be a nan where a runtime computes it times zero
-_GRIDS: Final = (((14, 9), (3, 40), (16, 16)), ((1, 1),), ((31, 22),), ((64, 64),))  # of the batches that are compared
+# Noise finds what is wrong with a grid; what bfloat16 loses shows on images, where patches resemble each other.
+_GRIDS: Final = (((14, 9), (3, 40), (16, 16)), ((1, 1),), ((31, 22),), ((64, 64),))  # of batches of noise
+_BUDGETS: Final = (256, 576, 1024)  # patches that each sample image is compared at
 _TEXTS: Final = (
     "a red car",
     "红色的汽车",
@@ -123,15 +129,9 @@ def export(
                     f"{LEAST_COSINE} is asked for; it is not kept. Try another --opset or --format"
                 )
         half = compare(load_export(partial, dtype="bfloat16"), model) if format == "openvino" and has_bf16() else {}
-        for head, found in half.items():
-            if not found.minimum >= LEAST_HALF_COSINE:
-                _log.warning(
-                    "in bfloat16, which 'auto' takes on this processor, the export's %s features come down to a cosine "
-                    "of %.6f to torch's in float32; where that is too little, load it with dtype='float32'",
-                    head,
-                    found.minimum,
-                )
-        write_atomically(partial / EXPORT, replace(manifest, agreement=agreement, half=half).to_json().encode())
+        _warn_of_half(half)
+        manifest = replace(manifest, agreement=agreement, half=half, images=len(sample_images()))
+        write_atomically(partial / EXPORT, manifest.to_json().encode())
         _publish(partial, target)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
@@ -142,8 +142,8 @@ def export(
 def compare(exported: ExportedModel, model: FGCLIP2) -> dict[Head, Agreement]:
     """How close an export comes to a model, head by head.
 
-    Pictures are noise on grids of several shapes, alone and padded to one batch; texts are English and Chinese, of all
-    kinds.
+    Noise on grids of several shapes, alone and padded to one batch, and the sample images at several patch budgets;
+    texts are English and Chinese, of all kinds.
 
     Args:
         exported: what is judged.
@@ -152,8 +152,8 @@ def compare(exported: ExportedModel, model: FGCLIP2) -> dict[Head, Agreement]:
     found: dict[Head, list[tuple[Tensor, Tensor]]] = {head: [] for head in exported.manifest.heads}
     ours, theirs = exported.model, model.model
     with torch.inference_mode():
-        for grids in _GRIDS if set(found) != {"text"} else ():
-            inputs, mask = _pictures(model, grids)
+        for inputs in _inputs(model) if set(found) != {"text"} else ():
+            mask = inputs["pixel_attention_mask"].bool()
             encodings = (ours.encode_image(**exported.model_inputs(inputs)),
                          theirs.encode_image(**model.model_inputs(inputs)))  # fmt: skip
             if "image" in found:
@@ -166,6 +166,31 @@ def compare(exported: ExportedModel, model: FGCLIP2) -> dict[Head, Agreement]:
                 (ours.get_text_features(ids, walk_type=kind), theirs.get_text_features(ids, walk_type=kind))
             )
     return {head: _agreement(pairs) for head, pairs in found.items()}
+
+
+def _inputs(model: FGCLIP2) -> Iterator[dict[str, Tensor]]:
+    """The batches that are compared."""
+    for grids in _GRIDS:
+        yield _noise(model, grids)
+    processor = model.processor.image
+    for file in sample_images():
+        image = open_image(file)
+        for budget in _BUDGETS:
+            yield processor.collate([processor.patches(image, budget)])
+
+
+def _warn_of_half(half: Mapping[Head, Agreement]) -> None:
+    for head, found in half.items():
+        if not found.minimum >= LEAST_HALF_COSINE:
+            taken = found.minimum >= LEAST_DEFAULT
+            _log.warning(
+                "in bfloat16 the export's %s features come down to a cosine of %.6f to torch's in float32; %s",
+                head,
+                found.minimum,
+                "where that is too little, load it with dtype='float32'"
+                if taken
+                else "load takes float32, and bfloat16 only for dtype='bfloat16'",
+            )
 
 
 def _agreement(pairs: Sequence[tuple[Tensor, Tensor]]) -> Agreement:
@@ -203,28 +228,24 @@ def _checked(model: FGCLIP2, format: Format, opset: int) -> Path:
     return model.directory
 
 
-def _pictures(model: FGCLIP2, grids: Sequence[tuple[int, int]]) -> tuple[dict[str, Tensor], Tensor]:
-    """A padded batch of noise, and its mask ``(B, N)`` in bool."""
-    side = model.processor.image.patch_size
-    noise = np.random.default_rng(0)
-    patches = [
-        model.processor.image.patches(
-            Image.fromarray(noise.integers(0, 256, (rows * side, columns * side, 3), np.uint8)), rows * columns
-        )
-        for rows, columns in grids
-    ]
-    inputs = model.processor.image.collate(patches)
-    return inputs, inputs["pixel_attention_mask"].bool()
+def _noise(model: FGCLIP2, grids: Sequence[tuple[int, int]]) -> dict[str, Tensor]:
+    """A padded batch of noise."""
+    processor = model.processor.image
+    side, noise = processor.patch_size, np.random.default_rng(0)
+    sizes = [(rows * side, columns * side, 3) for rows, columns in grids]
+    images = [Image.fromarray(noise.integers(0, 256, size, np.uint8)) for size in sizes]
+    patches = [processor.patches(image, rows * columns) for image, (rows, columns) in zip(images, grids, strict=True)]
+    return processor.collate(patches)
 
 
 def _vision_example(model: FGCLIP2) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Inputs by name, and which of their dimensions may be any number."""
-    inputs, mask = _pictures(model, _GRIDS[0])
+    inputs = _noise(model, _GRIDS[0])
     batch, patches = torch.export.Dim("batch"), torch.export.Dim("patches")
     return (
         {
             "pixel_values": inputs["pixel_values"],
-            "pixel_attention_mask": mask,
+            "pixel_attention_mask": inputs["pixel_attention_mask"].bool(),
             "spatial_shapes": inputs["spatial_shapes"],
         },
         {
@@ -275,7 +296,7 @@ def _write_graph(
         file = Path(folder, "graph.onnx")
         program.save(file, external_data=True)
         openvino.save_model(
-            openvino.Core().read_model(os.fspath(file)), path.with_suffix(ENDING[format]), compress_to_fp16=False
+            openvino_core().read_model(os.fspath(file)), path.with_suffix(ENDING[format]), compress_to_fp16=False
         )
 
 

@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
@@ -35,6 +36,9 @@ ENDING: Final[Mapping[Format, str]] = {"onnx": ".onnx", "openvino": ".xml"}
 
 VISION: Final = "vision"
 TEXT: Final = "text"
+
+LEAST_DEFAULT: Final = 0.99
+"""What comes less close to torch in bfloat16, on images, is not what ``dtype="auto"`` takes."""
 
 _VERSION: Final = 1
 _SHOWN: Final = 8  # names of a vocabulary that a message lists
@@ -69,6 +73,7 @@ class Manifest:
         files: size of every other file in bytes.
         agreement: of every head in float32, measured when it was written.
         half: the same in bfloat16, where the format has it and the processor that wrote it did.
+        images: how many images were among what was compared; older exports were compared on noise alone.
     """
 
     format: Format
@@ -79,6 +84,13 @@ class Manifest:
     files: Mapping[str, int]
     agreement: Mapping[Head, Agreement]
     half: Mapping[Head, Agreement] = field(default_factory=dict)
+    images: int = 0
+
+    @property
+    def half_is_close(self) -> bool:
+        """Whether bfloat16 was measured on images and comes close to torch with every head."""
+        measured = bool(self.images) and set(self.half) == set(self.heads)
+        return measured and all(found.minimum >= LEAST_DEFAULT for found in self.half.values())
 
     def to_json(self) -> str:
         """The file's content."""
@@ -327,8 +339,8 @@ def load_export(
     Args:
         directory: with ``export.json``.
         device: ``"auto"`` or ``"cpu"``.
-        dtype: float32; OpenVINO computes in bfloat16 too, and does so for ``"auto"`` where the processor has it in
-            hardware.
+        dtype: float32; OpenVINO computes in bfloat16 too. ``"auto"`` takes that where the processor has it in hardware
+            and the export came close to torch in it when it was written (``LEAST_DEFAULT``).
         name: how the model is called in messages; ``None`` takes the directory's.
 
     Raises:
@@ -340,7 +352,7 @@ def load_export(
         raise Fgclip2Error(f"device {str(device)!r}: exports run on the CPU; use 'auto', or load the model itself")
     processor = Processor.from_pretrained(directory)
     width = json.loads((directory / "config.json").read_text(encoding="utf-8"))["text_config"]["projection_size"]
-    network = ExportedNetwork(directory, manifest, _dtype_of(manifest.format, dtype), int(width))
+    network = ExportedNetwork(directory, manifest, _dtype_of(manifest, dtype), int(width))
     return ExportedModel(network, processor, name or directory.name, directory)
 
 
@@ -353,9 +365,10 @@ def require_runtime(format: Format) -> None:
     need("export", {"onnx": "onnxruntime", "openvino": "openvino"}[format])
 
 
-def _dtype_of(format: Format, dtype: str | torch.dtype) -> torch.dtype:
-    if format == "onnx" and dtype == "auto":
-        return torch.float32
+def _dtype_of(manifest: Manifest, dtype: str | torch.dtype) -> torch.dtype:
+    format = manifest.format
+    if dtype == "auto":
+        return choose_dtype(dtype, torch.device("cpu")) if manifest.half_is_close else torch.float32
     chosen = choose_dtype(dtype, torch.device("cpu"))
     allowed = (torch.float32,) if format == "onnx" else (torch.float32, torch.bfloat16)
     if chosen not in allowed:
@@ -363,6 +376,17 @@ def _dtype_of(format: Format, dtype: str | torch.dtype) -> torch.dtype:
         names = " and ".join(repr(str(item).removeprefix("torch.")) for item in allowed)
         raise Fgclip2Error(f"dtype {str(dtype)!r}: exports of format {format} compute in {names}{advice}; use 'auto'")
     return chosen
+
+
+@lru_cache(maxsize=1)
+def openvino_core() -> Any:
+    """OpenVINO's core, one for the whole process.
+
+    Cores that come and go leave a process that a later signal ends without a word (segmentation fault).
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 def open_onnx(file: Path) -> Callable[[Arrays], dict[str, np.ndarray]]:
@@ -386,14 +410,12 @@ def open_onnx(file: Path) -> Callable[[Arrays], dict[str, np.ndarray]]:
 
 def open_openvino(file: Path, dtype: torch.dtype) -> Callable[[Arrays], dict[str, np.ndarray]]:
     """As ``open_onnx``; computes in ``dtype``, float32 or bfloat16."""
-    import openvino
-
     settings: dict[str, Any] = {
         "INFERENCE_PRECISION_HINT": "bf16" if dtype == torch.bfloat16 else "f32",
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
     }
     try:
-        compiled = openvino.Core().compile_model(os.fspath(file), "CPU", settings)
+        compiled = openvino_core().compile_model(os.fspath(file), "CPU", settings)
     except RuntimeError as error:
         raise _unreadable(file, error) from error
     names = [output.get_any_name() for output in compiled.outputs]
