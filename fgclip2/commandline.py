@@ -59,7 +59,7 @@ def check_overrides(overrides: Sequence[str], settings: Any) -> None:
     Args:
         overrides: texts like ``train.iterations=100``.
         settings: nested mappings and sequences. A mapping with ``type`` or ``_target_`` is a call, and takes arguments
-            that the config does not have: whoever makes the call checks those.
+            that the config does not have, and so do mappings inside ``_target_``: whoever makes the call checks those.
 
     Raises:
         Fgclip2Error: the config has no setting of a name; near ones are named.
@@ -78,18 +78,21 @@ def check_overrides(overrides: Sequence[str], settings: Any) -> None:
             raise Fgclip2Error(f"no setting {key}; {hint}")
 
 
-def _has(settings: Any, path: Sequence[str]) -> bool:
+def _has(settings: Any, path: Sequence[str], *, inside: bool = False) -> bool:
     if not path:
         return True
     if isinstance(settings, Mapping):
+        inside = inside or "_target_" in settings
         if path[0] in settings:
-            return _has(settings[path[0]], path[1:])
+            return _has(settings[path[0]], path[1:], inside=inside)
         # A call may take more arguments than stand here, but hardly one that is spelled nearly as one of them.
-        is_call = "type" in settings or "_target_" in settings
+        is_call = inside or "type" in settings
         own = [str(key) for key in settings if key not in ("type", "_target_")]
         return is_call and not difflib.get_close_matches(path[0], own, 1, _SPELLING)
     if isinstance(settings, Sequence) and not isinstance(settings, str):
-        return path[0].isdigit() and int(path[0]) < len(settings) and _has(settings[int(path[0])], path[1:])
+        return (
+            path[0].isdigit() and int(path[0]) < len(settings) and _has(settings[int(path[0])], path[1:], inside=inside)
+        )
     return settings is None  # nothing stands there yet
 
 

@@ -89,7 +89,8 @@ def test_a_word_that_is_no_text_is_one_line(capsys: pytest.CaptureFixture[str]) 
 SETTINGS = {
     "train": {"iterations": 10, "seed": 0, "amp": None},
     "data": {"batch_size": 4, "list": [{"a": 1}]},
-    "model": {"type": "A", "max_epochs": 3},
+    "model": {"type": "A", "max_epochs": 3, "test_cfg": {"score_thr": 0.1}},
+    "head": {"_target_": "make", "detector": {"strides": [8, 16]}},
 }
 
 
@@ -100,7 +101,9 @@ SETTINGS = {
         (["data.batchsize=64"], "no setting data.batchsize; did you mean data.batch_size?"),
         (["batch_size=64"], "no setting batch_size; did you mean data.batch_size?"),
         (["model.max_epoch=1"], "no setting model.max_epoch; did you mean model.max_epochs?"),
-        (["zzz=1"], "no setting zzz; its parts are train, data, model"),
+        (["zzz=1"], "no setting zzz; its parts are train, data, model, head"),
+        (["model.test_cfg.top=1"], "no setting model.test_cfg.top"),  # which is read by `get`
+        (["head.detector.stride=1"], "no setting head.detector.stride; did you mean head.detector.strides?"),
         (["data.list.3.a=1"], "no setting data.list.3.a"),
     ],
 )
@@ -116,6 +119,7 @@ def test_a_setting_given_twice_is_told(caplog: pytest.LogCaptureFixture) -> None
 
 def test_settings_that_are_there() -> None:
     check_overrides(["train.seed=1", "data.list.0.a=2", "model.depth=3", "train.amp.level=1"], SETTINGS)
+    check_overrides(["head.detector.most=300", "head.detector.strides.0=4"], SETTINGS)
 
 
 @pytest.mark.parametrize(
