@@ -242,7 +242,10 @@ def test_the_commands(few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert main([*arguments, "--html", str(page)]) == 2  # which is a folder: the hits are there all the same
     assert capsys.readouterr().out.count(phrase["zh"]) == 3
     assert main([*arguments, "--where", "width < 100"]) == 0
-    assert capsys.readouterr().out == ""
+    assert capsys.readouterr().out == "no hits\n"
+    assert main([*arguments, "--where", "width < 100", "--json"]) == 0
+    said = capsys.readouterr()
+    assert (json.loads(said.out)["hits"], said.err.splitlines()[-1]) == ([], "no hits")
     (vectors,) = out.glob("vectors-000001*")
     vectors.write_bytes(vectors.read_bytes()[:-1])
     assert main(arguments) == 2
