@@ -1,7 +1,8 @@
 """Train the projector between FG-CLIP 2 and a language model, both frozen, on conversations in LLaVA's format.
 
     python apps/llava_train.py --language-model lmsys/vicuna-7b-v1.5 --data chat.json --image-root images --out llava
-    torchrun --nproc-per-node 8 apps/llava_train.py ... --resume
+    torchrun --nproc-per-node 8 apps/llava_train.py --language-model lmsys/vicuna-7b-v1.5 --data chat.json \\
+        --image-root images --out llava --resume
 
 Conversations are a JSON list of {"image": "a.jpg", "conversations": [{"from": "human", "value": "<image>\\nWhat?"},
 {"from": "gpt", "value": "A cat."}]}. OUT/model is what apps/llava_answer.py takes. This is LLaVA-1.5's first stage; its

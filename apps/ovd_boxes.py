@@ -1,8 +1,8 @@
 """Write a stock detector's boxes as ``fgclip2 eval`` reads them, to be named anew by FG-CLIP 2.
 
-    python apps/ovd_boxes.py data/lvis/lvis_v1_minival_inserted_image_name.json --images data/coco \
+    python apps/ovd_boxes.py data/lvis/lvis_v1_minival_inserted_image_name.json --images data/coco \\
         --detector iSEE-Laboratory/llmdet_tiny --out predictions/lvis_minival.boxes.json
-    python apps/ovd_boxes.py data/lvis/lvis_v1_val.json --images data/coco \
+    python apps/ovd_boxes.py data/lvis/lvis_v1_val.json --images data/coco \\
         --detector CONFIG.py CHECKPOINT.pth --out predictions/lvis_val.boxes.json
     fgclip2 eval --tasks detection --data-root data --predictions predictions
 

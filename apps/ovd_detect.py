@@ -1,15 +1,15 @@
 """Find what you name in your own pictures or videos, with a detector that ``ovd_train.py`` trained.
 
-    python apps/ovd_detect.py street.jpg --classes "dog, 红色汽车"
+    python apps/ovd_detect.py fgclip2/assets/images/scene.png --classes "bread, 书包"
     python apps/ovd_detect.py photos/ clip.mp4 --classes-file classes.txt --out found
 
 Or without any training, with the boxes of another detector, which FG-CLIP 2 names anew:
 
-    python apps/ovd_detect.py photos/ --classes "dog, 红色汽车" --model qihoo360/fg-clip2-base \
+    python apps/ovd_detect.py photos/ --classes "dog, 红色汽车" --model qihoo360/fg-clip2-base \\
         --detector faster-rcnn_r50_fpn_1x_coco.py faster_rcnn_r50_fpn_1x_coco.pth
-    python apps/ovd_detect.py photos/ --classes "dog, 红色汽车" --model qihoo360/fg-clip2-base \
+    python apps/ovd_detect.py photos/ --classes "dog, 红色汽车" --model qihoo360/fg-clip2-base \\
         --detector google/owlv2-base-patch16-ensemble --ask-for "animal, vehicle"
-    python apps/ovd_detect.py photos/ --model qihoo360/fg-clip2-base \
+    python apps/ovd_detect.py photos/ --model qihoo360/fg-clip2-base \\
         --detections results.json --annotations instances_val.json
 
 Large pictures in tiles, folders of many pictures in several runs:

@@ -1,7 +1,7 @@
 """Say how good any detector's results are, under COCO's or LVIS's protocol, and show where they are wrong.
 
     python apps/ovd_report.py results.json --annotations instances_val.json --images val2017 --novel "cat, 伞"
-    python apps/ovd_report.py ours=ours.json theirs=theirs.json --annotations lvis_v1_val.json --images coco \
+    python apps/ovd_report.py ours=ours.json theirs=theirs.json --annotations lvis_v1_val.json --images coco \\
         --image-ids minival.json
 
 Prints AP over base, novel and all classes, and writes metrics.json, curves.png and curves.json (precision over recall,

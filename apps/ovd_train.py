@@ -3,7 +3,7 @@
     python apps/ovd_train.py                      # embedded model, generated scenes: 8 to 12 minutes on two cores
     python apps/ovd_train.py --resume             # continue a run that was stopped or killed
     python apps/ovd_train.py --categories 400 --novel-fraction 0.5
-    python apps/ovd_train.py --model qihoo360/fg-clip2-base --data-root my_data \
+    python apps/ovd_train.py --model qihoo360/fg-clip2-base --data-root my_data \\
         --train-ann train.json --val-ann val.json --novel "cat,umbrella"
     python apps/ovd_train.py --config apps/configs/ovd/onestage_base_ov_coco.py --amp
     torchrun --nproc-per-node 8 apps/ovd_train.py --config apps/configs/ovd/fvit_base_ov_lvis.py --launcher pytorch
@@ -11,7 +11,7 @@
 Classes named in --novel keep no training labels and show what the detector does with names it never learned. The
 result, epoch_N.pth in --work-dir, finds any class you name:
 
-    python apps/ovd_detect.py picture.jpg --classes "dog, 红色汽车"
+    python apps/ovd_detect.py fgclip2/assets/images/scene.png --classes "bread, 书包"
 """
 
 from __future__ import annotations

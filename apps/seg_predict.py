@@ -1,9 +1,9 @@
 """Segment what you name in your own pictures or videos, without training or with a head of ``seg_train.py``.
 
-    python apps/seg_predict.py street.jpg --classes "天空, tree, 红色汽车" --model qihoo360/fg-clip2-base
+    python apps/seg_predict.py fgclip2/assets/images/scene.png --classes "bread, 书包" --model tiny
     python apps/seg_predict.py photos/ clip.mp4 --classes-file classes.json --model qihoo360/fg-clip2-base --out found
-    python apps/seg_predict.py street.jpg --classes "天空, tree, 红色汽车" --checkpoint work_dirs/seg
-    python apps/seg_predict.py street.jpg --classes "dog, 红色汽车" --checkpoint work_dirs/seg_instances
+    python apps/seg_predict.py fgclip2/assets/images/scene.png --classes "bread, 书包" --checkpoint work_dirs/seg
+    python apps/seg_predict.py photos/ --classes "dog, 红色汽车" --checkpoint work_dirs/seg_instances
 
 Writes for every picture an overlay with a legend and an index PNG (0: none of your classes, k: the k-th class), and one
 segments.json with the areas. With a Mask R-CNN the overlay has boxes too, the PNG numbers things (0: nothing, k: the

@@ -4,15 +4,16 @@
     python apps/seg_train.py --resume             # continue a run that was stopped or killed
     python apps/seg_train.py --eval-only          # figures and pictures of what is in the work directory
     python apps/seg_train.py --eval-only --predictions predictions      # and label maps for fgclip2 eval
-    python apps/seg_train.py --config apps/configs/seg/folder.py model.model=qihoo360/fg-clip2-base \
-        folders.names=classes.txt folders.train.images=... folders.train.masks=... ...
-    python apps/seg_train.py --config apps/configs/seg/instances.py model.model=qihoo360/fg-clip2-base \
-        coco.train.annotations=train.json coco.train.images=images coco.val.annotations=... coco.val.images=...
+    python apps/seg_train.py --config apps/configs/seg/folder.py model.model=qihoo360/fg-clip2-base \\
+        folders.names=classes.txt folders.train.images=train/images folders.train.masks=train/masks \\
+        folders.val.images=val/images folders.val.masks=val/masks
+    python apps/seg_train.py --config apps/configs/seg/instances.py model.model=qihoo360/fg-clip2-base \\
+        coco.train.annotations=train.json coco.train.images=train coco.val.annotations=val.json coco.val.images=val
 
 Everything in a config can be overridden as key=value, anywhere on the command line. What was
 trained finds any class you name:
 
-    python apps/seg_predict.py picture.jpg --checkpoint work_dirs/seg --classes "天空, tree, 红色汽车"
+    python apps/seg_predict.py fgclip2/assets/images/scene.png --checkpoint work_dirs/seg --classes "bread, 书包"
 """
 
 from __future__ import annotations

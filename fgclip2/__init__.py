@@ -2,7 +2,7 @@
 
     >>> import fgclip2
     >>> model = fgclip2.load("tiny")
-    >>> features = model.dense_features("street.jpg")
+    >>> features = model.dense_features("fgclip2/assets/images/scene.png")
     >>> features.similarity(model.text_features(["黑猫", "a red car"], kind="box"))
 
 Names are imported when they are first used, so that ``import fgclip2`` costs no more than the standard library.

@@ -3,7 +3,7 @@ exports.
 
     fgclip2 info --model tiny
     fgclip2 embed photos/ --texts "a red car" "黑猫" --out features.safetensors
-    fgclip2 dense street.jpg --texts "a red car" "黑猫" --out maps
+    fgclip2 dense fgclip2/assets/images/scene.png --texts "a backpack" "面包" --model tiny --out maps
     fgclip2 vocabulary --classes "dog, 红色汽车" --out vocabulary.safetensors
     fgclip2 train --data my.jsonl --model qihoo360/fg-clip2-base --stage 2
     fgclip2 index photos/ --out photos.idx
