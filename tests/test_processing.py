@@ -256,7 +256,7 @@ class TestOpenImage:
             (torch.zeros(3, 8, 9), "permute"),
             (np.zeros((8, 9), np.uint8), "grey"),
             (np.zeros((8, 9, 4), np.uint8), "alpha"),
-            (np.zeros((2, 8, 9, 3), np.uint8), "list"),
+            (np.zeros((2, 8, 9, 3), np.uint8), "this takes one picture: give array"),
             (np.zeros((0, 9, 3), np.uint8), "empty"),
             (None, "cannot read a picture from NoneType"),
             ("https://example.org/a.jpg", "download it"),
