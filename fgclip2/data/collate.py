@@ -56,6 +56,7 @@ class TrainBatch:
         failures: samples left out.
         cut: distinct texts that were too long and lost their ends.
         names: of the B records.
+        left_out: parts of these that are left out, such as a region.
     """
 
     patches: Tensor
@@ -83,6 +84,7 @@ class TrainBatch:
     failures: tuple[Failure, ...]
     cut: int
     names: tuple[str, ...] = ()
+    left_out: tuple[Failure, ...] = ()
 
     def __len__(self) -> int:
         """Number of pictures."""
@@ -180,6 +182,9 @@ class Collator:
             language=languages.pop() if languages else "en",
             failures=failures,
             names=tuple(sample.name for sample in kept),
+            left_out=tuple(
+                Failure(sample.name, reason, sample.language) for sample in kept for reason in sample.left_out
+            ),
         )
 
     def _patches(self, images: Sequence[Image.Image | np.ndarray]) -> tuple[Tensor, Tensor | None, Tensor]:

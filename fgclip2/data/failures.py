@@ -1,4 +1,4 @@
-"""Samples that could not be used: named in a file, counted, and too many of them stop the run."""
+"""Samples, and parts of samples, that could not be used: named in a file and counted; too many samples stop the run."""
 
 from __future__ import annotations
 
@@ -30,11 +30,12 @@ class FailureLog:
     Args:
         path: the file, e.g. ``failures.jsonl``; made, with its folder, at the first failure.
         limit: largest share of failed samples, 0..1.
-        after: samples to see before the rate is judged.
+        after: samples that the rate is judged over at least; of a short run all that it will see.
 
     Attributes:
         seen: samples so far, failed ones included.
         failed: failed ones.
+        parts: parts that were left out of the others, such as a region; each is named once.
     """
 
     def __init__(self, path: str | os.PathLike[str], limit: float = 0.01, after: int = 1000) -> None:
@@ -42,23 +43,32 @@ class FailureLog:
             raise Fgclip2Error(f"the limit of failed samples is {limit}; give a share from 0 to 1, e.g. 0.01")
         self.path, self.limit, self.after = Path(path), limit, after
         self.seen = self.failed = 0
+        self._parts: set[tuple[str, str]] = set()
 
-    def add(self, failures: Sequence[Failure], seen: int) -> None:
+    @property
+    def parts(self) -> int:
+        """How many were left out."""
+        return len(self._parts)
+
+    def add(self, failures: Sequence[Failure], seen: int, left_out: Sequence[Failure] = ()) -> None:
         """Note one batch.
 
         Args:
             failures: its failed samples.
             seen: all its samples, failed ones included.
+            left_out: parts that were left out of the others.
 
         Raises:
-            Fgclip2Error: more than ``limit`` of at least ``after`` samples have failed.
+            Fgclip2Error: so many samples have failed that the limit cannot be kept over ``after`` samples any more.
         """
         self.seen += seen
         self.failed += len(failures)
-        if failures:
-            lines = "".join(json.dumps(asdict(failure), ensure_ascii=False) + "\n" for failure in failures)
+        fresh = [part for part in left_out if (part.name, part.reason) not in self._parts]
+        self._parts |= {(part.name, part.reason) for part in fresh}
+        if failures or fresh:
+            lines = "".join(json.dumps(asdict(line), ensure_ascii=False) + "\n" for line in (*failures, *fresh))
             self._append(lines.encode())
-        if self.seen >= self.after and self.failed > self.limit * self.seen:
+        if self.failed > self.limit * max(self.seen, self.after):
             last = f"; the last was {failures[-1].name}: {failures[-1].reason}" if failures else ""
             raise Fgclip2Error(
                 f"{self.failed:,} of {self.seen:,} samples are unusable, over the limit of {self.limit:.2%}{last}. "

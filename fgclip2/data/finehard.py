@@ -12,13 +12,23 @@ import json
 import mmap
 import re
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 
-from fgclip2.data.records import Language, Record, RecordError, RegionRecord, check_index, read_span
+from fgclip2.data.locate import locate
+from fgclip2.data.records import (
+    Language,
+    Record,
+    RecordError,
+    RegionRecord,
+    check_index,
+    first_half_character,
+    read_span,
+    region_problem,
+)
 from fgclip2.errors import Fgclip2Error
 
 _NOT_CHINESE: Final = ("", "0", "false", "no", "none", "null")
@@ -102,6 +112,10 @@ def make_record(
 ) -> Record:
     """A record from the fields of FineHARD.
 
+    What is optional and cannot be used is left out, and named in the record: a text that is empty or no text, a region
+    with an unusable box or without its expression, hard negatives that are flagged and are none. NaN counts as missing:
+    tables write it for that.
+
     Hard negatives that repeat one another or the expression, in lower case as the model reads them, are left out.
     Without ``flag_short_neg`` those that are there count.
 
@@ -115,8 +129,7 @@ def make_record(
         language: of the texts.
 
     Raises:
-        RecordError: something is missing, of the wrong kind or empty; a box is not usable; a region is flagged to have
-            hard negatives but has none.
+        RecordError: the picture or the short caption is missing, of the wrong kind or empty.
     """
     f_path = _text(fields, "f_path", name)
     if image is None and f_path is None:
@@ -124,42 +137,103 @@ def make_record(
     short = _text(fields, "short_caption", name)
     if short is None:
         raise RecordError(name, "it has no short_caption")
-    boxes = fields.get("bbox_info") or ()
-    if isinstance(boxes, str):  # in Parquet files
-        boxes = _parsed(boxes, name)
-    if not isinstance(boxes, (list, tuple)) or not all(isinstance(box, Mapping) for box in boxes):
-        raise RecordError(name, "its bbox_info is not a list of objects")
+    left_out: list[str] = []
+    lost: list[str] = []
+    long = _optional(lambda: _text(fields, "caption", name), left_out)
+    false = _optional(lambda: _distinct(fields, "short_caption_negs", short, name), left_out)
+    regions = [_region(box, number, name, lost) for number, box in enumerate(_boxes(fields, name, lost))]
     return Record(
         name=name,
-        image=image_root / (f_path or "") if image is None else image,
+        image=image_file(image_root, f_path or "") if image is None else image,
         language=language,
         short=short,
-        long=_text(fields, "caption", name),
-        regions=tuple(_region(box, number, name) for number, box in enumerate(boxes)),
-        hard=(short, *false) if (false := _distinct(fields, "short_caption_negs", short, name)) else (),
+        long=long,
+        regions=tuple(region for region in regions if region is not None),
+        hard=(short, *false) if false else (),
+        left_out=tuple(left_out),
+        lost_regions=tuple(lost),
     )
 
 
-def _parsed(text: str, name: str) -> Any:
+def image_file(root: Path, name: str) -> Path:
+    """The file that a record names, under another spelling (`locate`) where it has none under this one."""
+    file = root / name
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise RecordError(name, f"its bbox_info is damaged JSON ({error})") from error
+        return file if file.is_file() else locate(root, name) or file
+    except (OSError, ValueError):  # too long for a name, or NUL in it: told when it is opened
+        return file
+
+
+_Value = TypeVar("_Value")
+
+
+def _optional(read: Callable[[], _Value], problems: list[str]) -> _Value | None:
+    """A part of a record, or ``None`` and a line more of problems."""
+    try:
+        return read()
+    except RecordError as error:
+        problems.append(f"left out: {error.reason}")
+        return None
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and value != value)
+
+
+def _boxes(fields: Mapping[str, Any], name: str, lost: list[str]) -> Sequence[Any]:
+    """The regions as they stand in the file."""
+    boxes = fields.get("bbox_info")
+    if _is_missing(boxes) or (isinstance(boxes, str) and not boxes.strip()):
+        return ()
+    if isinstance(boxes, str):  # in Parquet files
+        try:
+            boxes = json.loads(boxes)
+        except (ValueError, RecursionError) as error:
+            lost.append(f"left out: its bbox_info is damaged JSON ({error})")
+            return ()
+    if not isinstance(boxes, (list, tuple)):
+        lost.append(f"left out: its bbox_info is {type(boxes).__name__} instead of a list of objects")
+        return ()
+    return boxes
 
 
 def _text(fields: Mapping[str, Any], key: str, name: str, where: str = "") -> str | None:
     value = fields.get(key)
-    if value is None:
+    if _is_missing(value):
         return None
     if not isinstance(value, str):
         raise RecordError(name, f"{key}{where} is {type(value).__name__} instead of text")
     if not value.strip():
         raise RecordError(name, f"{key}{where} is empty")
+    problem = first_half_character([value])
+    if problem:
+        raise RecordError(name, f"{problem}, its {key}{where}")
     return value
 
 
-def _region(fields: Mapping[str, Any], number: int, name: str) -> RegionRecord:
+def _region(fields: Any, number: int, name: str, lost: list[str]) -> RegionRecord | None:
+    """A region; without what cannot be used of it, or ``None``."""
     where = f" of box {number}"
+    if not isinstance(fields, Mapping):
+        lost.append(f"left out: box {number} is {fields!r:.60} instead of an object with bbox and short_expr")
+        return None
+    box = _optional(lambda: _box(fields, where, name), lost)
+    if box is None:
+        return None
+    short = _optional(lambda: _short_expression(fields, number, name), lost)
+    if short is None:
+        return None
+    long = _optional(lambda: _text(fields, "long_expr", name, where), lost)
+    negatives = _optional(lambda: _negatives(fields, short, number, name), lost)
+    region = RegionRecord(box, (short,) if long is None else (short, long), negatives or ())
+    problem = region_problem(region, number)
+    if problem:
+        lost.append(f"left out: {problem}")
+        return None
+    return region
+
+
+def _box(fields: Mapping[str, Any], where: str, name: str) -> tuple[float, float, float, float]:
     values = fields.get("bbox")
     if not isinstance(values, (list, tuple)) or len(values) < 4 or not all(map(_is_number, values[:4])):
         raise RecordError(name, f"bbox{where} is {values!r:.60}; it must start with four numbers: x1, y1, x2, y2")
@@ -167,20 +241,20 @@ def _region(fields: Mapping[str, Any], number: int, name: str) -> RegionRecord:
         x1, y1, x2, y2 = map(float, values[:4])
     except OverflowError as error:
         raise RecordError(name, f"bbox{where} holds a number that is too large ({error})") from error
-    short, long = (_text(fields, key, name, where) for key in ("short_expr", "long_expr"))
+    return x1, y1, x2, y2
+
+
+def _short_expression(fields: Mapping[str, Any], number: int, name: str) -> str:
+    short = _text(fields, "short_expr", name, f" of box {number}")
     if short is None:
         raise RecordError(name, f"box {number} has no short_expr")
-    return RegionRecord(
-        box=(x1, y1, x2, y2),
-        texts=(short,) if long is None else (short, long),
-        negatives=_negatives(fields, short, number, name),
-    )
+    return short
 
 
 def _negatives(fields: Mapping[str, Any], short: str, number: int, name: str) -> tuple[str, ...]:
     values = _texts(fields, "short_expr_negs")
     flag = fields.get("flag_short_neg")
-    if flag is None:
+    if _is_missing(flag):
         flag = 1 if values else 0
     if flag not in (0, 1):
         raise RecordError(name, f"flag_short_neg of box {number} is {flag!r}; allowed are 0 and 1")
@@ -194,8 +268,12 @@ def _negatives(fields: Mapping[str, Any], short: str, number: int, name: str) ->
 
 
 def _texts(fields: Mapping[str, Any], key: str) -> list[Any]:
-    given = fields.get(key) or ()
-    return [value for value in (given.values() if isinstance(given, Mapping) else _pairs(given)) if value is not None]
+    given = fields.get(key)
+    if _is_missing(given) or not given:
+        return []
+    return [
+        value for value in (given.values() if isinstance(given, Mapping) else _pairs(given)) if not _is_missing(value)
+    ]
 
 
 def _distinct(fields: Mapping[str, Any], key: str, true: str, name: str, where: str = "") -> tuple[str, ...]:
@@ -203,6 +281,11 @@ def _distinct(fields: Mapping[str, Any], key: str, true: str, name: str, where: 
     values = _texts(fields, key)
     if not all(isinstance(value, str) for value in values):
         raise RecordError(name, f"{key}{where} are not all texts")
+    if not all(value.strip() for value in values):
+        raise RecordError(name, f"a text of {key}{where} is empty")
+    problem = first_half_character(values)
+    if problem:
+        raise RecordError(name, f"{problem}, of {key}{where}")
     found: dict[str, str] = {}
     for value in values:
         if value.lower() != true.lower():

@@ -11,7 +11,7 @@ import logging
 import math
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -105,6 +105,8 @@ class Record:
         regions: its regions, any number.
         hard: a caption that is true of the picture, then ones that are nearly it and false; empty where there are none.
         contrasts: further such sets.
+        left_out: why optional texts of the file are not here, a sentence each.
+        lost_regions: why regions of the file, or texts of regions, are not here, a sentence each.
 
     Raises:
         RecordError: a caption or text is empty, or a box is NaN, empty, reversed or outside the picture.
@@ -118,6 +120,8 @@ class Record:
     regions: tuple[RegionRecord, ...] = ()
     hard: tuple[str, ...] = ()
     contrasts: tuple[tuple[str, ...], ...] = ()
+    left_out: tuple[str, ...] = ()
+    lost_regions: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.language not in LANGUAGES:
@@ -126,38 +130,52 @@ class Record:
             raise RecordError(self.name, "its short caption is empty")
         if self.long is not None and not self.long.strip():
             raise RecordError(self.name, "its long caption is empty")
-        for text in self._texts():
-            if not _is_encodable(text):
-                raise RecordError(self.name, f"half of a character was cut off in {text[:60]!a}")
+        own = (self.short, self.long or "", *self.hard, *(text for each in self.contrasts for text in each))
+        problem = first_half_character(own)
+        if problem:
+            raise RecordError(self.name, problem)
         if len(self.hard) == 1 or not all(text.strip() for text in self.hard):
             raise RecordError(self.name, "its hard captions are a true one alone, or one of them is empty")
         if not all(map(_is_contrast, self.contrasts)):
             raise RecordError(self.name, "a contrast is a true text alone, or a text in it is empty")
         for number, region in enumerate(self.regions):
-            problem = _box_problem(region.box)
+            problem = region_problem(region, number)
             if problem:
-                box = ", ".join(f"{value:g}" for value in region.box)
-                raise RecordError(self.name, f"box {number} [{box}] {problem}; boxes are x1, y1, x2, y2 in 0..1")
-            if not region.texts or not all(text.strip() for text in region.texts):
-                raise RecordError(self.name, f"a text of box {number} is empty")
-            if not all(text.strip() for text in region.negatives):
-                raise RecordError(self.name, f"a hard negative of box {number} is empty")
-            if not all(map(_is_contrast, region.contrasts)):
-                raise RecordError(self.name, f"a contrast of box {number} is a true text alone, or a text is empty")
+                raise RecordError(self.name, problem)
 
-    def _texts(self) -> Iterator[str]:
-        """Everything that may be tokenized."""
-        yield from (self.short, *self.hard, *(text for each in self.contrasts for text in each))
-        if self.long is not None:
-            yield self.long
-        for region in self.regions:
-            yield from (*region.texts, *region.negatives, *(text for each in region.contrasts for text in each))
-            if region.name is not None:
-                yield region.name
+
+def region_problem(region: RegionRecord, number: int) -> str | None:
+    """Why a region cannot be used, or ``None``.
+
+    Args:
+        region: of a record.
+        number: of the region in it, for the message.
+    """
+    problem = _box_problem(region.box)
+    if problem:
+        box = ", ".join(f"{value:g}" for value in region.box)
+        return f"box {number} [{box}] {problem}; boxes are x1, y1, x2, y2 in 0..1"
+    if not region.texts or not all(text.strip() for text in region.texts):
+        return f"a text of box {number} is empty"
+    if not all(text.strip() for text in region.negatives):
+        return f"a hard negative of box {number} is empty"
+    if not all(map(_is_contrast, region.contrasts)):
+        return f"a contrast of box {number} is a true text alone, or a text is empty"
+    contrasts = (text for each in region.contrasts for text in each)
+    problem = first_half_character((*region.texts, *region.negatives, *contrasts, region.name or ""))
+    return f"{problem} of box {number}" if problem else None
+
+
+def first_half_character(texts: Iterable[str]) -> str | None:
+    """What to say of the first text with half of a surrogate pair.
+
+    JSON can hold that (``"\\ud83d"``), and no tokenizer takes it.
+    """
+    wrong = next((text for text in texts if not _is_encodable(text)), None)
+    return None if wrong is None else f"half of a character was cut off in {wrong[:60]!a}"
 
 
 def _is_encodable(text: str) -> bool:
-    """False for half of a surrogate pair, which JSON can hold (``"\\ud83d"``) and no tokenizer takes."""
     try:
         text.encode()
     except UnicodeEncodeError:

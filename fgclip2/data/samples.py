@@ -73,6 +73,8 @@ class Sample:
     regions: list[SampleRegion] = field(default_factory=list)
     hard: tuple[tuple[str, ...], ...] = ()
     """Sets of a true caption and false ones after it."""
+    left_out: tuple[str, ...] = ()
+    """What of its record is left out, of all that is looked at."""
 
 
 class TrainingDataset(Dataset["Sample | Failure"]):
@@ -137,6 +139,7 @@ class TrainingDataset(Dataset["Sample | Failure"]):
             long=record.long if long else None,
             regions=[self._region(region, rng) for region in regions],
             hard=tuple(tuple(prefix + text for text in each) for each in captions),
+            left_out=record.left_out + (record.lost_regions if self.max_regions != 0 else ()),
         )
 
     def _some(self, negatives: tuple[str, ...], rng: np.random.Generator) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from transformers import TrainerCallback
 from fgclip2.cpu import warn_if_emulated
 from fgclip2.data.collate import Collator, TextShares, TrainingDataset
 from fgclip2.data.failures import Failure
-from fgclip2.data.records import LANGUAGES, RecordSource, open_records
+from fgclip2.data.records import LANGUAGES, RecordError, RecordSource, open_records
 from fgclip2.data.sampler import LanguageBatchSampler
 from fgclip2.errors import Fgclip2Error
 from fgclip2.extras import need
@@ -40,6 +40,7 @@ from fgclip2.train.trainer import StageTrainer
 FIRST_TRAINING_SEED: Final = 1_000_000  # of scenes; held-out ones are below
 _LEARNED: Final = "training.json"  # beside a model: the scales and the threshold that no model has
 _TRIED: Final = 32  # records that a dry run reads
+_LOOKED_AT: Final = 1000  # records that are looked at before the first step
 _PROCESSOR_FILES: Final = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -83,6 +84,8 @@ def run(arguments: TrainArguments) -> None:
     if arguments.dry_run:
         Console(width=100).print(describe(stage, config, dataset))
         return
+    if arguments.data:
+        check_records(dataset, config.failure_limit)
     collate = Collator(processor, config.batch.max_patches)
     facts = {"lora": asdict(arguments.lora)}
     trainer = StageTrainer(stage, dataset, collate, config, arguments.out, report_to=arguments.report_to, facts=facts)
@@ -113,6 +116,49 @@ def training_dataset(source: RecordSource, config: RunConfig) -> TrainingDataset
         seed=config.seed,
         shares=TextShares() if recipe.uses_hard else TextShares(hard=0, hard_captions=0),
     )
+
+
+def check_records(dataset: TrainingDataset, limit: float) -> None:
+    """Look at records before the first step: whether they can be read, where their pictures are, what their boxes are.
+
+    Up to 1,000 are looked at, taken evenly from all; of pictures only whether there is a file.
+
+    Args:
+        dataset: to train on.
+        limit: largest share of records that cannot be used, 0..1.
+
+    Raises:
+        Fgclip2Error: more cannot be used, or most regions cannot.
+    """
+    source = dataset.source
+    numbers = range(0, len(source), max(1, len(source) // _LOOKED_AT))
+    problems: list[str] = []
+    lost: list[str] = []
+    usable = 0
+    for number in numbers:
+        try:
+            record = source[number]
+        except RecordError as error:
+            problems.append(str(error))
+            continue
+        if isinstance(record.image, (str, Path)) and not Path(record.image).exists():
+            problems.append(f"{record.name}: picture {str(record.image)!r} does not exist")
+        lost += [f"{record.name}: {reason}" for reason in record.lost_regions]
+        usable += len(record.regions)
+    # Where only some are looked at, chance may have put more of the bad ones among them.
+    allowed = limit * len(numbers)
+    allowed += 0 if len(numbers) == len(source) else 3 * allowed**0.5 + 1
+    if len(problems) > allowed:
+        raise Fgclip2Error(
+            f"{len(problems):,} of the {len(numbers):,} records looked at cannot be used, over the limit of "
+            f"{limit:.2%}; the first is {problems[0]}. Mend the data, name the pictures' folder with --image-root, or "
+            "raise --failure-limit if you can do without them"
+        )
+    if dataset.max_regions != 0 and len(lost) > usable:
+        raise Fgclip2Error(
+            f"{len(lost):,} regions of the {len(numbers):,} records looked at cannot be used and {usable:,} can; the "
+            f"first is {lost[0]}. Mend the data, or train --stage 1, which uses no regions"
+        )
 
 
 def _carried(directory: Path) -> dict[str, float]:

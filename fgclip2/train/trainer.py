@@ -88,7 +88,7 @@ class StageTrainer(Trainer):
         stage.parts = 1 if config.batch.full_batch else config.batch.accumulation
         self.steps_per_epoch = LanguageBatchSampler(**self.sampler_options).steps_per_epoch
         self.total_steps = config.total_steps(self.steps_per_epoch)
-        # Of this process; judged after 1,000 samples, or after all it will see in a shorter run.
+        # Of this process; judged over 1,000 samples, or over all it will see in a shorter run.
         own_samples = self.total_steps * config.batch.size // arguments.world_size
         self.failures = FailureLog(
             self.directory / "failures.jsonl", config.failure_limit, max(1, min(1000, own_samples))
@@ -189,7 +189,7 @@ class StageTrainer(Trainer):
         """The micro-batches of one step; kept, for the full-batch loss looks at all of them first."""
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         for batch in batches:
-            self.failures.add(batch.failures, batch.seen)
+            self.failures.add(batch.failures, batch.seen, batch.left_out)
             self.terms.cut += batch.cut
             self._samples += len(batch)
         self.step_terms = []
@@ -271,11 +271,12 @@ class StageTrainer(Trainer):
             values = self.accelerator.reduce(torch.stack(list(means.values())), "mean")
             logs |= {name: round(value, 5) for name, value in zip(means, values.tolist(), strict=True)}
             logs |= {name: round(value, 5) for name, value in self.stage.learned().items()}
-            counts = torch.tensor([self.failures.failed, cut], device=self.args.device)
-            failed, cut = self.accelerator.reduce(counts, "sum").tolist()
+            counts = torch.tensor([self.failures.failed, self.failures.parts, cut], device=self.args.device)
+            failed, parts, cut = self.accelerator.reduce(counts, "sum").tolist()
             logs |= {
                 "pictures_per_second": round(pictures * self.args.world_size / max(seconds, 1e-9), 2),
                 "failures": failed,
+                "parts_left_out": parts,
                 "texts_cut": cut,
             }
             self._logged = time.monotonic()

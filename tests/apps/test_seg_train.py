@@ -426,7 +426,7 @@ def test_a_folder_of_ones_own(tiny_dir: Path, tmp_path: Path, capsys: pytest.Cap
         (["--resume", "--eval-only"], "both given"),
         (["--eval-only"], "no checkpoint in"),
         (["model.model=no/such/model/at/all"], "no/such/model/at/all"),
-        (["model.head.colour=3"], "no setting model.head.colour"),
+        (["model.head.colour=3"], "unexpected keyword argument 'colour'"),
         (["data.train=unknown"], "no segmentation data set 'unknown'"),
         (["scenes.base=5000"], "ask for fewer"),
         (["--config", str(seg_train.CONFIGS / "folder.py")], "folders.train.images"),

@@ -293,11 +293,15 @@ def test_bad_fields_of_a_file_reach_the_batch_as_failures(processor, tmp_path):
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)), "utf-8")
     dataset = TrainingDataset(open_records(tmp_path / "a.jsonl"))
     batch = Collator(processor)([dataset[0, k] for k in range(6)])
-    assert [failure.name for failure in batch.failures] == [f"a.jsonl#{k}" for k in (1, 2, 3, 4)]
-    assert {failure.language for failure in batch.failures} == {"zh"}
-    assert len(batch) == 2
-    assert batch.boxes.tolist() == [[1, 0, 0, 1, 1]]
+    assert [failure.name for failure in batch.failures] == ["a.jsonl#3"]
+    assert [part.name for part in batch.left_out] == [f"a.jsonl#{k}" for k in (1, 2, 4)]
+    assert {failure.language for failure in (*batch.failures, *batch.left_out)} == {"zh"}
+    assert len(batch) == 5
+    assert batch.boxes.tolist() == [[3, 0, 0, 1, 1], [4, 0, 0, 1, 1]]
+    assert batch.hard_of.tolist() == [1]
     assert batch.hard_mask.tolist() == [[True, True]]
+    without = TrainingDataset(dataset.source, max_regions=0)  # stage 1
+    assert Collator(processor)([without[0, k] for k in (0, 1, 2, 4, 5)]).left_out == ()
 
 
 def test_a_batch_of_both_languages_is_refused(processor):

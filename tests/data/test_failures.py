@@ -24,12 +24,27 @@ def test_failures_are_appended_as_json_lines(tmp_path):
     assert (log.seen, log.failed) == (16, 2)
 
 
-def test_too_many_failures_stop_the_run_but_not_at_once(tmp_path):
+def test_too_many_failures_stop_the_run_when_the_limit_cannot_be_kept(tmp_path):
+    """In a short run too: before its last step, when nothing may be saved yet."""
     log = FailureLog(tmp_path / "failures.jsonl", limit=0.1, after=100)
-    for _ in range(9):
-        log.add([Failure("x#0", "bad")] * 5, 10)
-    with pytest.raises(Fgclip2Error, match=r"46 of 100 samples are unusable.*10\.00%; the last was y#1: worse"):
+    log.add([Failure("x#0", "bad")] * 10, 10)  # ten of a hundred may be
+    with pytest.raises(Fgclip2Error, match=r"11 of 20 samples are unusable.*10\.00%; the last was y#1: worse"):
         log.add([Failure("y#1", "worse")], 10)
+    log = FailureLog(tmp_path / "failures.jsonl", limit=0.1, after=100)
+    log.add([], 990)
+    log.add([Failure("x#0", "bad")] * 100, 100)  # a burst in a long run: the rate counts
+    with pytest.raises(Fgclip2Error, match="110 of 1,099"):
+        log.add([Failure("x#0", "bad")] * 10, 9)
+
+
+def test_parts_are_named_once_and_are_no_failures(tmp_path):
+    log = FailureLog(tmp_path / "failures.jsonl", limit=0.0, after=10)
+    parts = [Failure("a#0", "left out: box 0 is reversed"), Failure("a#0", "left out: caption is empty")]
+    for _ in range(3):  # every epoch again
+        log.add([], 4, parts)
+    assert (log.failed, log.parts, log.seen) == (0, 2, 12)
+    lines = [json.loads(line) for line in log.path.read_text(encoding="utf-8").splitlines()]
+    assert [(line["name"], line["reason"]) for line in lines] == [(part.name, part.reason) for part in parts]
 
 
 def test_a_rate_at_the_limit_passes(tmp_path):

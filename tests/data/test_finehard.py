@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import re
 import string
 import tarfile
 
@@ -51,8 +52,8 @@ def test_false_captions_are_read_where_there_are_some(tmp_path):
     assert read_one(tmp_path, fields()).hard == ()
     given = {"short_caption_negs": ["一只白猫", "一只黑猫", "一只黑狗", "一只白猫"]}
     assert read_one(tmp_path, fields() | given).hard == ("一只黑猫", "一只白猫", "一只黑狗")
-    with pytest.raises(RecordError, match="short_caption_negs are not all texts"):
-        read_one(tmp_path, fields() | {"short_caption_negs": [3]})
+    record = read_one(tmp_path, fields() | {"short_caption_negs": [3]})
+    assert (record.hard, record.left_out) == ((), ("left out: short_caption_negs are not all texts",))
 
 
 MARKS: list[tuple[object, int]] = [
@@ -129,27 +130,117 @@ def test_negatives_count_where_flagged_and_different_in_lower_case(tmp_path, box
     ("content", "reason"),
     [
         (fields() | {"short_caption": ""}, "short_caption is empty"),
-        (fields() | {"caption": " "}, "caption is empty"),
         (fields() | {"short_caption": None}, "it has no short_caption"),
+        (fields() | {"short_caption": float("nan")}, "it has no short_caption"),
         (fields() | {"short_caption": 7}, "short_caption is int instead of text"),
         (fields() | {"f_path": None}, "it has no f_path"),
-        (fields() | {"bbox_info": [3]}, "bbox_info is not a list of objects"),
-        (fields(short_expr=""), "short_expr of box 0 is empty"),
-        (fields(short_expr=None), "box 0 has no short_expr"),
-        (fields(bbox=[0.1, 0.2, 0.3]), "bbox of box 0 is .* four numbers"),
-        (fields(bbox=[0.1, 0.2, 0.3, "0.4"]), "four numbers"),
-        (fields(bbox=[0.1, float("nan"), 0.3, 0.4]), "box 0 .* is not a number"),
-        (fields(bbox=[0.6, 0.2, 0.3, 0.4]), "box 0 .* is reversed"),
-        (fields(short_expr_negs={}), "box 0 is flagged to have hard negatives .* but it has none"),
-        (fields(short_expr_negs={"0": "black CAT"}), "the 1 it has only repeat its expression"),
-        (fields(short_expr_negs={"0": ""}), "a hard negative of box 0 is empty"),
-        (fields(short_expr_negs={"0": 5}), "not all texts"),
-        (fields(flag_short_neg=2), "flag_short_neg of box 0 is 2"),
+        (fields() | {"f_path": float("nan")}, "it has no f_path"),
     ],
 )
 def test_bad_records_are_named(tmp_path, content, reason):
     with pytest.raises(RecordError, match=f"a.json#0: .*{reason}"):
         read_one(tmp_path, content)
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ({"caption": " "}, "caption is empty"),
+        ({"caption": ""}, "caption is empty"),
+        ({"caption": 7}, "caption is int instead of text"),
+        ({"caption": "\ud83d"}, "half of a character was cut off in"),
+        ({"caption": NAN}, None),
+        ({"caption": None}, None),
+    ],
+)
+def test_a_long_caption_that_cannot_be_used_goes_alone(tmp_path, content, reason):
+    record = read_one(tmp_path, fields() | content)
+    assert (record.short, record.long, len(record.regions)) == ("一只黑猫", None, 1)
+    assert [reason in line for line in record.left_out] == ([] if reason is None else [True])
+    assert record.lost_regions == ()
+
+
+REGIONS = [
+    (fields(short_expr=""), "short_expr of box 0 is empty"),
+    (fields(short_expr=None), "box 0 has no short_expr"),
+    (fields(short_expr=NAN), "box 0 has no short_expr"),
+    (fields(short_expr="\ud83d"), "half of a character was cut off in .* short_expr of box 0"),
+    (fields(bbox=[0.1, 0.2, 0.3]), "bbox of box 0 is .* four numbers"),
+    (fields(bbox=[0.1, 0.2, 0.3, "0.4"]), "four numbers"),
+    (fields(bbox=None), "bbox of box 0 is None"),
+    (fields(bbox=[0.1, NAN, 0.3, 0.4]), "box 0 .* is not a number"),
+    (fields(bbox=[0.6, 0.2, 0.3, 0.4]), "box 0 .* is reversed"),
+    (fields(bbox=[10, 20, 300, 400]), "box 0 .* lies outside the picture"),
+    (fields(bbox=[0, 0, 10**400, 1]), "bbox of box 0 holds a number that is too large"),
+]
+TEXTS = [
+    (fields(short_expr_negs={}), "box 0 is flagged to have hard negatives .* but it has none"),
+    (fields(short_expr_negs={"0": "black CAT"}), "the 1 it has only repeat its expression"),
+    (fields(short_expr_negs={"0": ""}), "a text of short_expr_negs of box 0 is empty"),
+    (fields(short_expr_negs={"0": 5}), "not all texts"),
+    (fields(short_expr_negs={"0": "\ude00 dog"}), "half of a character was cut off in"),
+    (fields(flag_short_neg=2), "flag_short_neg of box 0 is 2"),
+]
+
+
+@pytest.mark.parametrize(("content", "reason"), REGIONS)
+def test_a_region_that_cannot_be_used_goes_alone(tmp_path, content, reason):
+    good = fields()["bbox_info"][0]
+    record = read_one(tmp_path, content | {"bbox_info": [*content["bbox_info"], good]})
+    assert (record.short, record.long) == ("一只黑猫", "long")
+    assert [region.texts[0] for region in record.regions] == ["Black Cat"]
+    (line,) = record.lost_regions
+    assert re.search(reason, line), line
+
+
+@pytest.mark.parametrize(("content", "reason"), TEXTS)
+def test_hard_negatives_that_cannot_be_used_go_alone(tmp_path, content, reason):
+    record = read_one(tmp_path, content)
+    (region,) = record.regions
+    assert (region.texts, region.negatives) == (("Black Cat", "a black cat on a sofa"), ())
+    (line,) = record.lost_regions
+    assert re.search(reason, line), line
+
+
+@pytest.mark.parametrize(
+    ("given", "texts", "told"),
+    [
+        ({"long_expr": ""}, ("Black Cat",), "long_expr of box 0 is empty"),
+        ({"long_expr": 3}, ("Black Cat",), "long_expr of box 0 is int instead of text"),
+        ({"long_expr": NAN}, ("Black Cat",), None),
+        ({"flag_short_neg": NAN, "short_expr_negs": NAN}, ("Black Cat", "a black cat on a sofa"), None),
+    ],
+)
+def test_a_text_of_a_region_goes_alone(tmp_path, given, texts, told):
+    record = read_one(tmp_path, fields(**given))
+    assert record.regions[0].texts == texts
+    assert [told in line for line in record.lost_regions] == ([] if told is None else [True])
+
+
+@pytest.mark.parametrize(
+    ("boxes", "told"),
+    [
+        ([3], "box 0 is 3 instead of an object"),
+        ({"bbox": [0, 0, 1, 1]}, "its bbox_info is dict instead of a list"),
+        (NAN, None),
+        ("", None),
+    ],
+)
+def test_boxes_of_another_kind_leave_the_captions(tmp_path, boxes, told):
+    record = read_one(tmp_path, fields() | {"bbox_info": boxes})
+    assert (record.long, record.regions) == ("long", ())
+    assert [told in line for line in record.lost_regions] == ([] if told is None else [True])
+
+
+def test_names_of_pictures_are_found_as_tools_spell_them(tmp_path):
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "a b.jpg").write_bytes(b"x")
+    for name in ("train\\a b.jpg", "train/a%20b.jpg", "./train/a b.jpg"):
+        assert read_one(tmp_path, fields() | {"f_path": name}).image.resolve() == tmp_path / "train" / "a b.jpg"
+    assert read_one(tmp_path, fields() | {"f_path": "no\\b.jpg"}).image == tmp_path / "no\\b.jpg"
 
 
 texts = st.text(alphabet=string.printable + '"\\[]{}猫黑', min_size=1, max_size=12).filter(str.strip)
@@ -275,8 +366,8 @@ def test_parquet_may_hold_pictures_and_boxes_as_json(tmp_path):
     source = open_records(tmp_path / "a.parquet")
     assert source[0].image == b"data"
     assert source[0].regions[0].texts[0] == "Black Cat"
-    with pytest.raises(RecordError, match="a.parquet#1: its bbox_info is damaged JSON"):
-        source[1]
+    assert (source[1].short, source[1].regions) == ("cat", ())
+    assert "its bbox_info is damaged JSON" in source[1].lost_regions[0]
 
 
 def test_parquet_of_another_kind_is_refused(tmp_path):
@@ -288,15 +379,10 @@ def test_parquet_of_another_kind_is_refused(tmp_path):
         open_records(tmp_path / "b.parquet")
 
 
-def test_half_a_character_and_endless_numbers_are_named(tmp_path):
-    """JSON can hold both; a tokenizer takes no lone surrogate, and a float no number of 400 digits."""
-    box = {"bbox": [0, 0, 1, 1], "short_expr": "cat", "short_expr_negs": {"0": "\ude00 dog"}, "flag_short_neg": 1}
-    for changed in ({"short_caption": "喜欢 \ud83d"}, {"caption": "\ud83d"}, {"bbox_info": [box]}):
-        with pytest.raises(RecordError, match="a.json#0: half of a character was cut off in"):
-            read_one(tmp_path, fields() | changed)
-    huge = {"bbox": [0, 0, 10**400, 1], "short_expr": "cat"}
-    with pytest.raises(RecordError, match="bbox of box 0 holds a number that is too large"):
-        read_one(tmp_path, fields() | {"bbox_info": [huge]})
+def test_half_a_character_is_named(tmp_path):
+    """JSON can hold it; no tokenizer takes a lone surrogate."""
+    with pytest.raises(RecordError, match="a.json#0: half of a character was cut off in"):
+        read_one(tmp_path, fields() | {"short_caption": "喜欢 \ud83d"})
     assert read_one(tmp_path, fields() | {"short_caption": "喜欢 😀"}).short == "喜欢 😀"
 
 

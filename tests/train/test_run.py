@@ -112,3 +112,66 @@ def test_options_that_would_do_nothing_are_refused(given: dict[str, object], mes
     with pytest.raises(Fgclip2Error, match=message):
         TrainArguments(out=tmp_path / "out", **given).run()  # type: ignore[arg-type]
     assert not (tmp_path / "out").exists()
+
+
+def records(folder: Path, **changed: dict[int, object]) -> Path:
+    """Eight usable records in both languages, but for fields of some."""
+    Image.new("RGB", (64, 64), (200, 30, 30)).save(folder / "红.png")
+    lines = []
+    for number in range(8):
+        box = {"bbox": [0, 0, 0.5, 0.5], "short_expr": f"thing {number}"}
+        text = f"红色 {number}" if number % 2 else f"red {number}"
+        line = {"f_path": "红.png", "short_caption": text, "caption": f"{text}!", "bbox_info": [box]}
+        line |= {"is_cn": number % 2} | {key: values[number] for key, values in changed.items() if number in values}
+        lines.append(line)
+    data = folder / "data.jsonl"
+    data.write_text("\n".join(json.dumps(line, ensure_ascii=False) for line in lines), encoding="utf-8")
+    return data
+
+
+def run(data: Path, tiny_dir: Path, out: Path, **given: object) -> None:
+    batch = BatchConfig(size=2, max_patches=16)
+    arguments = TrainArguments(data=(str(data),), model=str(tiny_dir), out=out, epochs=1.0, batch=batch, workers=0)
+    replace(arguments, precision="fp32", **given).run()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_a_bad_region_or_text_costs_no_record(stage: int, tiny_dir: Path, tmp_path: Path) -> None:
+    reversed_box = [{"bbox": [0.9, 0, 0.1, 1], "short_expr": "猫"}]
+    data = records(tmp_path, bbox_info={1: reversed_box}, caption={2: "", 3: float("nan"), 4: 7})
+    out = tmp_path / "out"
+    run(data, tiny_dir, out, stage=stage, log_every=1)
+    named = [json.loads(line) for line in (out / "failures.jsonl").read_text(encoding="utf-8").splitlines()]
+    expected = {
+        ("data.jsonl#2", "left out: caption is empty"),
+        ("data.jsonl#4", "left out: caption is int instead of text"),
+    }
+    if stage == 2:
+        expected.add(("data.jsonl#1", "left out: box 0 [0.9, 0, 0.1, 1] is reversed; boxes are x1, y1, x2, y2 in 0..1"))
+    assert {(line["name"], line["reason"]) for line in named} == expected
+    figures = [json.loads(line) for line in (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    last = [line for line in figures if "failures" in line][-1]
+    assert [last["failures"], last["parts_left_out"]] == [0, len(expected)]
+    assert (out / "model" / "config.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"f_path": {3: "没有.png"}}, "1 of the 8 records looked at .*1.00%; the first is data.jsonl#3: .*没有.png"),
+        ({"short_caption": {3: ""}}, "data.jsonl#3: short_caption is empty"),
+        (
+            {"bbox_info": {number: [{"bbox": [4, 5, 60, 60], "short_expr": "猫"}] for number in range(5)}},
+            "5 regions of the 8 records looked at cannot be used and 3 can; .*box 0 .* lies outside the picture",
+        ),
+    ],
+)
+def test_what_cannot_go_well_is_told_before_the_first_step(
+    changed: dict[str, dict[int, object]], told: str, tiny_dir: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(Fgclip2Error, match=told):
+        run(records(tmp_path, **changed), tiny_dir, tmp_path / "out", stage=2)
+    assert not (tmp_path / "out" / "metrics.jsonl").exists()
+    if "f_path" in changed:
+        run(records(tmp_path, **changed), tiny_dir, tmp_path / "out", stage=2, failure_limit=0.2)
+        assert "没有.png" in (tmp_path / "out" / "failures.jsonl").read_text(encoding="utf-8")

@@ -342,9 +342,9 @@ def test_data_of_which_nothing_can_be_used_stop_the_run(
     dataset = TrainingDataset(open_records(tmp_path / "bad.jsonl"))
     config = replace(CONFIG, recipe=recipe("paper", 1), steps=None, epochs=1.0, optim=OptimConfig())
     trainer = StageTrainer(make_stage(config.recipe), dataset, collate, config, tmp_path / "run")
-    with pytest.raises(Fgclip2Error, match="20 of 20 samples are unusable"):
+    with pytest.raises(Fgclip2Error, match="4 of 4 samples are unusable"):  # a batch: the limit cannot be kept any more
         trainer.train()
-    assert len((tmp_path / "run" / "failures.jsonl").read_text(encoding="utf-8").splitlines()) == 20
+    assert len((tmp_path / "run" / "failures.jsonl").read_text(encoding="utf-8").splitlines()) == 4
 
 
 def test_parameter_groups(make_stage: MakeStage) -> None:
