@@ -4,9 +4,9 @@
     torchrun --nproc-per-node 8 apps/llava_train.py --language-model lmsys/vicuna-7b-v1.5 --data chat.json \\
         --image-root images --out llava --resume
 
-Conversations are a JSON list of {"image": "a.jpg", "conversations": [{"from": "human", "value": "<image>\\nWhat?"},
-{"from": "gpt", "value": "A cat."}]}. OUT/model is what apps/llava_answer.py takes. This is LLaVA-1.5's first stage; its
-second one, which trains the language model as well, is not here.
+Conversations are a JSON list, or JSON lines, of {"image": "a.jpg", "conversations": [{"from": "human", "value":
+"<image>\\nWhat?"}, {"from": "gpt", "value": "A cat."}]}. OUT/model is what apps/llava_answer.py takes. This is
+LLaVA-1.5's first stage; its second one, which trains the language model as well, is not here.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tyro
 
@@ -25,7 +25,11 @@ from fgclip2.errors import Fgclip2Error
 from fgclip2.extras import need
 from fgclip2_llava.training import ProjectorConfig
 
+if TYPE_CHECKING:
+    from fgclip2_llava.conversations import Conversations
+
 _TRIED = 32  # examples that a dry run reads
+_LOOKED_AT = 1000  # pictures that are looked for before the first step
 
 
 @dataclass
@@ -35,7 +39,7 @@ class Arguments:
     language_model: str
     """Directory or hub id of a causal language model of transformers."""
     data: Path
-    """JSON list of conversations."""
+    """JSON list, or JSON lines, of conversations."""
     image_root: Path = Path(".")
     """Folder that the pictures' names are relative to."""
     model: str | None = None
@@ -61,20 +65,50 @@ class Arguments:
 def run(arguments: Arguments) -> None:
     """Check everything, then train."""
     need("train", "accelerate")
-    from fgclip2_llava.data import LlavaDataset, read_examples
+    from fgclip2_llava.conversations import read_conversations
+    from fgclip2_llava.data import LlavaDataset
 
     config = arguments.config
     world = int(os.environ.get("WORLD_SIZE", "1"))
     accumulation = config.accumulation(world)
-    examples, without = read_examples(arguments.data, arguments.image_root)
+    found = read_conversations(arguments.data, arguments.image_root)
+    check_examples(found, config.failure_limit, arguments)
     model, processor, half = build_model(arguments)
-    dataset = LlavaDataset(examples, processor, config.max_tokens)
+    dataset = LlavaDataset(found.examples, processor, config.max_tokens)
     if int(os.environ.get("RANK", "0")) == 0:
-        print(f"{len(examples):,} examples; {without:,} entries without a picture are left out")
+        print(f"{len(found.examples):,} examples; {found.without:,} entries without a picture are left out")
+        for lost in (*found.failures, *found.odd)[:3]:
+            print(f"cannot be used: {lost.name}: {lost.reason}")
     if arguments.dry_run:
         describe(model, dataset, config, world, accumulation, half)
         return
-    train(arguments, model, dataset, half)
+    train(arguments, model, dataset, half, found)
+
+
+def check_examples(found: Conversations, limit: float, arguments: Arguments) -> None:
+    """Look at entries and their pictures before anything is loaded.
+
+    Raises:
+        Fgclip2Error: more of them than the limit cannot be used.
+    """
+    step = max(1, len(found.examples) // _LOOKED_AT)
+    looked = found.examples[::step]
+    missing = [example.image for example in looked if not example.image.exists()]
+    entries = len(found.examples) + len(found.failures)
+    # Where only some pictures are looked at, chance may have put more of the missing among them.
+    allowed = limit * len(looked)
+    allowed += 0 if step == 1 else 3 * allowed**0.5 + 1
+    if len(found.failures) > limit * entries:
+        lost = found.failures[0]
+        raise Fgclip2Error(
+            f"{len(found.failures):,} of the {entries:,} entries with a picture cannot be used, over the limit of "
+            f"{limit:.2%}; the first is {lost.name}: {lost.reason}. Mend them, or raise --failure-limit"
+        )
+    if len(missing) > allowed:
+        raise Fgclip2Error(
+            f"{len(missing):,} of the {len(looked):,} pictures looked for are not there, over the limit of "
+            f"{limit:.2%}; the first is {str(missing[0])!r}. Is --image-root {str(arguments.image_root)!r} right?"
+        )
 
 
 def build_model(arguments: Arguments) -> tuple[Any, Any, bool]:
@@ -142,7 +176,7 @@ def describe(model: Any, dataset: Any, config: ProjectorConfig, world: int, accu
         raise Fgclip2Error(f"not one of the first {len(tried)} examples can be used; is --image-root right?")
 
 
-def train(arguments: Arguments, model: Any, dataset: Any, half: bool) -> None:
+def train(arguments: Arguments, model: Any, dataset: Any, half: bool, found: Conversations) -> None:
     """Train and write the whole model."""
     import fgclip2_llava
     from fgclip2_llava.training import ProjectorTrainer
@@ -151,12 +185,14 @@ def train(arguments: Arguments, model: Any, dataset: Any, half: bool) -> None:
     about = {
         "language_model": arguments.language_model,
         "model": arguments.model,
-        "data": str(arguments.data),
+        "data": found.fingerprint,
         "feature_layer": arguments.feature_layer,
         "template": arguments.template,
         "max_patches": arguments.max_patches,
     }
     trainer = ProjectorTrainer(model, dataset, arguments.config, arguments.out, half, about)
+    if trainer.is_world_process_zero() and not arguments.resume:
+        trainer.failures.add([], 0, (*found.failures, *found.odd))  # named, and counted before
     trainer.train(resume=arguments.resume)
     if trainer.stopping.received:
         print(f"stopped by SIGTERM at step {trainer.state.global_step}; continue with --resume")

@@ -74,7 +74,7 @@ def check_weights(state: Mapping[str, Tensor], where: str) -> None:
     bad = [
         name
         for name, tensor in state.items()
-        if tensor.is_floating_point() and not math.isfinite(float(tensor.sum(dtype=torch.float32)))
+        if tensor.is_floating_point() and not math.isfinite(float(tensor.detach().sum(dtype=torch.float32)))
     ]
     if bad:
         raise Fgclip2Error(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from fgclip2.train.callbacks import FiniteUpdate, StopSignal
 from .data import LlavaCollator, LlavaDataset
 from .model import freeze, projector_of
 
+_log = logging.getLogger(__name__)
 _WEIGHTS: Final = "projector.safetensors"
 _SETTINGS: Final = "settings.json"
 
@@ -121,7 +123,9 @@ class ProjectorTrainer(Trainer):
         )
         self.step_terms: list[dict[str, Tensor]] = []
         self.step_records: list[str] = []
-        own = max(1, len(dataset) // arguments.world_size)
+        # As many as this process will see, if these are fewer than the dataset's.
+        own = len(dataset) * config.epochs if config.steps is None else config.steps * config.batch_size
+        own = max(1, int(own) // arguments.world_size)
         self.failures = FailureLog(directory / "failures.jsonl", config.failure_limit, min(1000, own))
 
     def train(self, resume: bool = False, **kwargs: Any) -> Any:
@@ -138,6 +142,9 @@ class ProjectorTrainer(Trainer):
 
     def _check_same_run(self, start: Path) -> None:
         before = json.loads((start / _SETTINGS).read_text(encoding="utf-8"))
+        if "data" in self.settings and not isinstance(before.get("data"), dict):  # an older checkpoint: its path
+            _log.warning("%s does not tell its data; nobody can say whether these are the same", start)
+            before["data"] = self.settings["data"]
         changed = [
             f"{name} was {before.get(name)!r:.80} and is {value!r:.80}"
             for name, value in self.settings.items()

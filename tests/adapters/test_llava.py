@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -30,7 +31,8 @@ from fgclip2.files import write_atomically
 from fgclip2.train.tokenizer import save_tokenizer, train_tokenizer
 from fgclip2_llava import DENSE, LlavaProcessor, build, freeze, load, save
 from fgclip2_llava.answering import Answerer, answer, box_of, prompt
-from fgclip2_llava.data import LlavaCollator, LlavaDataset, Loaded, read_examples
+from fgclip2_llava.conversations import read_conversations
+from fgclip2_llava.data import LlavaCollator, LlavaDataset, Loaded
 from tests.evaluation.miniatures import MINIATURES
 
 SIZES = ((100, 300), (300, 100), (64, 64))
@@ -211,7 +213,7 @@ def test_one_step_moves_the_projector_alone(
     language_dir: Path, embedded: fgclip2.FGCLIP2, scenes: tuple[Path, Path]
 ) -> None:
     model, processor = llava(language_dir, embedded)
-    dataset = LlavaDataset(read_examples(*scenes)[0], processor)
+    dataset = LlavaDataset(read_conversations(*scenes).examples, processor)
     batch = LlavaCollator(processor)([dataset[index] for index in range(4)])
     assert (batch.pop("failures"), batch.pop("seen")) == ([], 4)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -328,8 +330,9 @@ def test_examples_that_cannot_be_used_are_named(
     entries.append({"conversations": entries[0]["conversations"]})
     file = tmp_path / "chat.json"
     file.write_text(json.dumps(entries), encoding="utf-8")
-    examples, without = read_examples(file, scenes[1])
-    assert (len(examples), without) == (4, 1)
+    found = read_conversations(file, scenes[1])
+    examples = found.examples
+    assert (len(examples), found.without, found.failures, found.odd) == (4, 1, [], [])
     dataset = LlavaDataset(examples, processor, max_tokens=2000)
     lost = dataset[1]
     assert isinstance(lost, Failure)
@@ -346,15 +349,101 @@ def test_examples_that_cannot_be_used_are_named(
     assert isinstance(short, Failure)
     assert short.reason.endswith("tokens, allowed are 50")
     for change, message in (
-        ({"conversations": [{"from": "gpt", "value": "x"}]}, "entry 0: conversations must alternate from human to gpt"),
+        ({"conversations": [{"from": "gpt", "value": "x"}]}, "has no usable entry with a picture"),
         ({"conversations": [{"from": "human", "value": "x"}, {"from": "gpt", "value": "y"}], "image": "a"},
          "entry 0: a picture needs <image> once"),
-        ({"conversations": entries[0]["conversations"]}, "has no entry with a picture"),
+        ({"conversations": entries[0]["conversations"]}, "has no usable entry with a picture"),
         ({"image": "a"}, "entry 0: it has no conversations"),
     ):  # fmt: skip
         file.write_text(json.dumps([change]), encoding="utf-8")
         with pytest.raises(Fgclip2Error, match=message):
-            read_examples(file, scenes[1])
+            read_conversations(file, scenes[1])
+
+
+GOOD = [{"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": "猫。"}]
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"conversations": GOOD[1:]}, r"must alternate from human \(user\) to gpt \(assistant\); these are \['gpt'\]"),
+    ({"conversations": [{"from": "human", "value": "x"}, GOOD[1]]}, "needs <image> once .* 0 times"),
+    ({"conversations": [{"from": "human", "value": "<image> <image>"}, GOOD[1]]}, "<image> once .* 2 times"),
+    ({"conversations": [{"from": "system", "value": "x"}, *GOOD]}, "these are \\['system', 'human', 'gpt'\\]"),
+    ({"conversations": [GOOD[0], {"from": "gpt", "value": None}]}, "None where a text was wanted"),
+    ({"conversations": [GOOD[0], {"from": "gpt", "value": ""}]}, "'' where a text was wanted"),
+    ({"conversations": [GOOD[0], {"from": "gpt", "value": "\ud83d"}]}, "half of a character"),
+    ({"conversations": [3]}, "these are"),
+    ({"conversations": None}, "it has no conversations"),
+    ({"image": ["a.png", "b.png"]}, "has 2 pictures; one an entry is supported"),
+    ({"image": 7}, "its image is 7 instead of a file's name"),
+]
+
+
+@pytest.mark.parametrize("lines", [False, True])
+@pytest.mark.parametrize(("change", "told"), WRONG)
+def test_an_entry_that_cannot_be_used_costs_no_file(
+    change: dict[str, Any], told: str, lines: bool, tmp_path: Path
+) -> None:
+    good = {"image": "a.png", "conversations": GOOD}
+    entries = [good, good | change, {"conversations": []}, {"image": None, "conversations": GOOD}, good]
+    content = "\n".join(map(json.dumps, entries)) if lines else json.dumps(entries)
+    file = tmp_path / "chat.json"
+    file.write_text("\ufeff" + content, encoding="utf-8")  # Excel and PowerShell write a byte order mark
+    found = read_conversations(file, tmp_path)
+    assert [example.image for example in found.examples] == [tmp_path / "a.png"] * 2
+    assert found.examples[0].turns == (("<image>\nWhat?", "猫。"),)
+    assert found.without == 2
+    assert [lost.name for lost in found.failures] == [f"chat.json, {'line 2' if lines else 'entry 1'}"]
+    assert re.search(told, found.failures[0].reason), found.failures[0].reason
+    assert [lost.name for lost in found.odd] == [f"chat.json, {'line 3' if lines else 'entry 2'}"]
+
+
+def test_roles_of_other_tools_and_damaged_lines(tmp_path: Path) -> None:
+    said = [{"role": "user", "content": "<image>几个？"}, {"role": "assistant", "content": "两个"}]
+    mixed = [{"from": "user", "value": "<image>几个？"}, {"from": "assistant", "value": "两个"}]
+    entries = [{"image": ["图\\a.png"], "messages": said}, {"image": "图/a.png", "conversations": mixed}]
+    (tmp_path / "图").mkdir()
+    (tmp_path / "图" / "a.png").write_bytes(b"x")
+    file = tmp_path / "chat.jsonl"
+    file.write_text("\n".join([*map(json.dumps, entries), '{"image": ', "[]"]), encoding="utf-8")
+    found = read_conversations(file, tmp_path)
+    assert {example.turns for example in found.examples} == {(("<image>几个？", "两个"),)}
+    assert {example.image.resolve() for example in found.examples} == {tmp_path / "图" / "a.png"}
+    assert found.failures[0].reason.startswith("is no JSON (")
+    assert found.failures[1].reason == "is a JSON list, not an object"
+    assert [lost.name for lost in found.failures] == ["chat.jsonl, line 3", "chat.jsonl, line 4"]
+
+
+def test_a_run_names_bad_entries_and_resumes_on_the_same_data_only(
+    training: list[Any],
+    scenes: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    entries = json.loads(scenes[0].read_text(encoding="utf-8"))
+    file, out = tmp_path / "chat.json", tmp_path / "out"
+    file.write_text(json.dumps([*entries, {"conversations": []}]), encoding="utf-8")
+    arguments = [*training, "--data", file, "--steps", 2, "--save-every", 1, "--out", out]
+    assert command(monkeypatch, llava_train, *arguments) == 0
+    assert "4 examples; 1 entries without a picture are left out" in capsys.readouterr().out
+    named = [json.loads(line) for line in (out / "failures.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [(line["name"], line["reason"]) for line in named] == [
+        ("chat.json, entry 4", "conversations must alternate from human (user) to gpt (assistant); these are []")
+    ]
+    shutil.rmtree(out / "checkpoint-2")
+    entries[1]["conversations"][1]["value"] += "!"  # as many, and other words
+    file.write_text(json.dumps(entries), encoding="utf-8")
+    assert command(monkeypatch, llava_train, *arguments, "--resume") == 2
+    assert "belongs to another run: data was {'examples': 4" in capsys.readouterr().err
+    entries[1]["image"] = "没有.png"
+    file.write_text(json.dumps(entries), encoding="utf-8")
+    assert command(monkeypatch, llava_train, *arguments, "--out", tmp_path / "two") == 2
+    said = capsys.readouterr().err
+    assert "1 of the 4 pictures looked for are not there, over the limit of 1.00%; the first is" in said
+    assert "没有.png" in said
+    entries[1] = {"image": "a.png", "conversations": []}
+    file.write_text(json.dumps(entries), encoding="utf-8")
+    assert command(monkeypatch, llava_train, *arguments, "--out", tmp_path / "two") == 2
+    assert "1 of the 4 entries with a picture cannot be used" in capsys.readouterr().err
+    assert not (tmp_path / "two").exists()
 
 
 def test_wrong_inputs_are_explained(language_dir: Path, embedded: fgclip2.FGCLIP2) -> None:
