@@ -49,14 +49,12 @@ tiny: export GOMP_SPINCOUNT ?= 10000
 tiny: $(STAMP) ## train the embedded model from scratch into work_dirs/tiny (one and a half to two hours on 2 cores)
 	$(PY) apps/train_tiny.py $(ARGS)
 
-# In two processes: one that has run the first group ends in a segmentation fault when a later test starts a program. The
-# cause is not known; native libraries of a dozen packages are loaded by then. pytest's 5 means that ARGS chose none here.
-APART := adapters apps data demos evaluation search
+# A file of tests runs in one process; as many processes as processors, at most four. One for all: make test WORKERS=0
+WORKERS ?= logical
 # On one thread each: what the tests compute is so small that threads wait for each other longer than they work.
 test: export OMP_NUM_THREADS ?= 1
 test: $(STAMP) ## run all tests
-	$(PY) -m pytest $(ARGS) $(APART:%=tests/%) || [ $$? = 5 ]
-	$(PY) -m pytest $(ARGS) $(APART:%=--ignore=tests/%) tests || [ $$? = 5 ]
+	$(PY) -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile $(ARGS) tests || [ $$? = 5 ]  # 5: ARGS chose none
 
 lint: $(STAMP) ## ruff (rules and format), mypy, codespell
 	$(PY) -m ruff check .
