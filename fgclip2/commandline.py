@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import io
 import logging
+import re
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +18,7 @@ from fgclip2.errors import Fgclip2Error
 
 _log = logging.getLogger(__name__)
 _MANY: Final = ("*", "+")  # argparse's counts of values that have no end
+_MARKUP: Final = re.compile(r"^(.*\[/?bold\].*?)( ?│?)$", re.MULTILINE)
 _SPELLING: Final = 0.85  # difflib's likeness of a name and its misspelling
 
 
@@ -50,7 +54,19 @@ def parse(
             ) from error
     if _repeated(words):
         words = _joined(words, _argument_parser(form, prog))
-    return tyro.cli(form, args=words, prog=prog, description=description)
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            # Nobody writes "None" on a command line; without it the help is half as long.
+            return tyro.cli(form, args=words, prog=prog, description=description, config=(tyro.conf.DisallowNone,))
+    finally:
+        sys.stderr.write(_MARKUP.sub(_unmarked, said.getvalue()))
+
+
+def _unmarked(line: re.Match[str]) -> str:
+    """A line of a box without tyro's markup, as wide as before."""
+    text = re.sub(r"\[/?bold\]", "", line[1])
+    return text + " " * (len(line[1]) - len(text)) + line[2]
 
 
 def check_overrides(overrides: Sequence[str], settings: Any) -> None:
