@@ -27,6 +27,11 @@ from fgclip2.evaluation.scores import Metric, Scores, Settings, by_group, share
 _LETTERS: Final = "ABCDEFGHIJ"
 _ONLY_LETTER: Final = re.compile(r"""["'`(\[（【*\s]*([A-J])["'`)\]）】*.:,：，。、\s]*""")
 _LETTER: Final = re.compile(r"^\W*([A-J])(?:\s*$|[.):,：，。）、])")
+_SAID: Final = re.compile(
+    r"(?:(?i:\b(?:answer|option|choice)\b\s*(?:\b(?:is|would\s+be)\b)?\s*[:：]?)|答案\s*(?:应该|应)?(?:是|为|选)?\s*[:：]?"
+    r"|选(?:择|项)?\s*(?:是|为)?\s*[:：]?)\s*[\"'`(\[（【*]*([A-J])(?=\s*$|\s*\n|[\"'`)\]）】*.:,：，。；;、])"
+)
+"""A letter that an answer names as its own: "The answer is B.", "答案：B"."""
 _ARTICLES: Final = frozenset({"a", "an", "the"})
 _NUMBERS: Final = {word: str(number) for number, word in enumerate(
     ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"))}  # fmt: skip
@@ -150,8 +155,10 @@ def agreement(text: str, question: Question) -> float:
 
 
 def right_option(text: str, question: Question) -> float:
-    """MMMU, MMBench: an option's letter alone ("B", "(B).", "**B**"), else the words of an option, else the letter that
-    the answer begins with ("B. green"); of an open question the words of any right answer.
+    """MMMU, MMBench: whether an answer is the right option; of an open question, the words of any right answer.
+
+    In this order: an option's letter alone ("B", "(B).", "**B**"), the words of an option, the letter that the answer
+    begins with ("B. green"), the letter that it names as its answer ("Answer: B", "答案是 B").
 
     The letter comes first, for options may be letters themselves; words are compared as written and then as ``plain``
     leaves them, unless nothing is left ("a" and "+" are nothing then).
@@ -168,7 +175,10 @@ def right_option(text: str, question: Question) -> float:
     if any(_same(said, option) for option in question.options):  # before its first letter, for words may begin with "A"
         return float(0 <= right < len(question.options) and _same(said, question.options[right]))
     match = _LETTER.match(said)
-    return float(match is not None and match.group(1) == wanted)
+    if match is None:
+        named = set(_SAID.findall(said))  # two letters are no answer
+        return float(named == {wanted} and _LETTERS.find(wanted) < len(question.options))
+    return float(match.group(1) == wanted)
 
 
 def _same(one: str, other: str) -> bool:

@@ -66,8 +66,8 @@ _ALL: Final = (
         "en",
         (
             *(
-                Part(f"fgovd_json/{name}_llava.jsonl", "FG-OVD as JSON lines, of the FG-CLIP release")
-                for name in choices.FGOVD_SPLITS.values()
+                Part(name, "FG-OVD as JSON lines, of the FG-CLIP release", tuple(others))
+                for name, *others in (choices.fgovd_files("fgovd_json", split) for split in choices.FGOVD_SPLITS)
             ),
             Part("coco/val2017", f"COCO 2017 pictures that img_path names, {_COCO_SITE}", ("coco/train2017",)),
         ),
@@ -166,7 +166,10 @@ _ALL: Final = (
         "Flickr30k",
         "short_retrieval",
         "en",
-        (Part("flickr30k/flickr30k_test.json", "Karpathy's test split as BLIP publishes it"), _FLICKR),
+        (
+            Part("flickr30k/flickr30k_test.json", "Karpathy's test split as BLIP publishes it", captions.KARPATHY),
+            _FLICKR,
+        ),
         captions.flickr30k,
     ),
     Benchmark(
@@ -368,8 +371,8 @@ _ALL: Final = (
         "zh",
         (
             *(
-                Part(f"fgovd_cn_json/{name}_llava.jsonl", "of FG-OVD, by apps/build_benchmark.py --fgovd")
-                for name in choices.FGOVD_SPLITS.values()
+                Part(name, "of FG-OVD, by apps/build_benchmark.py --fgovd", tuple(others))
+                for name, *others in (choices.fgovd_files("fgovd_cn_json", split) for split in choices.FGOVD_SPLITS)
             ),
             Part("coco/val2017", f"COCO 2017 pictures that img_path names, {_COCO_SITE}", ("coco/train2017",)),
         ),

@@ -124,6 +124,11 @@ class SearchArguments:
 
         if not self.texts and self.image is None:
             raise Fgclip2Error('nothing to look for; give texts ("a red car" "黑猫") or --image')
+        if self.image is None and self.box is not None:
+            raise Fgclip2Error("--box is a region of --image; give that too, or leave --box out")
+        if self.image is not None and (self.texts or self.minus):
+            what = "texts" if self.texts else "--minus, which belongs to texts"
+            raise Fgclip2Error(f"--image and {what}: look for pictures like one, or for texts; leave one out")
         query = Query(self.texts, self.minus, self.image, self.box, cut=self.cut)
         conditions = [parse_condition(text) for text in self.where]
         model = load_model(self.model or Manifest.read(self.index).model_name)

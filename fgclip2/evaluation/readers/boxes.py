@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from fgclip2.data.coco import with_file_name
 from fgclip2.errors import Fgclip2Error
-from fgclip2.evaluation.readers.files import entry, first_existing, read_object
+from fgclip2.evaluation.readers.files import entry, first_existing, integer, objects, read_object
 from fgclip2.evaluation.records import Box, Boxed, Truth
 from fgclip2.names import spoken
 
@@ -61,16 +61,21 @@ def instances(file: Path, image_root: Path) -> Iterator[Boxed]:
         Fgclip2Error: the file is missing, or an annotation names a picture or class that it does not have.
     """
     content = read_object(file, "images", "annotations", "categories")
-    labels = {category["id"]: label for label, category in enumerate(_categories(content, file))}
+    labels = {
+        integer(category["id"], f"{file}, categories"): label
+        for label, category in enumerate(_categories(content, file))
+    }
     boxes: dict[int, list[tuple[Box, int]]] = {}
-    for item in content["annotations"]:
+    for item in objects(content, "annotations", file):
         item = entry(item, f"{file}, annotations", "image_id", "category_id", "bbox")
-        if item["category_id"] not in labels:
-            raise Fgclip2Error(f"{file}: an annotation of category {item['category_id']}, which the file does not list")
-        box = corners(item["bbox"], f"{file}, annotation of picture {item['image_id']}")
-        boxes.setdefault(item["image_id"], []).append((box, labels[item["category_id"]]))
-    for image in content["images"]:
-        found = boxes.pop(entry(image, f"{file}, images", "id")["id"], [])
+        category = integer(item["category_id"], f"{file}, category_id")
+        picture = integer(item["image_id"], f"{file}, image_id")
+        if category not in labels:
+            raise Fgclip2Error(f"{file}: an annotation of category {category}, which the file does not list")
+        box = corners(item["bbox"], f"{file}, annotation of picture {picture}")
+        boxes.setdefault(picture, []).append((box, labels[category]))
+    for image in objects(content, "images", file):
+        found = boxes.pop(integer(entry(image, f"{file}, images", "id")["id"], f"{file}, images"), [])
         if found:
             rows, classes = zip(*found, strict=True)
             yield Boxed(image_root / image_name(image, file, image_root), rows, classes)
@@ -110,9 +115,9 @@ def image_name(image: Mapping[str, Any], file: Path, root: Path) -> str:
 
 
 def _truth(file: Path, image_root: Path) -> Truth:
-    images = [entry(image, f"{file}, images", "id") for image in read_object(file, "images")["images"]]
+    images = [entry(image, f"{file}, images", "id") for image in objects(read_object(file, "images"), "images", file)]
     return Truth(file, image_root, tuple(image_root / image_name(image, file, image_root) for image in images))
 
 
 def _categories(content: Mapping[str, Any], file: Path) -> list[dict[str, Any]]:
-    return [entry(category, f"{file}, categories", "id", "name") for category in content["categories"]]
+    return [entry(category, f"{file}, categories", "id", "name") for category in objects(content, "categories", file)]

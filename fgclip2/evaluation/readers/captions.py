@@ -12,14 +12,19 @@ from fgclip2.errors import Fgclip2Error
 from fgclip2.evaluation.readers.files import (
     entry,
     first_existing,
+    integer,
+    objects,
     read_json,
     read_lines,
     read_list,
     read_object,
+    starts_with,
     text,
 )
 from fgclip2.evaluation.records import Captioned
 
+KARPATHY: Final = ("flickr30k/dataset_flickr30k.json", "flickr30k/dataset.json")
+"""Where Karpathy's own file of Flickr30k may lie, in place of BLIP's."""
 _FIVE: Final = 5  # captions a picture: COCO has a few with six or seven, of which the field takes the first five
 _COCO_CN: Final = re.compile(r"COCO_(train|val)2014_(\d{12})#zhm#\d+\s+(.*)")
 
@@ -29,22 +34,43 @@ def coco(root: Path) -> Iterator[Captioned]:
     file = root / "coco/annotations/captions_val2017.json"
     content = read_object(file, "images", "annotations")
     captions: dict[int, list[str]] = {}
-    for item in content["annotations"]:
+    for item in objects(content, "annotations", file):
         item = entry(item, str(file), "image_id", "caption")
-        captions.setdefault(item["image_id"], []).append(text(item["caption"], f"{file}, picture {item['image_id']}"))
-    images = [entry(image, str(file), "id", "file_name") for image in content["images"]]
-    for image in sorted(images, key=lambda image: image["id"]):
-        if image["id"] in captions:
-            yield Captioned(root / "coco/val2017" / image["file_name"], tuple(captions[image["id"]][:_FIVE]))
+        number = integer(item["image_id"], f"{file}, image_id")
+        captions.setdefault(number, []).append(text(item["caption"], f"{file}, picture {number}"))
+    images = {integer(image["id"], f"{file}, images"): image["file_name"] for image in (
+        entry(image, str(file), "id", "file_name") for image in objects(content, "images", file))}  # fmt: skip
+    lacking = next((number for number in captions if number not in images), None)
+    if lacking is not None:
+        raise Fgclip2Error(f"{file}: a caption of picture {lacking!r}, which the file does not list; fetch it again")
+    for number in sorted(captions):
+        name = text(images[number], f"{file}, picture {number}")
+        yield Captioned(root / "coco/val2017" / name, tuple(captions[number][:_FIVE]))
 
 
 def flickr30k(root: Path) -> Iterator[Captioned]:
-    """Flickr30k, Karpathy's test split: 1,000 pictures, five captions each."""
-    file = root / "flickr30k/flickr30k_test.json"
-    for item in read_list(file, "image", "caption"):
+    """Flickr30k, Karpathy's test split: 1,000 pictures, five captions each; BLIP's list, or Karpathy's own file."""
+    file = first_existing(*(root / name for name in ("flickr30k/flickr30k_test.json", *KARPATHY)))
+    if starts_with(file, "{"):
+        yield from _karpathy(file, root / "flickr30k/flickr30k-images")
+        return
+    for number, item in enumerate(read_list(file, "image", "caption")):
+        where = f"{file}, entry {number}"
         listed = item["caption"] if isinstance(item["caption"], list) else [item["caption"]]
-        captions = tuple(text(caption, f"{file}, {item['image']}") for caption in listed)
-        yield Captioned(root / "flickr30k" / item["image"], captions)
+        captions = tuple(text(caption, where) for caption in listed)
+        yield Captioned(root / "flickr30k" / text(item["image"], where), captions)
+
+
+def _karpathy(file: Path, folder: Path) -> Iterator[Captioned]:
+    """The test pictures of Karpathy's splits: ``{"images": [{"filename", "split", "sentences": [{"raw"}]}]}``."""
+    for number, item in enumerate(objects(read_object(file, "images"), "images", file)):
+        where = f"{file}, picture {number}"
+        item = entry(item, where, "filename", "split", "sentences")
+        if item["split"] != "test":
+            continue
+        said = [entry(sentence, where, "raw")["raw"] for sentence in objects(item, "sentences", file)]
+        captions = tuple(text(sentence, where) for sentence in said[:_FIVE])
+        yield Captioned(folder / text(item["filename"], where), captions)
 
 
 def sharegpt4v(root: Path) -> Iterator[Captioned]:
@@ -55,7 +81,7 @@ def sharegpt4v(root: Path) -> Iterator[Captioned]:
         if not isinstance(turns, list) or len(turns) < 2:
             raise Fgclip2Error(f"{file}, entry {number}: conversations has no answer, which is the caption")
         caption = text(entry(turns[1], f"{file}, entry {number}", "value")["value"], f"{file}, entry {number}")
-        yield Captioned(root / "ShareGPT4V/data" / item["image"], (caption,))
+        yield Captioned(root / "ShareGPT4V/data" / text(item["image"], f"{file}, entry {number}"), (caption,))
 
 
 def dci(root: Path) -> Iterator[Captioned]:
@@ -68,7 +94,7 @@ def dci(root: Path) -> Iterator[Captioned]:
         file = folder / "annotations" / name
         item = read_object(file, "image", "short_caption", "extra_caption")
         caption = text(f"{item['short_caption']}\n{item['extra_caption']}", str(file))
-        yield Captioned(folder / "photos" / item["image"], (caption,))
+        yield Captioned(folder / "photos" / text(item["image"], str(file)), (caption,))
 
 
 def lit_cn(root: Path) -> Iterator[Captioned]:
@@ -127,6 +153,12 @@ def read_pairs(file: Path) -> Iterator[tuple[str, str]]:
     """
     for number, line in read_lines(file):
         name, tab, caption = line.partition("\t")
+        if number == 1 and line.lstrip()[:1] in ("{", "["):
+            start = line.lstrip()[:40]
+            raise Fgclip2Error(
+                f"{file} is JSON ({start!r}), such as COCO's captions or Karpathy's splits; wanted are lines "
+                "of a picture's name, a tab and a caption"
+            )
         if not tab:
             raise Fgclip2Error(f"{file}, line {number}: no tab between picture and caption ({line[:40]!r})")
         yield text(name, f"{file}, line {number}"), text(caption, f"{file}, line {number}")

@@ -8,7 +8,7 @@ from typing import Final
 
 from fgclip2.errors import Fgclip2Error
 from fgclip2.evaluation.readers.boxes import corners
-from fgclip2.evaluation.readers.files import entry, read_json, read_json_lines, text
+from fgclip2.evaluation.readers.files import entry, first_existing, read_json, read_json_lines, text
 from fgclip2.evaluation.records import Choice
 
 FGOVD_SPLITS: Final = {
@@ -17,6 +17,7 @@ FGOVD_SPLITS: Final = {
     "easy": "3_attributes",
     "trivial": "shuffle_negatives",
 }
+_OTHER_NAMES: Final = {"hard": "h_attributes", "medium": "m_attributes", "easy": "e_attributes"}
 SUGARCREPE_KINDS: Final = (
     "add_att",
     "add_obj",
@@ -26,6 +27,18 @@ SUGARCREPE_KINDS: Final = (
     "swap_att",
     "swap_obj",
 )
+
+
+def fgovd_files(folder: str, split: str) -> tuple[str, ...]:
+    """Where a split may lie below a data root: as the released evaluation calls it, and as its pages lay it out.
+
+    Example:
+        >>> fgovd_files("fgovd_json", "hard")[:2]
+        ('fgovd_json/1_attributes_llava.jsonl', 'fgovd_json/h_attributes_llava.jsonl')
+    """
+    names = dict.fromkeys((FGOVD_SPLITS[split], _OTHER_NAMES.get(split, FGOVD_SPLITS[split])))
+    folders = (folder, folder.removesuffix("_json"))
+    return tuple(f"{place}/{name}_llava.jsonl" for place in folders for name in names)
 
 
 def fgovd(root: Path) -> Iterator[Choice]:
@@ -40,8 +53,9 @@ def fgovd_cn(root: Path) -> Iterator[Choice]:
 
 
 def _fgovd(root: Path, folder: str) -> Iterator[Choice]:
-    for split, name in FGOVD_SPLITS.items():
-        yield from fgovd_file(root / folder / f"{name}_llava.jsonl", root / "coco", split)
+    for split in FGOVD_SPLITS:
+        file = first_existing(*(root / name for name in fgovd_files(folder, split)))
+        yield from fgovd_file(file, root / "coco", split)
 
 
 def fgovd_file(file: Path, image_root: Path, split: str) -> Iterator[Choice]:
@@ -52,7 +66,7 @@ def fgovd_file(file: Path, image_root: Path, split: str) -> Iterator[Choice]:
         if not isinstance(true, list) or len(true) != 1 or not isinstance(false, list) or not false:
             raise Fgclip2Error(f"{where}: wanted one pos_expression and at least one neg_expression")
         texts = tuple(text(expression, where) for expression in (*true, *false))
-        yield Choice(image_root / item["img_path"], texts, split, corners(item["bbox"], where))
+        yield Choice(image_root / text(item["img_path"], where), texts, split, corners(item["bbox"], where))
 
 
 def sugarcrepe(root: Path) -> Iterator[Choice]:
@@ -66,4 +80,4 @@ def sugarcrepe(root: Path) -> Iterator[Choice]:
             where = f"{file}, pair {number}"
             item = entry(item, where, "filename", "caption", "negative_caption")
             texts = text(item["caption"], where), text(item["negative_caption"], where)
-            yield Choice(root / "coco/val2017" / item["filename"], texts, kind)
+            yield Choice(root / "coco/val2017" / text(item["filename"], where), texts, kind)

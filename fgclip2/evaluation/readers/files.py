@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from fgclip2.data.coco.reading import whole
 from fgclip2.errors import Fgclip2Error
 
 _BLOCK: Final = 1 << 20  # characters
@@ -114,6 +116,52 @@ def text(value: Any, where: str) -> str:
     if not isinstance(value, str) or not value.strip():
         raise Fgclip2Error(f"{where}: {value!r:.40} where a text was wanted; mend or fetch the file again")
     return value.strip()
+
+
+def objects(content: Mapping[str, Any], key: str, file: Path) -> list[Any]:
+    """The list below a key.
+
+    Raises:
+        Fgclip2Error: it is no list.
+    """
+    value = content[key]
+    if not isinstance(value, list):
+        raise Fgclip2Error(f"{file}: {key} is a JSON {type(value).__name__}, not a list; is this the right file?")
+    return value
+
+
+def integer(value: Any, where: str) -> int:
+    """An id as a whole number; files that passed through tables write it as text or with a point.
+
+    Raises:
+        Fgclip2Error: it is none.
+    """
+    number = whole(value)
+    if number is None:
+        raise Fgclip2Error(f"{where}: {value!r:.40} where a whole number was wanted; is this the right file?")
+    return number
+
+
+def numbers(value: Any, count: int, where: str) -> tuple[float, ...]:
+    """A list of so many finite numbers.
+
+    Raises:
+        Fgclip2Error: it is none.
+    """
+    listed = value if isinstance(value, list) else []
+    wanted = [float(item) for item in listed if isinstance(item, (int, float)) and not isinstance(item, bool)]
+    if len(wanted) != count or len(listed) != count or not all(map(math.isfinite, wanted)):
+        raise Fgclip2Error(f"{where}: {value!r:.60} where {count} numbers were wanted")
+    return tuple(wanted)
+
+
+def starts_with(file: Path, mark: str) -> bool:
+    """Whether the first character of a text file that is not blank is this one; also of a damaged file, ``False``."""
+    with _open(file) as stream:
+        try:
+            return bool(stream.read(64).lstrip().startswith(mark))
+        except UnicodeDecodeError:
+            return False
 
 
 def read_names(file: Path, count: int | None = None) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from fgclip2.errors import Fgclip2Error
 from fgclip2.evaluation.records import Labelled, Masked
 
 CLASSES = 1000
+_WORDNET = re.compile(r"n\d{8}")
 
 
 def imagenet(root: Path) -> Iterator[Labelled]:
@@ -20,16 +22,29 @@ def imagenet(root: Path) -> Iterator[Labelled]:
             f"{root / 'IN1K_val/val'} has {len(folders)} folders; wanted are {CLASSES}, one a WordNet id (n01440764, "
             "...), with the validation pictures sorted into them"
         )
+    numbered = [folder for folder in folders if folder.name.isdecimal()]
+    if len(numbered) == len(folders):  # 0 to 999, as ImageNet-v2: sorted as texts, 10 would come before 2
+        yield from _by_number(folders)
+        return
+    other = next((folder.name for folder in folders if not _WORDNET.fullmatch(folder.name)), None)
+    if other is not None:
+        raise Fgclip2Error(
+            f"{root / 'IN1K_val/val'}: the folder {other!r} is no WordNet id such as n01440764; its class is not known"
+        )
     for label, folder in enumerate(folders):
         yield from _pictures(folder, label)
 
 
 def imagenet_v2(root: Path) -> Iterator[Labelled]:
     """ImageNet-v2, matched frequency: folders 0 to 999, named by class number."""
-    base = root / "imagenetv2-matched-frequency-format-val"
-    for folder in _subfolders(base):
+    yield from _by_number(_subfolders(root / "imagenetv2-matched-frequency-format-val"))
+
+
+def _by_number(folders: list[Path]) -> Iterator[Labelled]:
+    for folder in folders:
         if not folder.name.isdecimal() or int(folder.name) >= CLASSES:
             raise Fgclip2Error(f"{folder}: folders are named 0 to {CLASSES - 1}, by class number; is it another set?")
+    for folder in sorted(folders, key=lambda folder: int(folder.name)):
         yield from _pictures(folder, int(folder.name))
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fgclip2.errors import Fgclip2Error
-from fgclip2.evaluation.readers.files import entry, read_json_lines, read_object, text
+from fgclip2.evaluation.readers.files import entry, numbers, objects, read_json_lines, read_object, text
 from fgclip2.evaluation.records import Question
 from fgclip2.extras import extras
 
@@ -22,6 +22,7 @@ OCR_TOKENS: Final = "Reference OCR token:"
 """How the line of LLaVA-1.5's TextVQA prompts begins that names the words in the picture."""
 
 _SHORT_ANSWER: Final = "Answer the question using a single word or phrase."
+_REFERENCE: Final = 12  # digits of a row's index at most
 _COPIES: Final = 1_000_000  # MMBench numbers the copies of question n, with their options turned: n + k * 1,000,000
 
 
@@ -31,7 +32,10 @@ def gqa(root: Path) -> Iterator[Question]:
     for number, item in read_object(file).items():
         item = entry(item, f"{file}, question {number}", "imageId", "question", "answer")
         yield Question(
-            number, root / f"gqa/images/{item['imageId']}.jpg", item["question"], (text(item["answer"], number),)
+            number,
+            root / f"gqa/images/{item['imageId']}.jpg",
+            text(item["question"], number),
+            (text(item["answer"], number),),
         )
 
 
@@ -44,7 +48,7 @@ def textvqa(root: Path) -> Iterator[Question]:
     """
     file, prompts = root / "textvqa/TextVQA_0.5.1_val.json", root / TEXTVQA_PROMPTS
     asked = _prompts(prompts) if prompts.exists() else None
-    for item in read_object(file, "data")["data"]:
+    for item in objects(read_object(file, "data"), "data", file):
         item = entry(item, str(file), "question_id", "image_id", "question", "answers")
         said = text(item["question"], f"{file}, question {item['question_id']}")
         if asked is not None:
@@ -56,7 +60,7 @@ def textvqa(root: Path) -> Iterator[Question]:
                 )
             said = asked[key]
         image = root / f"textvqa/train_images/{item['image_id']}.jpg"
-        yield Question(str(item["question_id"]), image, said, tuple(map(str, item["answers"])))
+        yield Question(str(item["question_id"]), image, said, tuple(map(str, objects(item, "answers", file))))
 
 
 def _prompts(file: Path) -> dict[tuple[str, str], str]:
@@ -79,11 +83,10 @@ def refcoco(root: Path) -> Iterator[Question]:
     for split in REFCOCO_SPLITS:
         file = root / f"refcoco/refcoco_{split}.jsonl"
         for number, item in read_json_lines(file, "image", "sent", "bbox"):
-            if not isinstance(item["bbox"], list) or len(item["bbox"]) != 4:
-                raise Fgclip2Error(f"{file}, line {number}: bbox {item['bbox']!r:.60} is not x1, y1, x2, y2")
-            x1, y1, x2, y2 = map(float, item["bbox"])
-            image = root / "coco/train2014" / Path(item["image"]).name
-            yield Question(f"{split}/{number}", image, item["sent"], group=split, box=(x1, y1, x2, y2))
+            where = f"{file}, line {number}"
+            x1, y1, x2, y2 = numbers(item["bbox"], 4, f"{where}, bbox (x1, y1, x2, y2)")
+            image = root / "coco/train2014" / Path(text(item["image"], where)).name
+            yield Question(f"{split}/{number}", image, text(item["sent"], where), group=split, box=(x1, y1, x2, y2))
 
 
 def mmmu(root: Path) -> Iterator[Question]:
@@ -111,21 +114,48 @@ def mmbench_cn(root: Path) -> Iterator[Question]:
 
 
 def _mmbench(file: Path) -> Iterator[Question]:
+    """A picture may stand for several rows: the others have the index of the row that holds it."""
+    wanted = {row["image"].strip() for _, row in _mmbench_rows(file) if _is_reference(row["image"])}
+    images = {row["index"].strip(): row["image"] for _, row in _mmbench_rows(file) if row["index"].strip() in wanted}
+    for where, row in _mmbench_rows(file):
+        image = row["image"]
+        seen = {row["index"].strip()}
+        while _is_reference(image):
+            key = image.strip()
+            if key in seen or key not in images:
+                raise Fgclip2Error(f"{where}: its picture is that of row {key}, which has none; fetch the file again")
+            seen.add(key)
+            image = images[key]
+        yield _mmbench_question(row, image, where)
+
+
+def _is_reference(image: str) -> bool:
+    """Whether a picture is the index of another row: no picture has so few bytes."""
+    return image.strip().isdecimal() and len(image.strip()) <= _REFERENCE
+
+
+def _mmbench_rows(file: Path) -> Iterator[tuple[str, dict[str, str]]]:
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # pictures are fields
+    keys = ("index", "question", "answer", "image", "A", "B")
     try:
-        with file.open(encoding="utf-8", newline="") as stream:
+        with file.open(encoding="utf-8-sig", newline="") as stream:
             for number, row in enumerate(csv.DictReader(stream, delimiter="\t"), start=2):
-                row = entry(row, f"{file}, row {number}", "index", "question", "answer", "image", "A", "B")
-                yield _mmbench_question(row, f"{file}, row {number}")
+                where = f"{file}, row {number}"
+                row = entry(row, where, *keys)
+                lacking = next((key for key in keys if row[key] is None), None)
+                if lacking is not None or None in row:
+                    what = f"it ends before {lacking}" if lacking else "it has more fields than the file has columns"
+                    raise Fgclip2Error(f"{where}: {what}; fetch the file again")
+                yield where, row
     except FileNotFoundError as error:
         raise Fgclip2Error(f"{file} does not exist; fgclip2 eval --check NAME ROOT says what to download") from error
-    except (UnicodeDecodeError, csv.Error) as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise Fgclip2Error(f"{file} cannot be read as a TSV of MMBench ({error}); fetch it again") from error
 
 
-def _mmbench_question(row: dict[str, Any], where: str) -> Question:
+def _mmbench_question(row: dict[str, str], encoded: str, where: str) -> Question:
     try:
-        image, index = base64.b64decode(row["image"] or "", validate=True), int(row["index"])
+        image, index = base64.b64decode(encoded, validate=True), int(row["index"])
     except (binascii.Error, ValueError) as error:
         raise Fgclip2Error(f"{where}: its picture or index is damaged ({error}); fetch the file again") from error
     options = tuple(row[letter] for letter in "ABCD" if row.get(letter))
