@@ -95,8 +95,8 @@ def read_conversations(file: Path, image_root: Path) -> Conversations:
             lost = Failure(name, str(error), "zh" if CJK.search(said) else "en")
             (found.odd if bare else found.failures).append(lost)
     if not found.examples:
-        lost = (*found.failures, *found.odd)[:1]
-        reason = "".join(f"; the first that cannot be used: {one.name}: {one.reason}" for one in lost)
+        first = (*found.failures, *found.odd)[:1]
+        reason = "".join(f"; the first that cannot be used: {one.name}: {one.reason}" for one in first)
         raise Fgclip2Error(f"{file} has no usable entry with a picture; a projector is trained on pictures{reason}")
     return Conversations(found.examples, without, found.failures, found.odd)
 
