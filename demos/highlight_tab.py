@@ -186,15 +186,20 @@ def described(found: Highlights, size: tuple[int, int], threshold: float) -> Ans
 
 
 def region_table(answer: Answer, language: str) -> dict[str, Any]:
-    """The regions of every phrase as a table; without rows when nothing was highlighted yet."""
+    """The regions of every phrase as a table; without rows when nothing was highlighted yet.
+
+    Specks of less than a quarter of a patch, which come of enlarging, have no row.
+    """
+    rows_of, columns_of = answer.get("grid", (1, 1))
     headers = [text(key, language) for key in ("phrase", "number", "box", "share", "mean", "peak")]
     rows = [
         [
             phrase["text"], number, ", ".join(f"{value:.0f}" for value in region["box"]),
-            f"{100 * region['share']:.1f}", f"{region['mean']:.3f}", f"{region['peak']:.3f}",
+            f"{100 * region['share']:.2f}", f"{region['mean']:.3f}", f"{region['peak']:.3f}",
         ]
         for phrase in answer.get("phrases", ())
         for number, region in enumerate(phrase["regions"], 1)
+        if number == 1 or 4 * rows_of * columns_of * region["share"] >= 1
     ]  # fmt: skip
     return {"headers": headers, "data": rows}
 

@@ -99,8 +99,9 @@ class SearchArguments:
     """Pictures to show."""
     where: tuple[str, ...] = ()
     """Conditions on the metadata, e.g. "width >= 640" "taken < 2024-05" "tags contains cat" "tags has none"."""
-    rerank: int = 50
-    """The best so many are looked at again, patch by patch; 0 leaves that out."""
+    rerank: int | None = None
+    """The best so many are looked at again, patch by patch; 0 leaves that out. Without it 50, on a processor as many as
+    take about three seconds."""
     region_weight: float | None = None
     """Share of regions in the score, 0 (whole pictures alone) to 1; without it by the kind of query."""
     html: Path | None = None
@@ -133,7 +134,10 @@ class SearchArguments:
         conditions = [parse_condition(text) for text in self.where]
         model = load_model(self.model or Manifest.read(self.index).model_name)
         index = Index.open(self.index, model, root=self.root, verify=self.verify)
-        hits = index.search(query, top=self.top, where=conditions, rerank=self.rerank, region_weight=self.region_weight)
+        hits = index.search(
+            query, top=self.top, where=conditions, rerank=self.rerank, region_weight=self.region_weight,
+            progress=sys.stderr.isatty(),
+        )  # fmt: skip
         # Hits first, and the sheet then: where it cannot be drawn or written, the answer is there all the same.
         if self.json:
             print(json.dumps(hits.to_json(), ensure_ascii=False, indent=1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -39,6 +39,7 @@ class Hit:
         problem: why the picture could not be looked at again; empty when it could, or nobody asked.
         reason: the same as a key of ``problems.REASONS``, which says it in both languages; ``None`` without a problem.
         follow_links: read the picture also through a link that leads out of ``root``, as it was indexed.
+        look: computes ``similarity`` for a hit that was not looked at again; ``heat_map`` asks it.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Hit:
     problem: str = ""
     reason: Reason | None = None
     follow_links: bool = field(default=False, repr=False)
+    look: Callable[[Hit], np.ndarray] | None = field(default=None, repr=False)
 
     @property
     def box(self) -> Box:
@@ -114,7 +116,7 @@ class Hit:
         return draw_boxes(small, np.array(self.boxes) * factors, self.parts if labels is None else labels)
 
     def heat_map(self, part: int = 0, side: int | None = None, label: str | None = None) -> Image.Image:
-        """The picture under the similarity of its patches to a part.
+        """The picture under the similarity of its patches to a part; computed now if the hit was not looked at again.
 
         Args:
             part: its number.
@@ -122,15 +124,21 @@ class Hit:
             label: what is written on it; ``None`` for the part itself.
 
         Raises:
-            Fgclip2Error: the hit was not looked at again, so there is no map.
+            PictureError: the picture is gone, has changed or cannot be read.
+            Fgclip2Error: the hit is of no index that could look at it.
         """
         from fgclip2.visualize import heat_map, shrunk
 
-        if self.similarity is None:
-            raise Fgclip2Error(f"{self.name!r} has no heat-map: {self.problem or 'search with rerank above its place'}")
+        similarity = self.similarity
+        if similarity is None and self.problem:
+            raise PictureError(self.reason or "gone", f"{self.name!r} has no heat-map: {self.problem}")
+        if similarity is None:
+            if self.look is None:
+                raise Fgclip2Error(f"{self.name!r} has no heat-map; take a hit of Index.search")
+            similarity = self.look(self)
         image = self.image()
         small = image if side is None else shrunk(image, side)
-        return heat_map(small, self.similarity[part], label=self.parts[part] if label is None else label)
+        return heat_map(small, similarity[part], label=self.parts[part] if label is None else label)
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the similarity, as plain values."""
@@ -165,6 +173,7 @@ class Hits(Sequence[Hit]):
         total: pictures in the store.
         allowed: of them, those that met the conditions.
         seconds: time taken.
+        looked_at: how many of the best were looked at again, patch by patch.
     """
 
     query: str
@@ -174,6 +183,7 @@ class Hits(Sequence[Hit]):
     total: int
     allowed: int
     seconds: float
+    looked_at: int = 0
 
     def __len__(self) -> int:
         return len(self.found)
@@ -197,6 +207,7 @@ class Hits(Sequence[Hit]):
             "pictures": self.total,
             "allowed": self.allowed,
             "seconds": round(self.seconds, 4),
+            "looked_at": self.looked_at,
             "hits": [hit.to_json() for hit in self.found],
         }
 

@@ -11,6 +11,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -36,6 +37,10 @@ _SAMPLE: Final = 256  # pictures that give mean and deviation
 _CANDIDATES: Final = 256  # least number of pictures and of regions from each index
 _MOST_ROWS: Final = 16_384  # region rows from the index that all parts of a query share, before any is looked at twice
 _SCORED: Final = 2048  # pictures whose regions are in memory at a time
+_LOOKED_AT: Final = 50  # pictures, where that takes a second or so
+_SECONDS: Final = 3.0  # that a processor may take for it
+_SPEED: Final = 5e10  # multiplications and additions a second and thread, as processors without bfloat16 reach
+_BLOCKS: Final = 13  # of the base model's tower with the dense head; each multiplies by 12 * width**2 weights
 _REMEMBERED: Final = 1 << 28  # bytes of dense maps that stay from one query to the next
 
 
@@ -114,8 +119,9 @@ class Index:
         *,
         top: int = 20,
         where: Sequence[Condition] = (),
-        rerank: int = 50,
+        rerank: int | None = None,
         region_weight: float | None = None,
+        progress: bool = False,
     ) -> Hits:
         """The pictures that fit a query best, and where in them.
 
@@ -124,15 +130,18 @@ class Index:
             top: pictures to return.
             where: conditions on the metadata that must all hold, e.g. ``[("width", ">=", 640)]``.
             rerank: the best so many are looked at again, every window of their dense maps; 0 leaves that out, and boxes
-                are then those of the stored regions.
+                are then those of the stored regions. ``None`` takes 50, and on a processor as many as it can look at in
+                about three seconds, 5 at least (`affordable`).
             region_weight: share of the regions in the score, 0 (whole pictures alone) to 1; ``None`` takes 2/3 for
                 phrases and 1/3 for long captions and pictures.
+            progress: show a bar on the error stream while pictures are looked at again.
 
         Raises:
             Fgclip2Error: a query, number or condition that cannot be used.
         """
         begun = time.perf_counter()
-        if top < 1 or rerank < 0:
+        most = _LOOKED_AT if rerank is None else rerank
+        if top < 1 or most < 0:
             raise Fgclip2Error(f"top {top}, rerank {rerank}: give at least 1 picture, and 0 or more to look at again")
         asked = Query.of(query)
         encoded = encode(asked, self.model, self.store.manifest.settings.get("max_patches"))
@@ -145,14 +154,16 @@ class Index:
             encoded = replace(encoded, region_weight=region_weight)
         allowed = self._allowed(where)
         scale = self._scale(encoded)
-        rows = self._candidates(encoded, allowed, max(_CANDIDATES, 4 * top, 2 * rerank), max(top, rerank))
-        hits = self._scored(encoded, scale, rows, max(top, rerank))
-        if rerank:
-            looked = self._looked_at(encoded, scale, hits[:rerank])
-            hits = sorted(looked, key=lambda hit: -hit.score) + hits[rerank:]
+        rows = self._candidates(encoded, allowed, max(_CANDIDATES, 4 * top, 2 * most), max(top, most))
+        hits = self._scored(encoded, scale, rows, max(top, most))
+        if rerank is None:
+            most = affordable(self.model, hits[:most], self.store.manifest.settings.get("max_patches"))
+        if most:
+            looked = self._looked_at(encoded, scale, hits[:most], progress)
+            hits = sorted(looked, key=lambda hit: -hit.score) + hits[most:]
         return Hits(
             asked.label, encoded.labels, encoded.kind, tuple(hits[:top]), len(self), int(allowed.sum()),
-            time.perf_counter() - begun,
+            time.perf_counter() - begun, min(most, len(hits)),
         )  # fmt: skip
 
     def _allowed(self, where: Sequence[Condition]) -> np.ndarray:
@@ -219,15 +230,32 @@ class Index:
                     fact.pop("name"), self.root, float(score[row]), _mean(whole[row]), tuple(parts[row].tolist()),
                     tuple(_box(place) for place in places), encoded.labels, fact,
                     follow_links=bool(store.manifest.settings.get("follow_links")),
+                    look=partial(self._look, encoded.parts),
                 )
             )  # fmt: skip
         return hits
 
-    def _looked_at(self, encoded: EncodedQuery, scale: _Scores, hits: Sequence[Hit]) -> list[Hit]:
+    def _look(self, parts: np.ndarray, hit: Hit) -> np.ndarray:
+        """(P, h, w) float16: what every patch of a hit scores, computed when it is asked for.
+
+        Raises:
+            PictureError: its picture is gone, has changed or cannot be read.
+        """
+        failed: dict[int, Hit] = {}
+        for _, _, windows in self._features([hit], failed):
+            similarity = windows.features.similarity(torch.from_numpy(parts).to(self.model.device))
+            return similarity.half().cpu().numpy()
+        raise PictureError(failed[0].reason or "gone", failed[0].problem)
+
+    def _looked_at(self, encoded: EncodedQuery, scale: _Scores, hits: Sequence[Hit], progress: bool) -> list[Hit]:
         """Hits with score, boxes and similarity of their dense maps; those whose picture is gone say so."""
+        from tqdm import tqdm
+
         parts = torch.from_numpy(encoded.parts).to(self.model.device)
         seen: dict[int, Hit] = {}
-        for number, whole, windows in self._features(hits, seen):
+        looks = self._features(hits, seen)
+        bar = tqdm(looks, "looking again", len(hits), leave=False, unit="picture", disable=not progress)
+        for number, whole, windows in bar:
             hit = hits[number]
             best, places, similarity = windows.best(parts)
             scores, boxes = best.numpy(), places.numpy()
@@ -240,7 +268,7 @@ class Index:
                 score=float(self._fused(encoded, scale, (encoded.whole @ whole)[None], scores[None])[0]),
                 part_scores=tuple(scores.tolist()),
                 boxes=tuple(_box(box) for box in boxes),
-                similarity=similarity.half().cpu().numpy(),
+                similarity=similarity.half().numpy(),
             )
         return [seen[number] for number in range(len(hits))]
 
@@ -296,6 +324,24 @@ class Index:
             return regions
         pictures = ((whole - scale.whole[0]) / scale.whole[1]).min(-1)
         return (1 - weight) * pictures + weight * regions
+
+
+def affordable(model: FGCLIP2, hits: Sequence[Hit], max_patches: int | None = None) -> int:
+    """How many of some hits are looked at again unless a number is asked for: all, fewer on a processor.
+
+    There as many as take about three seconds by the width of the model, the sizes of the pictures and the number of
+    threads, 5 at least. No time is measured, so the same query on the same machine has the same answer.
+
+    Args:
+        model: that looks.
+        hits: best first.
+        max_patches: of a picture, as the store was made with; ``None`` for its own bucket.
+    """
+    if model.device.type != "cpu":
+        return len(hits)
+    patches = [max_patches or min(1024, hit.size[0] * hit.size[1] / 256) for hit in hits]
+    operations = np.cumsum(patches) * 2 * _BLOCKS * 12 * model.width**2
+    return int(max(min(5, len(hits)), (operations <= _SECONDS * _SPEED * torch.get_num_threads()).sum()))
 
 
 def _for_each(count: int, parts: int) -> int:

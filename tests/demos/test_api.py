@@ -86,7 +86,7 @@ def test_search(client: Client, index: Index, query: str) -> None:
     assert names(gallery) == [Path(hit.name).name for hit in hits]
     assert re.match(rf"找到 \*\*{len(hits)}\*\* 张，搜索了 {hits.allowed} 张（索引共 40 张）", told)
     shown = np.asarray(Image.open(gallery[0]["image"]).convert("RGB"), float)
-    assert np.abs(shown - np.asarray(hits[0].drawn(320), float)).mean() < 4  # JPEG
+    assert np.abs(shown - np.asarray(hits[0].drawn(320), float)).mean() < 6  # JPEG, of coloured lines
     assert client.predict(2, "en", api_name="/pick_search") == 2
     pictures, facts = client.predict("en", api_name="/show_search")
     assert facts == hits[1].to_json()
@@ -95,7 +95,7 @@ def test_search(client: Client, index: Index, query: str) -> None:
     ]
     for item, expected in zip(pictures, [hits[1].drawn(), hits[1].heat_map(0), hits[1].heat_map(1)], strict=True):
         drawn = np.asarray(Image.open(item["image"]).convert("RGB"), float)
-        assert np.abs(drawn - np.asarray(expected, float)).mean() < 4
+        assert np.abs(drawn - np.asarray(expected, float)).mean() < 6
     # The picture that was clicked is taken, whatever was searched since.
     client.predict("blue", "", "", 5, "en", api_name="/search")
     client.predict("a cat", "一只猫", "", 6, "en", api_name="/compare")
@@ -259,7 +259,15 @@ def test_highlight(client: Client, embedded: fgclip2.FGCLIP2, picture: Path, nam
             found.mask(number, 0.7, (320, 320)).mean(), abs=1e-4
         )
     assert table["headers"] == ["短语", "序号", "框 (x1, y1, x2, y2)", "面积 %", "平均相似度", "最高"]
-    assert len(table["data"]) == sum(len(phrase["regions"]) for phrase in answer["phrases"])
+    rows, columns = dense.grid
+    shown = [
+        region
+        for phrase in answer["phrases"]
+        for number, region in enumerate(phrase["regions"])
+        if number == 0 or region["share"] * rows * columns >= 0.25
+    ]
+    assert [row[2] for row in table["data"]] == [", ".join(f"{x:.0f}" for x in region["box"]) for region in shown]
+    assert all(float(row[3]) > 0 for row in table["data"])
     assert told.startswith(f"2 个短语 · {dense.grid[0]} x {dense.grid[1]} 个图块")
     assert [item["caption"] for item in gallery] == [
         f"{phrase['text']} · {phrase['highest']:.3f}" for phrase in answer["phrases"]

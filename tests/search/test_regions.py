@@ -7,11 +7,24 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import find_objects, gaussian_filter, label
+from torchvision.ops import box_iou
 
+import fgclip2
+from fgclip2.data.openmoji import SceneConfig, World
 from fgclip2.errors import Fgclip2Error
 from fgclip2.features import DenseFeatures
 from fgclip2.search.config import RegionConfig
-from fgclip2.search.regions import WindowScores, cell_boxes, distinct, region_vectors, window_features, windows
+from fgclip2.search.regions import (
+    WindowScores,
+    cell_boxes,
+    distinct,
+    extents,
+    region_vectors,
+    window_features,
+    window_sums,
+    windows,
+)
 
 
 def random_features(rows: int, columns: int, seed: int = 0) -> DenseFeatures:
@@ -57,8 +70,54 @@ def test_scores_of_windows_are_products_with_their_features(rows: int, columns: 
     scores, boxes, similarity = windows_of.best(vectors)
     torch.testing.assert_close(scores, products.max(0).values, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(similarity, features.similarity(vectors))
-    expected = cell_boxes(windows_of.cells[products.argmax(0)], features.grid, features.image_size)
-    torch.testing.assert_close(boxes, expected)
+    reach = extents(similarity, windows_of.cells[products.argmax(0)])
+    torch.testing.assert_close(boxes, cell_boxes(reach, features.grid, features.image_size))
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows=st.integers(1, 14), columns=st.integers(1, 14), seed=st.integers(0, 99), smooth=st.integers(0, 3))
+def test_extents_are_what_scipy_labels(rows: int, columns: int, seed: int, smooth: int) -> None:
+    """From half of the way between the map's median and the window's peak on, connected by sides and corners."""
+    noise = np.random.default_rng(seed).normal(size=(rows, columns))
+    values = (gaussian_filter(noise, smooth) if smooth else noise).astype(np.float32)
+    cells = windows((rows, columns))[seed % len(windows((rows, columns)))]
+    found = extents(torch.from_numpy(values)[None], cells[None])[0].tolist()
+    x1, y1, x2, y2 = cells.tolist()
+    window = values[y1:y2, x1:x2]
+    peak, base = window.max(), np.sort(values.ravel())[(values.size - 1) // 2]  # torch's median is the lower one
+    if not peak > base:
+        assert found == [x1, y1, x2, y2]
+        return
+    labels, _ = label(values >= base + (peak - base) / 2, np.ones((3, 3)))
+    top, left = np.unravel_index(window.argmax(), window.shape)
+    own = (labels == labels[y1 + top, x1 + left]).astype(int)
+    across, down = find_objects(own)[0][::-1]
+    assert found == [across.start, down.start, across.stop, down.stop]
+
+
+@pytest.mark.parametrize(
+    ("scale", "least", "most"), [((0.1, 0.2), 0.42, 1.0), ((0.35, 0.6), 0.36, 0.2), ((0.6, 0.9), 0.33, 0.1)]
+)
+def test_a_box_is_as_large_as_the_thing(
+    embedded: fgclip2.FGCLIP2, scale: tuple[float, float], least: float, most: float
+) -> None:
+    """Mean IoU with the thing's box; the windows alone, of 40 pixels, reach less than ``most``."""
+    overlaps, before, world = [], [], World()
+    for seed in range(5000, 5012):
+        scene = world.scene(seed, SceneConfig(size=320, objects=(1, 3), scale=scale))
+        windows_of = WindowScores(embedded.dense_features(scene.pixels), 2)
+        for language in ("en", "zh"):
+            texts = embedded.text_features([item.phrases[language] for item in scene.objects], kind="box")
+            _, boxes, similarity = windows_of.best(texts)
+            weighted = similarity.permute(1, 2, 0) * windows_of.features.norms[..., None]  # type: ignore[index]
+            places = (window_sums(weighted, windows_of.cells) / windows_of._lengths[:, None]).argmax(0)
+            alone = cell_boxes(windows_of.cells[places], windows_of.features.grid, (320, 320))
+            wanted = torch.tensor([item.box for item in scene.objects])
+            overlaps += box_iou(boxes, wanted).diagonal().tolist()
+            before += box_iou(alone, wanted).diagonal().tolist()
+    assert np.mean(overlaps) >= least
+    assert np.mean(before) <= most
+    assert np.mean(overlaps) > np.mean(before)
 
 
 def test_pooling_of_a_large_map_does_not_lose_small_windows() -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +23,10 @@ from fgclip2.errors import Fgclip2Error
 from fgclip2.search.build import build_store
 from fgclip2.search.config import BuildConfig
 from fgclip2.search.index import open_index
+from fgclip2.search.problems import PictureError
 from fgclip2.search.query import EncodedQuery
+from fgclip2.search.regions import cell_boxes, extents, window_features, windows
+from fgclip2.search.search import affordable
 from tests.search.synthetic import WIDTH, entry, new_store, unit
 
 
@@ -157,11 +163,51 @@ def test_looking_again_agrees_with_the_dense_map(index: Index, embedded: fgclip2
     features = embedded.dense_features(pictures / hit.name)
     text = embedded.text_features("a red heart", kind="box")
     np.testing.assert_allclose(hit.similarity, features.similarity(text).numpy(), atol=2e-3)
-    x1, y1, x2, y2 = np.rint(np.array(hit.box) / 14).astype(int)  # cells of 14 px
-    assert features.norms is not None
-    inside = (features.map * features.norms[..., None])[y1:y2, x1:x2].mean((0, 1))
-    assert hit.part_scores[0] == pytest.approx(float(inside / inside.norm() @ text[0]), abs=2e-3)
+    cells = windows(features.grid)
+    products = window_features(features, cells) @ text[0].as_subclass(torch.Tensor)
+    assert hit.part_scores[0] == pytest.approx(float(products.max()), abs=2e-3)
+    similarity = features.similarity(text)
+    reach = cell_boxes(extents(similarity, cells[products.argmax()][None]), features.grid, features.image_size)
+    np.testing.assert_allclose(hit.box, reach[0], atol=1e-3)
     assert hit.drawn().size == hit.heat_map().size == (224, 224)
+
+
+def test_any_hit_has_a_heat_map_on_demand(
+    index: Index, pictures: Path, embedded: fgclip2.FGCLIP2, tmp_path: Path
+) -> None:
+    looked = index.search("a red heart", top=2, rerank=2)
+    plain = index.search("a red heart", top=72, rerank=0)
+    assert (looked.looked_at, plain.looked_at) == (2, 0)
+    other = next(hit for hit in plain if hit.name == looked[0].name)
+    assert other.similarity is None
+    assert np.array_equal(np.asarray(other.heat_map()), np.asarray(looked[0].heat_map()))
+    shutil.copytree(pictures, tmp_path / "moved")
+    gone = replace(plain[5], root=tmp_path / "moved")
+    (gone.root / gone.name).unlink()
+    with pytest.raises(PictureError, match="cannot be read"):
+        gone.heat_map()
+    with pytest.raises(Fgclip2Error, match="take a hit of Index.search"):
+        replace(plain[5], look=None).heat_map()
+
+
+def test_how_many_are_looked_at_again_follows_device_model_and_sizes(index: Index) -> None:
+    hits = list(index.search("a dog", top=60, rerank=0))
+
+    def model(device: str, width: int) -> Any:
+        return SimpleNamespace(device=torch.device(device), width=width)
+
+    large = [replace(hit, metadata={**hit.metadata, "width": 4000, "height": 3000}) for hit in hits]
+    assert affordable(model("cuda", 768), large) == 60
+    assert (
+        affordable(model("cpu", 192), hits)
+        > affordable(model("cpu", 768), hits)
+        >= affordable(model("cpu", 768), large)
+    )
+    # 2 x 13 x 12 x 1152**2 x 1,024 operations a picture are 0.42e12, and a thread does 1.5e11 in three seconds
+    assert affordable(model("cpu", 1152), large) == max(5, int(1.5e11 * torch.get_num_threads() / 4.24e11))
+    assert affordable(model("cpu", 1152), large[:3]) == 3
+    assert affordable(model("cpu", 768), hits, 64) > affordable(model("cpu", 768), hits, 1024)
+    assert index.search("a dog", top=3).looked_at == affordable(index.model, hits[:50])
 
 
 def test_conditions_on_metadata(pictures: Path, embedded: fgclip2.FGCLIP2, tmp_path: Path) -> None:
