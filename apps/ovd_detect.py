@@ -35,7 +35,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import tyro
-from tqdm import tqdm
 
 import fgclip2
 from fgclip2.commandline import parse
@@ -53,6 +52,7 @@ from fgclip2.fusion import FusionConfig, FusionInferencer, FusionRescorer
 from fgclip2.images import open_image
 from fgclip2.names import FILES, said
 from fgclip2.pretrained import DEFAULT_MODEL, ENVIRONMENT_VARIABLE
+from fgclip2.progress import progress
 from fgclip2.splitting import split_names
 from fgclip2.tiles import TiledFinder, Tiling
 from fgclip2.vocabulary import Vocabulary, load_classes, parse_names
@@ -338,7 +338,7 @@ def rescore(arguments: Arguments) -> None:
         earlier = _earlier_results(results, dataset) if known else {}
         if results.done:
             print(f"{len(results.done)} pictures were done before")
-        for image in tqdm(dataset.images, unit="picture", disable=None, file=sys.stderr):
+        for image in progress(dataset.images):
             path = dataset.path(image)
             key = source(path)
             done = key in results.done

@@ -24,7 +24,6 @@ from typing import Annotated, Any, TypeAlias
 
 import tyro
 from PIL import Image
-from tqdm import tqdm
 
 import fgclip2
 from fgclip2.commandline import parse
@@ -37,6 +36,7 @@ from fgclip2.errors import Fgclip2Error
 from fgclip2.images import open_image
 from fgclip2.instances import InstanceSegmentation
 from fgclip2.names import FILES
+from fgclip2.progress import progress
 from fgclip2.segmentation import DenseSegmentor, Segmentation, SegmentationConfig
 from fgclip2.visualize import draw_instances, draw_segmentation
 from fgclip2.vocabulary import ClassNames, Vocabulary, load_classes, parse_names
@@ -129,7 +129,7 @@ def run(arguments: Arguments) -> None:
     sources = Sources.collect(arguments.inputs, arguments.out, arguments.every)
     segment, listing = _training_free(arguments, names) if arguments.checkpoint is None else _trained(arguments, names)
     with Results(arguments.out, listing=listing) as results:
-        for path, name in tqdm(sources.pictures(), unit="picture", disable=None, file=sys.stderr):
+        for path, name in progress(sources.pictures()):
             try:
                 image = open_image(path)
             except Fgclip2Error as error:
@@ -213,7 +213,7 @@ def _segment_video(segment: Segmentor, path: Path, every: int, results: Results)
     with (
         reader,
         VideoWriter(target, reader.rate / every) as writer,
-        tqdm(total=-(-reader.frames // every) or None, unit="frame", disable=None, file=sys.stderr) as progress,
+        progress(total=-(-reader.frames // every) or None, unit="frame") as bar,
     ):
         for frame in up_to_damage(reader, problems):
             found = segment(frame.image)
@@ -223,7 +223,7 @@ def _segment_video(segment: Segmentor, path: Path, every: int, results: Results)
             where = {"image": str(path), "frame": frame.index, "time": round(frame.time, 3)}
             described = _described(frame.image, found, len(results.entries) + 1)
             results.entries.append({**where, **described, "picture": called, "mask": mask})
-            progress.update()
+            bar.update()
     count = len(results.entries) - before
     if not count:
         target.unlink(missing_ok=True)  # an MP4 without a frame

@@ -6,10 +6,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tqdm import tqdm
-
 from fgclip2.data.openmoji import Scene, SceneConfig, World
 from fgclip2.files import write_atomically
+from fgclip2.progress import progress as shown
 from fgclip2.search.build import build_store
 from fgclip2.search.config import BuildConfig
 from fgclip2.search.search import Index
@@ -45,7 +44,7 @@ def scene_index(model: FGCLIP2, folder: Path, count: int = 500, *, progress: boo
 def _write(home: Path, listing: Path, count: int, progress: bool) -> None:
     world, config = World(), SceneConfig(size=_SIDE, objects=(3, 6))
     lines = []
-    for seed in tqdm(range(count), unit="scene", disable=not progress):
+    for seed in shown(range(count), unit="scene", disable=not progress):
         scene = world.scene(seed, config)
         file = home / "images" / f"{seed:04d}.png"
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from tqdm import tqdm
 
 from fgclip2.errors import Fgclip2Error
 from fgclip2.files import write_atomically
@@ -28,6 +27,7 @@ from fgclip2.names import (
     parse_names,
     spoken,
 )
+from fgclip2.progress import progress
 from fgclip2.text_cache import TextCache, cache_dir
 from fgclip2.translations import are_translations
 
@@ -359,7 +359,7 @@ def _embed(
         known = store.read(group) if store is not None else {}
         missing = [word for word in group if word not in known]
         size = max(1, _CHUNK // len(prompts))
-        with tqdm(total=len(missing), unit="name", disable=None if len(missing) > size else True) as progress:
+        with progress(total=len(missing), unit="name", disable=len(missing) <= size) as bar:
             for start in range(0, len(missing), size):
                 part = missing[start : start + size]
                 texts = [prompt.replace("{}", word) for word in part for prompt in prompts]
@@ -368,7 +368,7 @@ def _embed(
                 known |= zip(part, means, strict=True)
                 if store is not None:
                     store.add(part, means)
-                progress.update(len(part))
+                bar.update(len(part))
         rows |= known
     return rows
 

@@ -22,12 +22,12 @@ from typing import Any, Final
 import cv2
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from fgclip2.console import exit_code
 from fgclip2.errors import Fgclip2Error
 from fgclip2.extras import extras
 from fgclip2.files import write_atomically
+from fgclip2.progress import progress
 
 from .class_names_ade847 import ADE_847_IDS
 from .class_names_pc459 import PC_459
@@ -61,7 +61,7 @@ def prepare_ade847(root: str | Path) -> dict[str, int]:
     labels = np.full(IGNORE + 1, IGNORE, np.uint16)
     labels[list(ADE_847_IDS)] = np.arange(len(ADE_847_IDS))
     counts = {"training": 0, "validation": 0}
-    for picture in tqdm(pictures, unit="picture", disable=None, file=sys.stderr):
+    for picture in progress(pictures):
         split = "validation" if picture.name.split("_")[1] == "val" else "training"
         target = base / "annotations_detectron2" / split / f"{picture.stem}.tif"
         counts[split] += 1
@@ -100,7 +100,7 @@ def prepare_pc459(root: str | Path) -> int:
             f"{str(base / 'trainval')!r}; unpack PASCAL Context's trainval.tar.gz there "
             "(https://cs.stanford.edu/~roozbeh/pascal-context)"
         )
-    for name in tqdm(names, unit="picture", disable=None, file=sys.stderr):
+    for name in progress(names):
         values = _matlab(base / "trainval" / f"{name}.mat")
         label = np.where(values == 0, IGNORE, values - 1).astype(np.uint16)
         _write(base / "annotations_detectron2" / "pc459_val" / f"{name}.tif", label, "TIFF", compression="tiff_deflate")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,9 +11,9 @@ from typing import Any, Final
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from fgclip2.errors import Fgclip2Error
+from fgclip2.progress import progress
 
 from .masks import MaskFormat, read_values
 from .pairing import few
@@ -72,9 +71,7 @@ def survey(records: Sequence[Mapping[str, Any]], form: MaskFormat, what: str) ->
             return _Seen({}, {}, False, error)
 
     with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
-        bar = tqdm(
-            pool.map(look, records), f"masks of {what}", len(records), disable=None, file=sys.stderr, leave=False
-        )
+        bar = progress(pool.map(look, records), desc=f"masks of {what}", total=len(records), unit="mask", leave=False)
         seen = list(bar)
     problems = [item.problem for item in seen if item.problem is not None]
     if problems:

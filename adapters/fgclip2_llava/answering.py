@@ -19,13 +19,13 @@ from typing import Any, Final
 
 import torch
 from PIL import Image
-from tqdm import tqdm
 
 from fgclip2.errors import Fgclip2Error
 from fgclip2.evaluation.datasets import Benchmark
 from fgclip2.evaluation.records import Language, Question
 from fgclip2.files import write_atomically
 from fgclip2.images import open_image
+from fgclip2.progress import progress
 
 from .processing import IMAGE, LlavaProcessor
 
@@ -149,7 +149,7 @@ def answer(
     unanswered: list[tuple[str, str]] = []
     todo = [question for question in questions if question.id not in lines]
     with kept_in.open("a", encoding="utf-8") as stream:
-        for group in tqdm(list(_groups(todo, batch_size)), desc=benchmark.name, unit=f" x {batch_size}"):
+        for group in progress(list(_groups(todo, batch_size)), desc=benchmark.name, unit=f"x {batch_size} question"):
             asked = list(_opened(group, unanswered))
             if not asked:
                 continue

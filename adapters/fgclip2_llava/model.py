@@ -194,7 +194,8 @@ def projector_of(model: LlavaForConditionalGeneration) -> dict[str, Tensor]:
 
 def save(model: LlavaForConditionalGeneration, processor: LlavaProcessor, directory: Path) -> None:
     """Write a directory that `load` reads: weights and configuration of transformers, tokenizer, and how to ask."""
-    model.save_pretrained(directory)
+    with no_progress_bar():
+        model.save_pretrained(directory)
     processor.save(directory)
 
 

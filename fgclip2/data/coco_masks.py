@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
-
-from tqdm import tqdm
 
 from fgclip2.data.coco import CocoAnnotation, CocoDataset
 from fgclip2.data.outlines import checked_outline
 from fgclip2.errors import Fgclip2Error
 from fgclip2.masks import run_lengths
+from fgclip2.progress import progress
 
 _NAMED = 3  # objects that a message names
 
@@ -38,7 +36,7 @@ def outlined(data: CocoDataset) -> tuple[CocoDataset, list[str]]:
     kept: list[CocoAnnotation] = []
     bad: list[tuple[str, str]] = []
     pieces: list[int] = []  # ids of annotations that lost some of their polygons
-    for item in tqdm(data.annotations, unit="mask", disable=None, file=sys.stderr, leave=False):
+    for item in progress(data.annotations, unit="mask", leave=False):
         image = images[item.image_id]
         try:
             kept.append(replace(item, segmentation=run_lengths(item, image)))

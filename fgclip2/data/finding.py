@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from PIL import Image
-from tqdm import tqdm
 
 from fgclip2.data.media import Frame, VideoReader, VideoWriter
 from fgclip2.data.outputs import Results, source
@@ -16,6 +14,7 @@ from fgclip2.detections import MaskedDetections
 from fgclip2.errors import Fgclip2Error
 from fgclip2.fusion import Detections
 from fgclip2.images import open_image
+from fgclip2.progress import progress
 from fgclip2.tiles import Finder
 from fgclip2.visualize import draw_boxes, label_colours, paint_masks
 
@@ -33,7 +32,7 @@ def find_in_pictures(find: Finder, pictures: Sequence[tuple[Path, Path]], result
         batch_size: pictures a batch.
     """
     left = [(path, name) for path, name in pictures if not results.done or source(path) not in results.done]
-    with tqdm(total=len(left), unit="picture", disable=None, file=sys.stderr) as progress:
+    with progress(total=len(left)) as bar:
         for part in _batches(left, batch_size):
             batch: list[tuple[Path, Path, str, Image.Image]] = []
             for path, name in part:
@@ -43,7 +42,7 @@ def find_in_pictures(find: Finder, pictures: Sequence[tuple[Path, Path]], result
                     results.fail(path, str(error))
             for (path, name, key, image), found in zip(batch, find([item[3] for item in batch]), strict=True):
                 keep_picture(results, path, name, image, found, key)
-            progress.update(len(part))
+            bar.update(len(part))
 
 
 def find_in_video(find: Finder, path: Path, every: int, results: Results, batch_size: int) -> None:
@@ -65,14 +64,14 @@ def find_in_video(find: Finder, path: Path, every: int, results: Results, batch_
     with (
         reader,
         VideoWriter(target, reader.rate / every) as writer,
-        tqdm(total=-(-reader.frames // every) or None, unit="frame", disable=None, file=sys.stderr) as progress,
+        progress(total=-(-reader.frames // every) or None, unit="frame") as bar,
     ):
         for frames in _batches(up_to_damage(reader, problems), batch_size):
             for frame, found in zip(frames, find([frame.image for frame in frames]), strict=True):
                 writer.add(_drawn(frame.image, found))
                 where = {"image": str(path), "frame": frame.index, "time": round(frame.time, 3)}
                 entries.append({**where, **_described(frame.image, found), "picture": called})
-            progress.update(len(frames))
+            bar.update(len(frames))
     if not entries:
         target.unlink(missing_ok=True)  # an MP4 without a frame
     if problems:

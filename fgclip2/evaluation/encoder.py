@@ -18,7 +18,6 @@ import torch
 import torch.distributed as dist
 from PIL import Image
 from torch import Tensor
-from tqdm import tqdm
 
 from fgclip2.errors import Fgclip2Error
 from fgclip2.evaluation.records import Box
@@ -26,6 +25,7 @@ from fgclip2.evaluation.sharing import Kept
 from fgclip2.evaluation.store import VectorStore, digest, image_key, region_key, text_key
 from fgclip2.features import DenseFeatures, check_boxes
 from fgclip2.images import open_image
+from fgclip2.progress import progress
 
 if TYPE_CHECKING:
     from fgclip2.predictor import FGCLIP2
@@ -111,7 +111,9 @@ class Encoder:
         for chunk in list(_chunks(sorted(missing, key=lambda pair: pair[1]), _TEXTS_A_CHUNK))[rank::world]:
             self._embed(chunk)
         chunks = list(_chunks(todo, _PICTURES_A_CHUNK))[rank::world]
-        for part in tqdm(chunks, desc="pictures", unit=f" x {_PICTURES_A_CHUNK}", disable=not chunks or rank > 0):
+        for part in progress(
+            chunks, desc="pictures", unit=f"x {_PICTURES_A_CHUNK} picture", disable=not chunks or rank > 0
+        ):
             self._encode(part)
         _wait()
         self.store.reload()

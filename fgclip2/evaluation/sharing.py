@@ -16,10 +16,10 @@ from uuid import uuid4
 
 import numpy as np
 import torch.distributed as dist
-from tqdm import tqdm
 
 from fgclip2.errors import Fgclip2Error
 from fgclip2.files import write_atomically
+from fgclip2.progress import progress
 
 _T = TypeVar("_T")
 _KEPT_TOGETHER: Final = 32  # pictures a file: so many are computed again when a run is killed
@@ -107,7 +107,7 @@ def share(
     problem: str | None = None
     pending: dict[bytes, np.ndarray] = {}
     try:
-        for index in tqdm(range(rank, len(items), world), desc=description, disable=rank > 0):
+        for index in progress(range(rank, len(items), world), desc=description, unit="part", disable=rank > 0):
             name = None if kept is None or key is None else _key(key, items[index])
             found = None if kept is None or name is None else kept.get(name)
             own[index] = compute(items[index]) if found is None else Outcome(found)

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from tqdm import tqdm
 
 from fgclip2.errors import Fgclip2Error
 from fgclip2.files import write_atomically
 from fgclip2.images import open_image
+from fgclip2.progress import progress as shown
 from fgclip2.search import manifest as manifests
 from fgclip2.search.bulk import embed_on_cluster
 from fgclip2.search.columns import settle
@@ -115,7 +115,7 @@ def build_store(
         size = chosen.shard_size
         tasks = run.tasks(sources)
         units = [tasks[start : start + size] for start in range(0, len(tasks), size)]
-        with tqdm(total=len(sources), unit="picture", disable=not progress) as bar:
+        with shown(total=len(sources), disable=not progress) as bar:
             outcomes: Iterable[list[Outcome]]
             if cluster is None:
                 outcomes = (embed_unit(unit, model, chosen, base, run.twins, bar.update) for unit in units)

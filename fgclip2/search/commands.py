@@ -136,7 +136,7 @@ class SearchArguments:
         index = Index.open(self.index, model, root=self.root, verify=self.verify)
         hits = index.search(
             query, top=self.top, where=conditions, rerank=self.rerank, region_weight=self.region_weight,
-            progress=sys.stderr.isatty(),
+            progress=True,
         )  # fmt: skip
         # Hits first, and the sheet then: where it cannot be drawn or written, the answer is there all the same.
         if self.json:

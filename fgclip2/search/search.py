@@ -249,12 +249,12 @@ class Index:
 
     def _looked_at(self, encoded: EncodedQuery, scale: _Scores, hits: Sequence[Hit], progress: bool) -> list[Hit]:
         """Hits with score, boxes and similarity of their dense maps; those whose picture is gone say so."""
-        from tqdm import tqdm
+        from fgclip2.progress import progress as shown
 
         parts = torch.from_numpy(encoded.parts).to(self.model.device)
         seen: dict[int, Hit] = {}
         looks = self._features(hits, seen)
-        bar = tqdm(looks, "looking again", len(hits), leave=False, unit="picture", disable=not progress)
+        bar = shown(looks, desc="looking again", total=len(hits), leave=False, disable=not progress)
         for number, whole, windows in bar:
             hit = hits[number]
             best, places, similarity = windows.best(parts)

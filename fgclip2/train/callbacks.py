@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,11 +12,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from fgclip2.files import write_atomically
 from fgclip2.finite import as_json, check_update
+from fgclip2.progress import progress
 from fgclip2.train.stage import Stage
 
 if TYPE_CHECKING:
@@ -127,12 +126,7 @@ class Progress(TrainerCallback):
         """Open the bar; take back the lines of steps that a killed run made after its last checkpoint."""
         if state.is_world_process_zero:
             self._keep_lines(state.global_step)
-            self._bar = tqdm(
-                total=state.max_steps,
-                initial=state.global_step,
-                unit="step",
-                mininterval=0.5 if sys.stderr.isatty() else 15,
-            )
+            self._bar = progress(total=state.max_steps, initial=state.global_step, unit="step")
         self._last = time.monotonic()
 
     def on_step_end(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:

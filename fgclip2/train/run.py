@@ -367,7 +367,8 @@ def save_model(
     shutil.rmtree(partial, ignore_errors=True)
     copied = Fgclip2Model(model.config)
     copied.load_state_dict(model.state_dict())
-    copied.to(dtype).save_pretrained(partial)
+    with no_progress_bar():
+        copied.to(dtype).save_pretrained(partial)
     for name in _PROCESSOR_FILES:
         if (source / name).is_file():
             shutil.copy(source / name, partial / name)
