@@ -151,7 +151,7 @@ def _too_small(dataset: str, data: InstanceSet, cfg: DictConfig) -> list[str]:
         rows, columns = grid_size(image.width, image.height, cfg.data.max_patches, PATCH)
         scale = rows * columns * PATCH**2 / (image.width * image.height) / cfg.data.crop[0]
         for thing in record["things"]:
-            if not thing.is_crowd:
+            if not (thing.is_crowd or thing.is_ignored):
                 x1, y1, x2, y2 = thing.box
                 name = data.main[labels[thing.category_id]]
                 every[name] += 1
@@ -275,14 +275,13 @@ def _boxes(data: CocoDataset, image: CocoImage) -> dict[str, list[tuple[float, .
 
 def _without_objects(data: CocoDataset, what: str, part: str) -> list[str]:
     """A line on the classes that a file lists and never shows, with the reason."""
-    names = {category.id: category.name for category in data.categories}
-    crowds = {names[item.category_id] for item in data.annotations if item.is_crowd}
-    empty = [name for name, count in data.counts().items() if not count]
+    # COCO's evaluation judges ignored objects; nobody trains on them.
+    empty = {name: reason for name, reason in data.untrained().items() if part == "train" or "ignored" not in reason}
     if not empty:
         return []
-    reasons = [f"{name} ({'crowds only' if name in crowds else 'nothing annotated'})" for name in empty]
     effect = "so are novel" if part == "train" else "are not judged"
-    return [f"{what}: {len(empty)} of {len(names)} classes have no object and {effect}: {few(reasons)}"]
+    reasons = [f"{name} ({reason})" for name, reason in empty.items()]
+    return [f"{what}: {len(empty)} of {len(data.categories)} classes have no object and {effect}: {few(reasons)}"]
 
 
 def _stated_novel(text: str, files: Mapping[str, CocoDataset]) -> list[str]:

@@ -48,4 +48,4 @@ def _described(dataset: str, records: Sequence[Mapping[str, Any]]) -> Iterator[A
             yield os.path.relpath(file, root), os.path.getsize(file)
     for record in records:
         for item in record.get("things", ()):
-            yield item.category_id, item.box, item.is_crowd, item.segmentation
+            yield item.category_id, item.box, item.is_crowd or item.is_ignored, item.segmentation

@@ -40,12 +40,14 @@ class Thing:
         box: x1, y1, x2, y2 in pixels.
         rle: its mask, COCO's compressed run lengths of the picture's size.
         crowd: several objects that nobody told apart: not trained, and neither a hit nor a miss.
+        ignored: marked ``"ignore": 1``: not trained; COCO's evaluation counts it as an object.
     """
 
     label: int
     box: tuple[float, float, float, float]
     rle: dict[str, Any] = field(repr=False)
     crowd: bool = False
+    ignored: bool = False
 
     @property
     def mask(self) -> np.ndarray:
@@ -186,8 +188,9 @@ class _CocoLoader:
     labels: dict[int, int]
 
     def shown(self, record: dict[str, Any]) -> set[int]:
-        """Labels of the things that are no crowds."""
-        return {self.labels[item.category_id] for item in record["things"] if not item.is_crowd}
+        """Labels of the things that are trained: no crowds, and not ignored."""
+        trained = (item for item in record["things"] if not item.is_crowd and not item.is_ignored)
+        return {self.labels[item.category_id] for item in trained}
 
     def __call__(self, record: dict[str, Any]) -> tuple[np.ndarray, list[Thing]]:
         picture, image = open_image(record["file_name"]), record["coco"]
@@ -197,7 +200,7 @@ class _CocoLoader:
                 f"{image.width} x {image.height}; they must be of one size (a picture's EXIF rotation is applied)"
             )
         things = [
-            Thing(self.labels[item.category_id], item.box, run_lengths(item, image), item.is_crowd)
+            Thing(self.labels[item.category_id], item.box, run_lengths(item, image), item.is_crowd, item.is_ignored)
             for item in record["things"]
         ]
         return np.asarray(picture), things
@@ -217,7 +220,7 @@ class InstanceMapper(Mapper[list[Thing]]):
         Returns:
             ``file_name`` where there is one; ``image_id``; ``image`` ``(3, h, w)`` uint8 RGB of whole patches; original
             ``height`` and ``width``; in training ``instances`` with ``gt_boxes``, ``gt_classes`` and ``gt_masks`` of
-            the image's size, without crowds; otherwise the picture's ``things``.
+            the image's size, without crowds and ignored things; otherwise the picture's ``things``.
         """
         pixels, things = self.load(record)
         height, width = pixels.shape[:2]
@@ -225,7 +228,7 @@ class InstanceMapper(Mapper[list[Thing]]):
         prepared = {**named, "image_id": record["image_id"], "height": height, "width": width}
         if not self.train:
             return {**prepared, "image": whole_patches(pixels, self.max_patches), "things": things}
-        kept = [thing for thing in things if not thing.crowd]
+        kept = [thing for thing in things if not (thing.crowd or thing.ignored)]
         cut = self.augmentation.draw(height, width)
         image = whole_patches(cut(pixels), self.max_patches)
         size = (image.shape[-2], image.shape[-1])

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fgclip2.data.coco import read_annotation_file
+from fgclip2.data.coco.reading import whole
 from fgclip2.errors import Fgclip2Error
 
 
@@ -54,6 +55,7 @@ def read_image_ids(file: str | os.PathLike[str]) -> set[int]:
         raise Fgclip2Error(f"{file} cannot be read as JSON ({error}); give a JSON list of image ids") from error
     entries = content.get("images") if isinstance(content, dict) else content
     ids: list[Any] = [entry.get("id") if isinstance(entry, dict) else entry for entry in entries or ()]
-    if not ids or not all(isinstance(number, int) and not isinstance(number, bool) for number in ids):
+    numbers = [whole(number) for number in ids]
+    if not ids or None in numbers:
         raise Fgclip2Error(f"{file} lists no image ids; give a JSON list of whole numbers, or an annotation file")
-    return set(ids)
+    return {number for number in numbers if number is not None}

@@ -17,6 +17,7 @@ from rich.console import Console
 from fgclip2.data.coco import CocoCategory
 from fgclip2.data.openmoji import World
 from fgclip2.errors import Fgclip2Error
+from fgclip2_mmdet.annotations import read_image_ids
 from fgclip2_mmdet.class_words import ClassWords, class_words
 from fgclip2_mmdet.embedded import DONE, EmbeddedConfig, EmbeddedData, find_scenes, prepare, split_categories
 from fgclip2_mmdet.experiment import (
@@ -446,3 +447,14 @@ def test_names_in_two_languages_reach_the_config(tmp_path: Path) -> None:
     (root / "names.txt").write_text("狗\n猫\n狗\n", encoding="utf-8")
     with pytest.raises(Fgclip2Error, match=r"names\.txt.*'狗'"):
         read_user_data(root, "train.json", "val.json", [], root / "names.txt")
+
+
+@pytest.mark.parametrize("ids", [[7, 9], ["7", " 9 "], [7.0, "9"]])
+@pytest.mark.parametrize("whole_file", [False, True])
+def test_ids_of_chosen_pictures_in_every_spelling(ids: list[Any], whole_file: bool, tmp_path: Path) -> None:
+    file = tmp_path / "ids.json"
+    file.write_text(json.dumps({"images": [{"id": number} for number in ids]} if whole_file else ids), encoding="utf-8")
+    assert read_image_ids(file) == {7, 9}
+    file.write_text(json.dumps([*ids, "x"]), encoding="utf-8")
+    with pytest.raises(Fgclip2Error, match="lists no image ids; give a JSON list of whole numbers"):
+        read_image_ids(file)

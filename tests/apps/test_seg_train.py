@@ -245,10 +245,11 @@ def test_instances_train_resume_and_evaluate(
         load_segmentor(out)
 
 
+@pytest.mark.parametrize(("mark", "reason"), [("iscrowd", "crowds only"), ("ignore", "ignored objects only")])
 def test_pictures_without_a_trained_object_are_left_out(
-    tiny_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    mark: str, reason: str, tiny_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Novel objects and crowds are none; evaluation keeps every picture."""
+    """Novel and ignored objects and crowds are none; evaluation keeps every picture."""
     config, data = ["--config", seg_train.CONFIGS / "instances.py", "--pictures", 0], coco_miniature(tmp_path)
     content = json.loads((tmp_path / "train.json").read_text(encoding="utf-8"))
     content["annotations"] = [item for item in content["annotations"] if item["image_id"] == 1 or item["id"] == 4]
@@ -260,12 +261,12 @@ def test_pictures_without_a_trained_object_are_left_out(
     assert "2 of 3 pictures show no object of a trained class and are left out of training" in capsys.readouterr().out
     assert [record["image_id"] for record in training_records("coco_train")[0]] == [1]
     assert len(DatasetCatalog.get("coco_val")) == 2
-    content["annotations"][0]["iscrowd"] = 1
+    content["annotations"][0][mark] = 1
     (tmp_path / "train.json").write_text(json.dumps(content), encoding="utf-8")
     assert train(*options, "coco.novel=cat", f"train.output_dir={tmp_path / 'other'}") == 2
     printed = capsys.readouterr().err
     assert "none of the 3 pictures of coco.train shows an object of a class that is not novel" in printed
-    assert "coco.train: 1 of 2 classes have no object and so are novel: dog (crowds only)" in printed
+    assert f"coco.train: 1 of 2 classes have no object and so are novel: dog ({reason})" in printed
     assert not (tmp_path / "other").exists()
 
 
