@@ -38,8 +38,9 @@ def exit_code(run: Callable[[], object], stopped: str = "stopped") -> int:
         the output has gone, as after ``| head``.
     """
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a console without Chinese shows \u732b in place of a traceback
-            stream.reconfigure(errors="backslashreplace")
+        if isinstance(stream, io.TextIOWrapper):
+            # A console without Chinese shows \u732b in place of a traceback; a pipe gets each line when it is said.
+            stream.reconfigure(errors="backslashreplace", line_buffering=True)
     try:
         run()
         sys.stdout.flush()

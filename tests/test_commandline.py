@@ -190,6 +190,18 @@ def test_ctrl_c_is_one_line_and_130() -> None:
     assert (child.returncode, err) == (130, "\nstopped; goes on\n")
 
 
+def test_a_pipe_gets_each_line_when_it_is_said() -> None:
+    """Or hours of training look like a program that hangs."""
+    code = "import sys, time; from fgclip2.console import exit_code; "
+    code += "sys.exit(exit_code(lambda: (print('step 1'), time.sleep(60))))"
+    child = python(code)
+    assert child.stdout is not None
+    assert child.stdout.readline() == "step 1\n"
+    assert child.poll() is None  # it goes on, and has said so already
+    child.kill()
+    child.communicate(timeout=60)
+
+
 def test_a_reader_that_goes_away_is_no_traceback() -> None:
     code = "import sys; from fgclip2.console import exit_code; "
     code += "sys.exit(exit_code(lambda: [print('x' * 1000) for _ in range(10_000)]))"
