@@ -36,6 +36,7 @@ _UNMARKED: Final = rb"null\b|false\b|-?0+(?:\.0*)?(?=\s*[,}\]]|\s*$)|" + rb"|".j
     rb'"\s*%b\s*"' % word.encode() for word in _NOT_CHINESE
 )
 _CHINESE: Final = re.compile(rb'"is_cn"\s*:\s*(?!%b)(?=\S)' % _UNMARKED, re.IGNORECASE)
+_ADDRESS: Final = re.compile(r"\s*[a-z][a-z0-9+]{1,9}://(?<!file://)|\s*data:", re.IGNORECASE)
 _BLANK: Final = b" \t\r\n"
 _START: Final = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\r\n]*")
 # A string, or a bracket outside of strings.
@@ -133,7 +134,9 @@ def make_record(
     """
     f_path = _text(fields, "f_path", name)
     if image is None and f_path is None:
-        raise RecordError(name, "it has no f_path, so there is no picture")
+        raise RecordError(name, f"it has no f_path, so there is no picture{_other_format(fields)}")
+    if image is None and _ADDRESS.match(f_path or ""):
+        raise RecordError(name, f"f_path {f_path!r:.80} is an address; download the picture and name the file")
     short = _text(fields, "short_caption", name)
     if short is None:
         raise RecordError(name, "it has no short_caption")
@@ -153,6 +156,18 @@ def make_record(
         left_out=tuple(left_out),
         lost_regions=tuple(lost),
     )
+
+
+def _other_format(fields: Mapping[str, Any]) -> str:
+    """What a record without a picture's name seems to be of."""
+    if "conversations" in fields or "messages" in fields:
+        return "; it looks like LLaVA's conversations, which apps/llava_train.py takes"
+    if "images" in fields and "annotations" in fields:
+        return "; it looks like a COCO file. Records are FineHARD's: f_path, short_caption, caption, bbox_info"
+    if "images" in fields:
+        return "; it looks like Karpathy's splits. Records are FineHARD's: f_path, short_caption, caption, bbox_info"
+    other = next((key for key in ("image", "image_path", "file_name", "filename", "path") if key in fields), None)
+    return "" if other is None else f"; it has {other}, which is called f_path here"
 
 
 def image_file(root: Path, name: str) -> Path:

@@ -135,6 +135,11 @@ def test_negatives_count_where_flagged_and_different_in_lower_case(tmp_path, box
         (fields() | {"short_caption": 7}, "short_caption is int instead of text"),
         (fields() | {"f_path": None}, "it has no f_path"),
         (fields() | {"f_path": float("nan")}, "it has no f_path"),
+        (fields() | {"f_path": "https://x.org/猫.png"}, "f_path 'https://x.org/猫.png' is an address; download"),
+        ({"images": [], "annotations": []}, "it looks like a COCO file"),
+        ({"images": [{"filename": "a.jpg", "sentences": []}], "dataset": "coco"}, "it looks like Karpathy's splits"),
+        ({"image": "a.jpg", "conversations": []}, "it looks like LLaVA's conversations"),
+        ({"image": "a.jpg", "short_caption": "猫"}, "it has image, which is called f_path here"),
     ],
 )
 def test_bad_records_are_named(tmp_path, content, reason):
