@@ -13,7 +13,7 @@ _QUOTES: Final = {'"': '"', "'": "'", "“": "”", "‘": "’", "「": "」", 
 _BRACKETS: Final = {"(": ")", "（": "）", "[": "]", "【": "】"}
 _NUMBER: Final = re.compile(r"(?<![\w.,，])\d{1,3}(?:[,，]\d{3})+(?!\d|[,，]\d)")
 _LETTER: Final = re.compile(r"[^\W\d_]")
-_PHRASE_END: Final = re.compile(r"[,，、;；。！？\n]+|[!?]+(?=\s|$)|\.(?=\s|$)")
+_PHRASE_END: Final = re.compile(r"(?:(?<!\d),|,(?!\d)|[，、;；。！？\n])+|[!?]+(?=\s|$)|\.(?=\s|$)")
 _TEXT_END: Final = re.compile(r"[;；\n]+")
 _SPOKEN: Final = re.compile(r"\"[^\"\n]+\"|“[^”\n]+”|「[^」\n]+」|『[^』\n]+』|《[^》\n]+》")
 _SHORT: Final = re.compile(
@@ -56,7 +56,7 @@ def split_phrases(text: str) -> list[str]:
     """Cut a query into its phrases: at commas, semicolons, line ends and the ends of sentences, in both languages.
 
     What is quoted stays whole, and a phrase that is quoted as a whole loses its quotes. Brackets, numbers ("1,000
-    people", "3.5 mm", "10:30"), initials and abbreviations ("U.S. flag", "Mt. Fuji") are not cut.
+    people", "3.5 mm", "1,5 kg", "10:30"), initials and abbreviations ("U.S. flag", "Mt. Fuji") are not cut.
 
     Args:
         text: of a query.

@@ -21,6 +21,8 @@ from fgclip2.splitting import split_phrases, split_texts, unquoted
         ("“红色汽车，蓝顶”、狗", ["红色汽车，蓝顶", "狗"]),
         ("「雪。山」；猫", ["雪。山", "猫"]),
         ("“红车，蓝顶”旁边的狗", ["“红车，蓝顶”旁边的狗"]),
+        ("1,5 kg of flour, 2 eggs", ["1,5 kg of flour", "2 eggs"]),
+        ("room 3, 4 people", ["room 3", "4 people"]),
         ("3.5 mm screw, No. 7 bus", ["3.5 mm screw", "No. 7 bus"]),
         ("no. A dog", ["no", "A dog"]),
         ("Dr. Who and St. Bernard", ["Dr. Who and St. Bernard"]),
