@@ -75,6 +75,13 @@ def settle(sources: Sequence[Source], table: Any) -> tuple[list[Source], list[st
         f"column {name!r}: {why}; left out {counts[name, why]:,} values, the first {example}"
         for (name, why), example in first.items()
     ]
+    wrong = [source for source in settled if source.lost]
+    if wrong:
+        count = sum(len(source.lost) for source in wrong)
+        told.append(
+            f"{count:,} boxes of {len(wrong):,} pictures cannot be used and are left out, the first of "
+            f"{wrong[0].name!r:.120}: {wrong[0].lost[0]}"
+        )
     return settled, told
 
 

@@ -216,7 +216,7 @@ def _coco(content: Mapping[str, Any]) -> Iterator[Any]:
         try:
             x, y, width, height = map(float, given)
         except (TypeError, ValueError, OverflowError):
-            boxes.setdefault(item["image_id"], []).append(given)  # the picture fails by it, and its problem names it
+            boxes.setdefault(item["image_id"], []).append(given)  # left out and named with the others
             continue
         if width > 0 and height > 0:
             boxes.setdefault(item["image_id"], []).append([x, y, x + width, y + height])
@@ -240,22 +240,30 @@ def _karpathy(image: Mapping[str, Any]) -> dict[str, Any]:
     return {"image": file, "caption": said, **told}
 
 
-def boxes_of(fields: Mapping[str, Any]) -> tuple[list[list[float]], bool, str]:
-    """Boxes of an entry, whether they are shares of the sides, and what is wrong with them."""
+def boxes_of(fields: Mapping[str, Any]) -> tuple[list[list[float]], bool, tuple[str, ...]]:
+    """Boxes of an entry, whether they are shares of the sides, and what is wrong with those that cannot be used."""
     shares = "boxes" not in fields and bool(fields.get("bbox_info"))
     given = fields["bbox_info"] if shares else fields.get("boxes") or []
+    what = "objects with a bbox of numbers" if shares else "lists of numbers"
     try:
         listed = json.loads(given) if isinstance(given, str) else given
-        if shares:
-            listed = [item["bbox"][:4] for item in listed]
-        boxes = [[float(value) for value in box] for box in listed]
-    except (TypeError, ValueError, KeyError, OverflowError, RecursionError):
-        what = "objects with a bbox of numbers" if shares else "numbers"
-        return [], shares, f"its boxes {given!r:.60} are not {what}"
-    for box in boxes:
+    except (ValueError, RecursionError):
+        listed = None
+    if not isinstance(listed, (list, tuple)):
+        return [], shares, (f"its boxes {given!r:.60} are not {what}",)
+    boxes: list[list[float]] = []
+    lost: list[str] = []
+    for item in listed:
+        try:
+            box = [float(value) for value in (item["bbox"][:4] if shares else item)]
+        except (TypeError, ValueError, KeyError, OverflowError):
+            lost.append(f"its box {item!r:.60} is none of {what}")
+            continue
         if len(box) != 4 or not all(map(math.isfinite, box)) or box[2] <= box[0] or box[3] <= box[1]:
-            return [], shares, f"its box {box} is not x1, y1, x2, y2 with area"
-    return boxes, shares, ""
+            lost.append(f"its box {box} is not x1, y1, x2, y2 with area")
+        else:
+            boxes.append(box)
+    return boxes, shares, tuple(lost)
 
 
 def path_key(fields: Mapping[str, Any]) -> str | None:

@@ -62,7 +62,8 @@ def _one(group: Sequence[Source], dropped: Counter[str], first: dict[str, str]) 
         else:
             boxes += [box for box in source.boxes if box not in boxes]
     problem = next((source.problem for source in group if source.problem), "")
-    return replace(group[0], extra=extra, boxes=boxes, shares=shares, problem=problem)
+    lost = tuple(dict.fromkeys(told for source in group for told in source.lost))
+    return replace(group[0], extra=extra, boxes=boxes, shares=shares, problem=problem, lost=lost)
 
 
 def _items(value: str | list[str]) -> list[str]:

@@ -142,7 +142,7 @@ class Index:
         begun = time.perf_counter()
         most = _LOOKED_AT if rerank is None else rerank
         if top < 1 or most < 0:
-            raise Fgclip2Error(f"top {top}, rerank {rerank}: give at least 1 picture, and 0 or more to look at again")
+            raise Fgclip2Error(f"top {top}, rerank {most}: give at least 1 picture, and 0 or more to look at again")
         asked = Query.of(query)
         encoded = encode(asked, self.model, self.store.manifest.settings.get("max_patches"))
         if region_weight is not None:

@@ -42,6 +42,7 @@ class Source:
         problem: why it cannot be used, found when the collection was listed.
         hides: of what stands for a folder or a part of a shard that cannot be read, how names of the pictures in it
             begin; whether those are still there is not known.
+        lost: what is wrong with boxes that the list has for it and that are left out.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Source:
     shares: bool = False
     problem: str = ""
     hides: str = ""
+    lost: tuple[str, ...] = ()
 
     def pixel_boxes(self, size: tuple[int, int]) -> list[list[float]]:
         """``boxes`` in pixels of a picture of ``size`` (width, height), cut at its edges."""
@@ -337,9 +339,9 @@ def _member(name: str, member: Member, kinds: Mapping[str, Mapping[str, Member]]
             fields.setdefault(
                 kind[1:], int(text) if kind == ".cls" and re.fullmatch(r"0|[1-9]\d{0,17}", text) else text
             )
-    boxes, shares, problem = boxes_of(fields)
+    boxes, shares, lost = boxes_of(fields)
     place = dict(zip(SPAN, (member.start, member.size), strict=True))
-    return Source(name, {**plain(fields), **place}, boxes, shares, problem)
+    return Source(name, {**plain(fields), **place}, boxes, shares, lost=lost)
 
 
 def _json_object(data: bytes) -> Mapping[str, Any]:
@@ -374,8 +376,8 @@ def of_entry(entry: ListEntry, base: Path) -> Source:
         tried = ", ".join(repr(spelled) for spelled in spellings(given))
         return Source(given, problem=f"there is no such file in {str(base)!r}; looked for {tried:.400}")
     name = PurePosixPath(name).as_posix()  # ./a/b.jpg -> a/b.jpg
-    boxes, shares, problem = boxes_of(fields)
-    return Source(name, plain(fields, key), boxes, shares, problem)
+    boxes, shares, lost = boxes_of(fields)
+    return Source(name, plain(fields, key), boxes, shares, lost=lost)
 
 
 def _below(file: Path, base: Path) -> str:

@@ -10,11 +10,13 @@ import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
+import pyarrow
 import pytest
 from PIL import Image
 
 from fgclip2.data.media import find_pictures
 from fgclip2.errors import Fgclip2Error
+from fgclip2.search.columns import settle
 from fgclip2.search.problems import PictureError
 from fgclip2.search.sources import inside, list_sources, read_collection, read_picture, span_of
 
@@ -155,12 +157,28 @@ def test_entries_that_cannot_be_used_are_kept_with_their_problem(folder: Path) -
     ]  # fmt: skip
     (folder / "list.jsonl").write_text("\n".join(lines), encoding="utf-8")
     sources = list_sources(folder / "list.jsonl")[1]
-    expected = ["", "none of image", "it is not JSON", "it is no JSON object", "give --root", "with area", ""]
+    expected = ["", "none of image", "it is not JSON", "it is no JSON object", "give --root", "", ""]
     assert [source.name.partition(":")[0] for source in sources[1:4]] == ["line 2", "line 3", "line 4"]
     for source, problem in zip(sources, expected, strict=True):
         assert problem in source.problem
         assert bool(problem) == bool(source.problem)
     assert sources[-1].name == "a2.png"
+    assert sources[5].lost == ("its box [5.0, 5.0, 2.0, 2.0] is not x1, y1, x2, y2 with area",)
+
+
+def test_a_box_that_cannot_be_used_goes_alone(folder: Path) -> None:
+    """The report names it; picture, columns and other boxes stay."""
+    good, bad = [1, 2, 5, 9], [5, 5, 2, float("nan")]
+    entries = [{"image": "a.png", "boxes": [good, bad, "x"], "stars": 3}, {"image": "a2.png", "boxes": [bad]}]
+    (folder / "list.json").write_text(json.dumps(entries), encoding="utf-8")
+    one, two = list_sources(folder / "list.json")[1]
+    assert (one.boxes, one.problem, one.extra["stars"]) == ([good], "", 3)
+    assert (two.boxes, two.problem, len(one.lost), len(two.lost)) == ([], "", 2, 1)
+    _, told = settle([one, two], pyarrow.table({}))
+    assert told == [
+        "3 boxes of 2 pictures cannot be used and are left out, the first of 'a.png': its box [5.0, 5.0, 2.0, nan] is "
+        "not x1, y1, x2, y2 with area"
+    ]
 
 
 def test_shards(folder: Path) -> None:
@@ -207,7 +225,7 @@ def test_entries_without_a_path_are_told_apart(folder: Path) -> None:
 
 
 def test_annotations_without_boxes(folder: Path) -> None:
-    """COCO's captions have none; what is no box is a problem of its picture alone."""
+    """COCO's captions have none; what is no box is left out alone."""
     pictures = [{"id": number, "file_name": f"{number}.png"} for number in range(4)] + ["x", {"id": [1]}]
     annotations = [
         {"image_id": 0, "caption": "a cat"}, {"image_id": 1, "bbox": "none"}, {"image_id": 2, "bbox": [1, 2, 3]},
@@ -218,7 +236,8 @@ def test_annotations_without_boxes(folder: Path) -> None:
     sources = list_sources(folder / "captions.json")[1]
     assert (sources[0].name, sources[0].boxes, sources[0].problem) == ("0.png", [], "")
     for source in sources[1:4]:
-        assert "boxes" in source.problem or "box" in source.problem, source
+        assert not source.problem
+        assert "box" in source.lost[0]
     assert "no object" in sources[4].problem
     assert "none of image" in sources[5].problem
     (folder / "captions.json").write_text(json.dumps({**content, "annotations": {}}), encoding="utf-8")
@@ -232,7 +251,8 @@ def test_annotations_without_boxes(folder: Path) -> None:
 def test_boxes_that_are_no_objects(folder: Path, wrong: object) -> None:
     (folder / "list.json").write_text(json.dumps([{"image": "a.png", "bbox_info": wrong}]), encoding="utf-8")
     (source,) = list_sources(folder / "list.json")[1]
-    assert "are not objects with a bbox of numbers" in source.problem
+    assert (source.problem, source.boxes) == ("", [])
+    assert "objects with a bbox of numbers" in source.lost[0]
 
 
 def test_a_folder_with_pictures_and_shards_has_both(folder: Path) -> None:
