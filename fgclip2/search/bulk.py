@@ -259,7 +259,8 @@ def unpack(data: bytes) -> list[Outcome]:
 
 
 def _task(fields: Mapping[str, Any]) -> Task:
-    return Task(**{**fields, "source": Source(**fields["source"])})
+    told = fields["source"]
+    return Task(**{**fields, "source": Source(**{**told, "lost": tuple(told.get("lost", ()))})})
 
 
 def _room(resources: Mapping[str, float], cluster: ClusterConfig) -> int:
