@@ -266,8 +266,7 @@ class FGCLIP2:
         """
         _check_batch_size(batch_size)
         if not _is_one(image):
-            found = dict(self._dense_features(_listed(image), max_patches, batch_size))
-            return [found[index] for index in range(len(found))]
+            return self.dense_features_of(_listed(image), max_patches=max_patches, batch_size=batch_size)
         opened = open_image(image)  # type: ignore[arg-type]
         processor = self.processor.image
         budget = processor.budget([opened], max_patches)
@@ -278,7 +277,9 @@ class FGCLIP2:
         self, images: Iterable[ImageLike], *, max_patches: int | None = None, batch_size: int | None = None
     ) -> list[DenseFeatures]:
         """``dense_features`` of several pictures, always as a list; arguments and errors as there."""
-        return self.dense_features(list(_listed(images)), max_patches=max_patches, batch_size=batch_size)
+        _check_batch_size(batch_size)
+        found = dict(self._dense_features(_listed(images), max_patches, batch_size))
+        return [found[index] for index in range(len(found))]
 
     def image_and_dense_features(
         self, images: Iterable[ImageLike], *, max_patches: int | None = None, batch_size: int | None = None
@@ -339,18 +340,21 @@ class FGCLIP2:
             one = cast("ImageLike", image)
             return self.dense_features(one, max_patches=max_patches).regions(cast("Boxes", boxes))
         _check_batch_size(batch_size)
-        listed = list(_listed(image))
-        if not isinstance(boxes, Iterable) or len(listed) != len(each := list(boxes)):
-            count = len(each) if isinstance(boxes, Iterable) else repr(boxes)
-            raise Fgclip2Error(
-                f"{len(listed)} pictures and boxes of {count}; give a list with one (M, 4) for each picture"
-            )
+        wanted = "give a list with one (M, 4) for each picture"
+        if not isinstance(boxes, Iterable):
+            raise Fgclip2Error(f"boxes of several pictures are {boxes!r:.60}; {wanted}")
+        each = list(boxes)
         found: dict[int, RegionFeatures] = {}
-        for index, dense in self._dense_features(listed, max_patches, batch_size):
+        # Not as a list first: an iterator may give one object with ever new content.
+        for index, dense in self._dense_features(_listed(image), max_patches, batch_size):
+            if index >= len(each):
+                raise Fgclip2Error(f"more than {len(each)} pictures and boxes of {len(each)}; {wanted}")
             try:
                 found[index] = dense.regions(each[index])
             except Fgclip2Error as error:
                 raise Fgclip2Error(f"image {index}: {error}") from error
+        if len(found) != len(each):
+            raise Fgclip2Error(f"{len(found)} pictures and boxes of {len(each)}; {wanted}")
         return [found[index] for index in range(len(found))]
 
     def similarity_map(self, image: ImageLike, texts: str | Iterable[str], *, max_patches: int | None = None) -> Tensor:

@@ -177,10 +177,10 @@ class TestDense:
     def test_boxes_that_do_not_go_with_the_pictures_are_named(self, tiny: FGCLIP2):
         images = pictures()[:2]
         for boxes, told in (
-            ([[[0, 0, 9, 9]]], "2 pictures and boxes of 1; give a list with one"),
+            ([[[0, 0, 9, 9]]], "more than 1 pictures and boxes of 1; give a list with one"),
             ([[[0, 0, 9, 9]], [[0, 0, 9999, 9]]], "image 1: box 0 .* leaves the picture"),
             ([[0, 0, 9, 9], [0, 0, 9, 9]], "image [01]: .*put the single box in a list"),
-            (3, "2 pictures and boxes of 3"),
+            (3, "boxes of several pictures are 3; give a list"),
         ):
             with pytest.raises(Fgclip2Error, match=told):
                 tiny.region_features(images, boxes)  # type: ignore[arg-type]
@@ -330,3 +330,12 @@ def test_an_iterator_may_give_one_object_again_and_again(tiny):
 
     expected = tiny.image_features([Image.fromarray(frame) for frame in frames], batch_size=3)
     torch.testing.assert_close(tiny.image_features(camera(), batch_size=3), expected, atol=0, rtol=0)
+    singly = [tiny.dense_features(frame) for frame in frames]
+    boxes = [[[0, 0, 32, 32]]] * len(frames)
+    for found in (tiny.dense_features(camera(), batch_size=3), tiny.dense_features_of(camera(), batch_size=3)):
+        for one, other in zip(found, singly, strict=True):
+            torch.testing.assert_close(one.map, other.map, atol=SAME, rtol=0)
+    for one, dense in zip(tiny.region_features(camera(), boxes, batch_size=3), singly, strict=True):
+        torch.testing.assert_close(one, dense.regions(boxes[0]), atol=SAME, rtol=0)
+    with pytest.raises(Fgclip2Error, match="12 pictures and boxes of 13"):
+        tiny.region_features(camera(), [*boxes, boxes[0]])
